@@ -1,0 +1,1 @@
+"""Scenarios and hardware sheets in YAML; installs as simcore.scenarios."""

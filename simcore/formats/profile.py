@@ -1,0 +1,187 @@
+"""The annotated timing profile: who writes how much into whose memory, and when; CSV with every inference in its header."""
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import csv
+
+from simcore.errors import InputError
+from simcore.units import LARGEST, SIZE, TIME, short
+
+FORMAT = "simcore timing profile 1"
+FLAG_BYTES = 8
+"""Size of a flag, one 64-bit word."""
+LARGEST_FILE = 2**31
+"""Bytes of a profile that are read."""
+
+COLUMNS = ("rank", "start_ps", "time_ps", "dst", "size_bytes", "kind", "collective", "step", "phase", "name")
+_NUMBERS = ("rank", "start_ps", "time_ps", "dst", "size_bytes", "collective", "step")
+_WORDS = {"kind": ("data", "flag"), "phase": ("reduce", "copy")}
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Stamped writes as parallel columns, sorted by (time, rank, order within the rank).
+
+    ``rank`` writes ``size`` bytes into the memory of rank ``dst`` at ``time`` (ps), as part of an operation that began on
+    that rank at ``start`` (ps). ``flag`` tells flags from data; ``reduce`` says that the receiver combines the data with its
+    own; ``collective`` numbers the operation, equal on all ranks, and ``step`` the step within it. ``header`` holds pairs of
+    key and sentence; ``world`` is the number of ranks spoken of, ``ranks`` those that write.
+    """
+
+    rank: Numbers
+    start: Numbers
+    time: Numbers
+    dst: Numbers
+    size: Numbers
+    flag: NDArray[np.bool_]
+    collective: Numbers
+    step: Numbers
+    reduce: NDArray[np.bool_]
+    name: list[str]
+    header: tuple[tuple[str, str], ...]
+    world: int
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """The ranks that write, ascending."""
+        return tuple(np.unique(self.rank).tolist())
+
+
+def write(profile: Profile, path: Path) -> None:
+    """Write ``profile`` as CSV to ``path``, whole or not at all; raises ``InputError`` where that cannot be done."""
+    lines = io.StringIO()
+    for key, sentence in (("format", FORMAT), ("world", str(profile.world)), *profile.header):
+        lines.write(f"# {key}: {sentence}\n")
+    lines.write(",".join(COLUMNS) + "\n")
+    kinds, phases = np.where(profile.flag, "flag", "data").tolist(), np.where(profile.reduce, "reduce", "copy").tolist()
+    numbers = [column.tolist() for column in (profile.rank, profile.start, profile.time, profile.dst, profile.size)]
+    for row in zip(*numbers, kinds, profile.collective.tolist(), profile.step.tolist(), phases, profile.name, strict=True):
+        lines.write(",".join(map(str, row)) + "\n")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_text(lines.getvalue(), encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written: {(error.strerror or 'error').lower()}") from None
+
+
+def read(path: Path) -> Profile:
+    """Return the profile in ``path``; raises ``InputError`` that names the first bad line."""
+    text = _text(path)
+    header, first = _header(text, path)
+    body = text[first:]
+    skipped = text[:first].count(b"\n")
+    if body.split(b"\n", 1)[0].strip().decode() != ",".join(COLUMNS):
+        raise InputError(f"{path}:{skipped + 1}: expected the columns {','.join(COLUMNS)}")
+    types = {name: pa.int64() if name in _NUMBERS else pa.string() for name in COLUMNS}
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(body),
+            parse_options=csv.ParseOptions(newlines_in_values=False, ignore_empty_lines=False),
+            convert_options=csv.ConvertOptions(column_types=types, null_values=[], strings_can_be_null=False),
+        )
+    except pa.ArrowInvalid as error:
+        raise _first_bad_line(body, skipped, path, str(error)) from None
+    column = {name: table[name].to_numpy() for name in COLUMNS}
+    world = int(dict(header)["world"])
+    _check(column, world, skipped, path)
+    order = np.lexsort((np.arange(len(column["rank"])), column["rank"], column["time_ps"]))
+    column = {name: values[order] for name, values in column.items()}
+    return Profile(
+        column["rank"], column["start_ps"], column["time_ps"], column["dst"], column["size_bytes"], column["kind"] == "flag",
+        column["collective"], column["step"], column["phase"] == "reduce", column["name"].tolist(),
+        tuple(pair for pair in header if pair[0] not in ("format", "world")), world,
+    )  # fmt: skip
+
+
+def inspect(profile: Profile) -> list[str]:
+    """Return lines for a reader: the header, then what each rank writes."""
+    lines = [f"timing profile of {profile.world} ranks, {len(profile.rank)} writes"]
+    lines += [f"{key}: {sentence}" for key, sentence in profile.header]
+    for rank in profile.ranks:
+        rows = profile.rank == rank
+        data = int(profile.size[rows & ~profile.flag].sum())
+        span = f"{short(int(profile.start[rows].min()), TIME)} to {short(int(profile.time[rows].max()), TIME)}"
+        count = len(np.unique(profile.collective[rows]))
+        lines.append(f"rank {rank}: {count} collectives, {short(data, SIZE)} of data and {int((rows & profile.flag).sum())} flags, {span}")
+    return lines
+
+
+def _text(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise InputError(f"{path}: larger than {LARGEST_FILE} bytes; split the profile")
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {(error.strerror or 'error').lower()}") from None
+    if not text.strip():
+        raise InputError(f"{path}: empty; expected a timing profile that begins with '# format: {FORMAT}'")
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file (byte {error.start} is not UTF-8); expected a timing profile") from None
+    return text.replace(b"\r\n", b"\n")
+
+
+def _header(text: bytes, path: Path) -> tuple[list[tuple[str, str]], int]:
+    """Return the header's pairs and where the column line begins."""
+    pairs: list[tuple[str, str]] = []
+    begin = 0
+    while text.startswith(b"#", begin):
+        end = text.find(b"\n", begin)
+        end = len(text) if end < 0 else end
+        key, colon, sentence = text[begin + 1 : end].decode().partition(":")
+        if not colon:
+            raise InputError(f"{path}:{len(pairs) + 1}: expected '# key: value' in the header")
+        pairs.append((key.strip(), sentence.strip()))
+        begin = min(end + 1, len(text))
+    keys = dict(pairs)
+    if keys.get("format") != FORMAT:
+        raise InputError(f"{path}:1: not a timing profile; expected '# format: {FORMAT}' in the first lines")
+    if not keys.get("world", "").isdigit() or int(keys["world"]) < 1 or len(keys["world"]) > 9:
+        raise InputError(f"{path}: the header needs '# world: N', the number of ranks, 1 or more")
+    return pairs, begin
+
+
+def _check(column: dict[str, Any], world: int, skipped: int, path: Path) -> None:
+    """Refuse rows that no run could have written, naming the first one."""
+
+    def refuse(bad: Any, sentence: str) -> None:
+        if bad.any():
+            row = int(np.argmax(bad))
+            shown = {name: values[row] for name, values in column.items()}
+            raise InputError(f"{path}:{skipped + 2 + row}: " + sentence.format(**shown, world=world))
+
+    for name, words in _WORDS.items():
+        refuse(~np.isin(column[name], words), f"unknown {name} {{{name}!r}}; allowed: {', '.join(words)}")
+    refuse((column["rank"] < 0) | (column["rank"] >= world), "rank {rank} is none of 0 to world - 1 ({world} ranks)")
+    refuse((column["dst"] < 0) | (column["dst"] >= world), "dst {dst} is none of 0 to world - 1 ({world} ranks)")
+    refuse(column["rank"] == column["dst"], "rank {rank} writes to itself; a peer-to-peer write has another rank as dst")
+    refuse(column["start_ps"] < 0, "start_ps {start_ps} is negative; time 0 is the earliest start")
+    refuse(column["time_ps"] < column["start_ps"], "time_ps {time_ps} is before start_ps {start_ps}")
+    for name in ("size_bytes", "collective", "step"):
+        refuse(column[name] < 0, f"{name} {{{name}}} is negative")
+    for name in ("time_ps", "size_bytes"):
+        refuse(column[name] >= LARGEST, f"{name} {{{name}}} is too large; it stays below {LARGEST}")
+
+
+def _first_bad_line(body: bytes, skipped: int, path: Path, problem: str) -> InputError:
+    """Find the line that the fast reader stumbled over; the slow look happens only on the way to an error."""
+    for number, line in enumerate(body.decode().splitlines()[1:], start=skipped + 2):
+        cells = line.split(",")
+        if len(cells) != len(COLUMNS):
+            return InputError(f"{path}:{number}: {len(cells)} values where {len(COLUMNS)} columns are")
+        for name, cell in zip(COLUMNS, cells, strict=True):
+            if name in _NUMBERS and not (cell.strip().lstrip("-").isdigit() and abs(int(cell[:30])) < 2**63):
+                return InputError(f"{path}:{number}: {name} {cell!r} is not a whole number")
+    return InputError(f"{path}: not a timing profile: {problem.splitlines()[0]}")

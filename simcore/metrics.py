@@ -1,0 +1,133 @@
+"""From the tables of a run to the metrics that every run has: exact sums first, ratios last."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+Intervals = tuple["np.ndarray", "np.ndarray"]
+
+
+def summarise(tables: Mapping[str, "pa.Table"], world: int, counters: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Return the default metrics of a run of ``world`` ranks; ``counters`` are further exact counts by rank location.
+
+    Communication of a rank is the time in which a message from or to it is under way; it is exposed where
+    the rank does not compute. Durations are ps, sizes bytes, utilisations and fractions between 0 and 1.
+    """
+    columns = {kind: {name: table[name].to_numpy() for name in table.column_names} for kind, table in tables.items()}
+    spans, transfers, links, flags = (columns[kind] for kind in ("spans", "transfers", "links", "flags"))
+    makespan = max((int(column.max()) for column in (spans["t1_ps"], transfers["arrived_ps"]) if len(column)), default=0)
+    ranks = {}
+    for rank in range(world):
+        where = f"rank{rank}"
+        ranks[where] = _of_rank(spans, transfers, flags, rank, where) | dict(counters.get(where, {}))
+    return {
+        "makespan_ps": makespan,
+        "ranks": ranks,
+        "links": _of_links(links, makespan),
+        "queue_delay_ps": _spread(transfers["queued_ps"]),
+        "flags": {
+            "waits": len(flags["flag_reads"]),
+            "flag_reads": int(flags["flag_reads"].sum()),
+            "wakeups": int(flags["wakeups"].sum()),
+            "false_wakeups": int(flags["false_wakeups"].sum()),
+            "detection_delay_ps": _spread((flags["detected_ps"] - flags["set_ps"])[flags["set_ps"] >= flags["t0_ps"]]),
+        },
+        "transfers": {
+            "messages": len(transfers["src"]),
+            "data_bytes": int(transfers["size_bytes"][transfers["kind"] == "data"].sum()),
+            "flag_bytes": int(transfers["size_bytes"][transfers["kind"] == "flag"].sum()),
+        },
+        "bytes_per_pair": _pairs(transfers),
+    }
+
+
+def _of_rank(spans: Any, transfers: Any, flags: Any, rank: int, where: str) -> dict[str, Any]:
+    here = spans["location"] == where
+    lengths = spans["t1_ps"] - spans["t0_ps"]
+    computing = here & (spans["activity"] == "compute")
+    touching = (transfers["src"] == rank) | (transfers["dst"] == rank)
+    compute = _union(spans["t0_ps"][computing], spans["t1_ps"][computing])
+    communication = _union(transfers["issued_ps"][touching], transfers["arrived_ps"][touching])
+    both = _length(_joined(compute, communication))
+    total = _length(communication)
+    exposed = both - _length(compute)
+    return {
+        "end_ps": int(spans["t1_ps"][here].max()) if here.any() else 0,
+        "compute_ps": _length(compute),
+        "wait_ps": int(lengths[here & (spans["activity"] == "wait")].sum()),
+        "replay_ps": int(lengths[here & (spans["activity"] == "replay")].sum()),
+        "communication_ps": total,
+        "exposed_communication_ps": exposed,
+        "overlap_fraction": (total - exposed) / total if total else 0.0,
+        "flag_reads": int(flags["flag_reads"][flags["location"] == where].sum()),
+    }
+
+
+def _union(begin: "np.ndarray", end: "np.ndarray") -> Intervals:
+    """Return the disjoint, sorted intervals that cover the same time."""
+    import numpy as np
+
+    order = np.argsort(begin, kind="stable")
+    begin, end = begin[order], end[order]
+    if not len(begin):
+        return begin, end
+    reach = np.maximum.accumulate(end)
+    fresh = np.concatenate(([True], begin[1:] > reach[:-1]))
+    last = np.concatenate((np.nonzero(fresh)[0][1:] - 1, [len(begin) - 1]))
+    return begin[fresh], reach[last]
+
+
+def _joined(a: Intervals, b: Intervals) -> Intervals:
+    import numpy as np
+
+    return _union(np.concatenate((a[0], b[0])), np.concatenate((a[1], b[1])))
+
+
+def _length(intervals: Intervals) -> int:
+    return int((intervals[1] - intervals[0]).sum())
+
+
+def _of_links(links: Any, makespan: int) -> dict[str, Any]:
+    """Utilisation over the links that carried something: mean over the makespan, p95 and peak over their bins, empty bins included."""
+    import numpy as np
+
+    names = sorted(set(links["link"]))
+    if not names or not makespan:
+        return {"used": 0, "utilisation_mean": 0.0, "utilisation_p95": 0.0, "utilisation_peak": 0.0, "busiest": ""}
+    width = int(links["t1_ps"][0] - links["t0_ps"][0])
+    bins = np.zeros(len(names) * -(-makespan // width))
+    used = links["busy_ps"] / (np.minimum(links["t1_ps"], makespan) - links["t0_ps"])
+    bins[: len(used)] = used
+    busy = {name: int(links["busy_ps"][links["link"] == name].sum()) for name in names}
+    return {
+        "used": len(names),
+        "utilisation_mean": sum(busy.values()) / (len(names) * makespan),
+        "utilisation_p95": float(np.quantile(bins, 0.95)),
+        "utilisation_peak": float(bins.max()),
+        "busiest": max(names, key=lambda name: busy[name]),
+    }
+
+
+def _spread(values: "np.ndarray") -> dict[str, int]:
+    """Return mean (rounded down), 95th percentile (a value that occurs) and maximum of ``values``, ps."""
+    import numpy as np
+
+    if not len(values):
+        return {"mean": 0, "p95": 0, "max": 0}
+    return {
+        "mean": int(values.sum()) // len(values),
+        "p95": int(np.quantile(values, 0.95, method="inverted_cdf")),
+        "max": int(values.max()),
+    }
+
+
+def _pairs(transfers: Any) -> dict[str, int]:
+    import numpy as np
+
+    pairs, index = np.unique(np.stack((transfers["src"], transfers["dst"])), axis=1, return_inverse=True)
+    sums = np.zeros(pairs.shape[1], np.int64)
+    np.add.at(sums, index.reshape(-1), transfers["size_bytes"])
+    return {f"{src}->{dst}": int(total) for (src, dst), total in zip(pairs.T.tolist(), sums, strict=True)}

@@ -1,0 +1,82 @@
+"""The clock: SimPy with integer picoseconds, named random streams, and the boundary to the data plane."""
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import simpy
+from simpy.core import EmptySchedule
+from simpy.events import Event
+
+from simcore.errors import SimulationError
+from simcore.units import LARGEST
+
+if TYPE_CHECKING:
+    import numpy as np
+
+COMPLETION, URGENT, NORMAL, SETTLE, OBSERVE = -1, 0, 1, 2, 3
+"""Order within one instant: completions of the data plane, processes, admission of what they sent, observers."""
+
+PROGRESS_EVERY = 2_048
+
+
+class DataPlane(Protocol):
+    """What computes between two decisions: it announces its next instant and advances up to a limit."""
+
+    next_due: int
+    """Nothing visible or internal happens before this instant, ps."""
+
+    def advance(self, limit: int) -> None:
+        """Compute up to ``limit`` (inclusive for completions), or to the first visible completion, and schedule that as an event."""
+        ...
+
+
+class Simulation(simpy.Environment):
+    """The environment of one run; time is ``int`` picoseconds, and a data plane may be attached behind it."""
+
+    def __init__(self, *, seed: int = 0, progress: Callable[["Simulation"], None] | None = None) -> None:
+        super().__init__(initial_time=0)
+        self.seed = seed
+        self.events = 0
+        self.horizon = 0
+        """The last instant at which something is known to be planned, ps; only for estimates of the time left."""
+        self._progress = progress
+        self._plane: DataPlane | None = None
+
+    def attach(self, plane: DataPlane) -> None:
+        """Put the data plane behind the clock: it advances before every event."""
+        self._plane = plane
+
+    def rng(self, name: str) -> "np.random.Generator":
+        """Return the random stream ``name``; it depends on the seed and the name only."""
+        import numpy as np
+
+        words = hashlib.sha256(name.encode()).digest()[:16]
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, int.from_bytes(words, "little")])))
+
+    def schedule(self, event: Event, priority: Any = NORMAL, delay: Any = 0) -> None:
+        """Schedule ``event``; the one gate that refuses a delay that is not a whole, non-negative number of ps."""
+        if type(delay) is not int or delay < 0 or self._now + delay >= LARGEST:
+            raise SimulationError(f"a delay of {delay!r} ({type(delay).__name__}); time is int picoseconds, from 0 to below {LARGEST}")
+        super().schedule(event, priority, delay)
+
+    def at(self, instant: int, *, priority: int = NORMAL) -> Event:
+        """Return an event that happens at ``instant``, ps, in the given order within it."""
+        event = Event(self)
+        event._ok, event._value = True, None
+        self.schedule(event, priority, instant - self._now)
+        return event
+
+    def step(self) -> None:
+        """Let the data plane advance to the next event, then process that event; this is the only place where the planes meet."""
+        queue, plane = self._queue, self._plane
+        if plane is not None:
+            limit = queue[0][0] if queue else LARGEST
+            if plane.next_due <= limit:
+                plane.advance(int(limit))
+        if not queue:
+            raise EmptySchedule
+        super().step()
+        self.events += 1
+        if self._progress is not None and self.events % PROGRESS_EVERY == 0:
+            self._progress(self)

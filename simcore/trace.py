@@ -1,0 +1,189 @@
+"""What a run leaves behind: columnar rows in clock order, the schema of every column, and their digest."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+CHUNK = 65_536
+"""Rows that a table gathers before they become one immutable batch (a Parquet row group when spilled)."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its name (unit included), its Arrow type and what it says."""
+
+    name: str
+    type: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """One bar of one location: what a rank did, or waited for, from ``t0_ps`` to ``t1_ps``."""
+
+    location: str
+    t0_ps: int
+    t1_ps: int
+    activity: str
+    reason: str
+    what: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One finished wait on a flag: when it began, when the flag was set, when that was seen, and the reads it took."""
+
+    flag: str
+    location: str
+    policy: str
+    t0_ps: int
+    set_ps: int
+    detected_ps: int
+    flag_reads: int
+    wakeups: int
+    false_wakeups: int
+
+
+SCHEMAS: dict[str, tuple[Column, ...]] = {
+    "spans": (
+        Column("location", "string", "whose life this is a piece of, e.g. rank0; its spans tile it without gap or overlap"),
+        Column("t0_ps", "int64", "begin, simulated picoseconds"),
+        Column("t1_ps", "int64", "end, simulated picoseconds"),
+        Column("activity", "string", "compute, send, wait, replay (a recorded collective of an eidolon) or idle"),
+        Column("reason", "string", "why a wait waits, e.g. 'flag of rank2'; empty for work"),
+        Column("what", "string", "the kernel, message or collective"),
+        Column("size_bytes", "int64", "bytes concerned, 0 where none"),
+    ),
+    "transfers": (
+        Column("src", "int32", "rank that sent"),
+        Column("dst", "int32", "rank that received"),
+        Column("sequence", "int64", "place of the message in its source's order, from 0"),
+        Column("size_bytes", "int64", "payload bytes"),
+        Column("kind", "string", "data or flag"),
+        Column("issued_ps", "int64", "the source issued the message, simulated picoseconds"),
+        Column("arrived_ps", "int64", "its last byte reached the destination's memory, simulated picoseconds"),
+        Column("queued_ps", "int64", "time spent waiting for links: arrived - issued - the time of the empty path, picoseconds"),
+        Column("what", "string", "the collective or message it belongs to"),
+    ),
+    "links": (
+        Column("link", "string", "server of the interconnect, e.g. gpu0->switch"),
+        Column("t0_ps", "int64", "begin of the bin, simulated picoseconds"),
+        Column("t1_ps", "int64", "end of the bin, simulated picoseconds"),
+        Column("busy_ps", "int64", "picoseconds of the bin in which the link carried bytes"),
+        Column("size_bytes", "int64", "bytes carried in the bin"),
+    ),
+    "flags": (
+        Column("flag", "string", "name of the flag"),
+        Column("location", "string", "who waited, e.g. rank0"),
+        Column("policy", "string", "spin or monitor"),
+        Column("t0_ps", "int64", "begin of the wait, simulated picoseconds"),
+        Column("set_ps", "int64", "the flag took the awaited value, simulated picoseconds; before t0_ps if it was already set"),
+        Column("detected_ps", "int64", "the waiter knew, simulated picoseconds"),
+        Column("flag_reads", "int64", "memory reads of the flag"),
+        Column("wakeups", "int64", "times a monitor woke the waiter"),
+        Column("false_wakeups", "int64", "wake-ups after which the awaited value was not there"),
+    ),
+}
+
+
+class Recorder:
+    """Rows in clock order, kept column by column; full chunks become Arrow batches, spilled to Parquet when ``folder`` is given."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._columns: dict[str, list[list[Any]]] = {kind: [[] for _ in schema] for kind, schema in SCHEMAS.items()}
+        self._batches: dict[str, list[pa.RecordBatch]] = {kind: [] for kind in SCHEMAS}
+        self._writers: dict[str, Any] = {}
+
+    def add(self, kind: str, row: Span | Sample | Sequence[Any]) -> None:
+        """Append one row to table ``kind``; values in the order of its schema."""
+        values = row if isinstance(row, Sequence) else [getattr(row, column.name) for column in SCHEMAS[kind]]
+        columns = self._columns[kind]
+        for column, value in zip(columns, values, strict=True):
+            column.append(value)
+        if len(columns[0]) >= CHUNK:
+            self._close_chunk(kind)
+
+    def extend(self, kind: str, columns: Mapping[str, "np.ndarray | Sequence[Any]"]) -> None:
+        """Append many rows at once; ``columns`` holds one array of equal length per column of the schema."""
+        self._close_chunk(kind)
+        arrays = [columns[column.name] for column in SCHEMAS[kind]]
+        if len(arrays[0]):
+            self._append(kind, arrays)
+
+    def _close_chunk(self, kind: str) -> None:
+        columns = self._columns[kind]
+        if columns[0]:
+            self._columns[kind] = [[] for _ in columns]
+            self._append(kind, columns)
+
+    def _append(self, kind: str, arrays: Sequence[Any]) -> None:
+        import pyarrow as pa
+
+        schema = arrow_schema(kind)
+        batch = pa.record_batch([pa.array(a, type=f.type) for a, f in zip(arrays, schema, strict=True)], schema=schema)
+        if self._folder is None:
+            self._batches[kind].append(batch)
+        else:
+            self._writer(kind).write_batch(batch)
+
+    def _writer(self, kind: str) -> Any:
+        if kind not in self._writers:
+            import pyarrow.parquet as pq
+
+            assert self._folder is not None
+            self._writers[kind] = pq.ParquetWriter(self._folder / f"{kind}.parquet", arrow_schema(kind))
+        return self._writers[kind]
+
+    def tables(self) -> dict[str, "pa.Table"]:
+        """Close every open chunk and return all tables, empty ones included; a spilled recorder reads them back from its folder."""
+        import pyarrow as pa
+
+        for kind in SCHEMAS:
+            self._close_chunk(kind)
+        if self._folder is None:
+            return {kind: pa.Table.from_batches(self._batches[kind], arrow_schema(kind)) for kind in SCHEMAS}
+        import pyarrow.parquet as pq
+
+        for kind in SCHEMAS:
+            self._writer(kind).close()
+        return {kind: pq.read_table(self._folder / f"{kind}.parquet") for kind in SCHEMAS}
+
+
+def arrow_schema(kind: str) -> "pa.Schema":
+    """Return the Arrow schema of table ``kind``; the meaning of each column is in its field metadata."""
+    import pyarrow as pa
+
+    types = {"string": pa.string(), "int32": pa.int32(), "int64": pa.int64()}
+    return pa.schema([pa.field(c.name, types[c.type], nullable=False, metadata={"meaning": c.meaning}) for c in SCHEMAS[kind]])
+
+
+def digest(tables: Mapping[str, "pa.Table"]) -> str:
+    """Return the SHA-256 of all values of all tables, hexadecimal; independent of chunking and of the Parquet version."""
+    import numpy as np
+
+    seen = hashlib.sha256()
+    for kind in sorted(tables):
+        for name in tables[kind].column_names:
+            column = tables[kind][name].combine_chunks()
+            seen.update(f"{kind}.{name}:{len(column)};".encode())
+            if column.type in _numeric():
+                seen.update(np.ascontiguousarray(column.to_numpy(zero_copy_only=False)).astype("<i8").tobytes())
+            else:
+                for value in column.to_pylist():
+                    seen.update(value.encode() + b"\0")
+    return seen.hexdigest()
+
+
+def _numeric() -> Iterator[Any]:
+    import pyarrow as pa
+
+    yield pa.int32()
+    yield pa.int64()

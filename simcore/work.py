@@ -1,0 +1,84 @@
+"""What a kernel does, counted, and how long that takes: `Work`, cost models, and payloads real or virtual."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import Any, Protocol
+
+from simcore.hardware import GpuSpec
+from simcore.units import PS_PER_S
+
+
+@dataclass(frozen=True)
+class Work:
+    """Operations by dtype, bytes read and written by memory level, and kernel launches; all exact counts."""
+
+    operations: Mapping[str, int] = field(default_factory=dict)
+    bytes_read: Mapping[str, int] = field(default_factory=dict)
+    bytes_written: Mapping[str, int] = field(default_factory=dict)
+    launches: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        def added(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:
+            return {key: a.get(key, 0) + b.get(key, 0) for key in sorted({*a, *b})}
+
+        return Work(
+            added(self.operations, other.operations),
+            added(self.bytes_read, other.bytes_read),
+            added(self.bytes_written, other.bytes_written),
+            self.launches + other.launches,
+        )
+
+
+@dataclass(frozen=True)
+class Virtual:
+    """A payload without data: a shape and a dtype. Arithmetic on it raises, because there is nothing to compute with."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes that an array of this shape and dtype holds."""
+        import numpy as np
+
+        return prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A reference kernel and its formula: ``run(*arrays)`` and ``cost(*virtuals)`` both return (outputs, Work), and agree on Work."""
+
+    name: str
+    run: Callable[..., tuple[Any, Work]]
+    cost: Callable[..., tuple[Any, Work]]
+
+    def __call__(self, *payloads: Any) -> tuple[Any, Work]:
+        """Run on real payloads, or apply the formula when any payload is ``Virtual``."""
+        virtual = any(isinstance(payload, Virtual) for payload in payloads)
+        return self.cost(*payloads) if virtual else self.run(*payloads)
+
+
+class CostModel(Protocol):
+    """How long counted work takes on a GPU."""
+
+    def duration(self, work: Work, gpu: GpuSpec) -> int:
+        """Return the duration of ``work`` on ``gpu`` in ps."""
+        ...
+
+
+class Roofline:
+    """The slower of arithmetic at peak and memory traffic at full bandwidth, plus the launches.
+
+    Model: dense peak and streaming bandwidth, no efficiency below one and no cache (Williams et al., doi:10.1145/1498765.1498785).
+    """
+
+    def duration(self, work: Work, gpu: GpuSpec) -> int:
+        """Return ``max(sum(operations / peak), bytes / bandwidth) + launches * launch`` in ps, each quotient rounded up."""
+        missing = sorted(set(work.operations) - set(gpu.throughput))
+        if missing:
+            raise ValueError(f"the GPU states no throughput for {missing[0]}; it has {', '.join(gpu.throughput)}")
+        compute = sum(-(-count * PS_PER_S // gpu.throughput[dtype]) for dtype, count in work.operations.items())
+        traffic = work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0)
+        return max(compute, -(-traffic * PS_PER_S // gpu.memory_bandwidth)) + work.launches * gpu.launch

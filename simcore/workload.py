@@ -1,0 +1,139 @@
+"""What a paper provides, and the one door that its programs have to the machine."""
+
+from collections.abc import Generator, Sequence
+from typing import Any, ClassVar, Protocol
+
+from simpy.events import Event
+
+from simcore.device import Device
+from simcore.fabric import Fabric, Writes
+from simcore.flags import Flag, WaitSpec, wait
+from simcore.simulation import Simulation
+from simcore.trace import Recorder, Sample, Span
+from simcore.work import CostModel, Kernel, Virtual
+
+Program = Generator[Event, Any, None]
+
+
+class Workload(Protocol):
+    """One paper: parameters, decisions made before time runs, the plain answer, and what one rank does."""
+
+    Params: ClassVar[type]
+    """A frozen dataclass; every field has a default, quantities are ``Annotated`` with their unit."""
+
+    def world(self, params: Any) -> int | None:
+        """Return the number of ranks that ``params`` call for, or None if any number will do."""
+        ...
+
+    def plan(self, params: Any, world: int, nodes: int, rng: Any) -> Any:
+        """Return everything decided before simulated time begins; sees no bandwidth and no latency."""
+        ...
+
+    def reference(self, params: Any, plan: Any) -> list[Any]:
+        """Return the result computed the obvious way, one array per result of the simulated program."""
+        ...
+
+    def program(self, rank: "Rank", plan: Any) -> Program:
+        """Run the life of one rank: a generator that waits through the methods of ``rank``."""
+        ...
+
+
+class Memory:
+    """All flags of a run by (owner, name), made on first use, so that a writer and a waiter find the same word."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._flags: dict[tuple[int, str], Flag] = {}
+
+    def flag(self, owner: int, name: str) -> Flag:
+        """Return the flag ``name`` in the memory of rank ``owner``."""
+        if (owner, name) not in self._flags:
+            self._flags[owner, name] = Flag(self._simulation, name)
+        return self._flags[owner, name]
+
+
+class Rank:
+    """One rank of a workload. Its spans tile its life: whatever takes time passes through one of these methods."""
+
+    def __init__(
+        self, index: int, world: int, simulation: Simulation, device: Device, fabric: Fabric, memory: Memory,
+        waiting: WaitSpec, cost: CostModel, recorder: Recorder,
+    ) -> None:  # fmt: skip
+        self.index, self.world = index, world
+        self.location = f"rank{index}"
+        self.waits_for = ""
+        self.results: list[Any] = []
+        self._simulation, self._device, self._fabric, self._memory = simulation, device, fabric, memory
+        self._waiting, self._cost, self._recorder = waiting, cost, recorder
+
+    @property
+    def now(self) -> int:
+        """The present instant, ps."""
+        return self._simulation.now
+
+    def compute(self, kernel: Kernel, *payloads: Any, what: str = "") -> Generator[Event, Any, Any]:
+        """Run ``kernel`` on payloads for as long as the cost model says; return its outputs, virtual where the payloads were."""
+        outputs, work = kernel(*payloads)
+        begin = self.now
+        yield self._device.compute(self._cost.duration(work, self._device.spec), work.bytes_read.get("hbm", 0))
+        self._span(begin, "compute", "", what or kernel.name, work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0))
+        return outputs
+
+    def spend(self, duration: int, activity: str, what: str) -> Program:
+        """Let ``duration`` ps pass as ``activity`` (compute, replay or idle): time that was measured elsewhere, its content unknown."""
+        begin = self.now
+        if duration > 0:
+            yield self._simulation.timeout(duration)
+            self._span(begin, activity, "", what, 0)
+
+    def put(self, dst: int, payload: Any, what: str, *, flag: bool = False) -> None:
+        """Write ``payload`` into the memory of rank ``dst`` (one-sided, posted: the rank goes on at once).
+
+        The message has the size of the payload; ``flag`` says that it is a flag, which only the accounts tell apart.
+        """
+        import numpy as np
+
+        one = Writes(np.array([self.now]), np.array([dst]), np.array([payload.nbytes]), np.array([flag]), [what])
+        self._fabric.send_many(self.index, one)
+
+    def replay(self, writes: Writes, sets: Sequence[str]) -> None:
+        """Issue a whole table of stamped writes; row i, where ``sets[i]`` names a flag, sets that flag at its destination on arrival."""
+        arrivals = {}
+        for row, name in enumerate(sets):
+            if name:
+                flag = self._memory.flag(int(writes.dst[row]), name)
+                arrivals[row] = lambda flag=flag: flag.write(1)
+        self._fabric.send_many(self.index, writes, arrivals)
+
+    def wait(self, flags: Sequence[tuple[str, str]], what: str) -> Program:
+        """Wait until every flag is set, one waiter a flag, all at once, by the scenario's policy.
+
+        ``flags`` are pairs (name, reason). The span carries the reason of the flag that was seen last.
+        """
+        if not flags:
+            return
+        begin, left = self.now, [reason for _, reason in flags]
+        last = ""
+
+        def waiter(name: str, reason: str) -> Generator[Event, Any, Sample]:
+            nonlocal last
+            flag = self._memory.flag(self.index, name)
+            sample = yield from wait(self._simulation, self._device, flag, 1, self._waiting.policy, self.location)
+            self._recorder.add("flags", sample)
+            left.remove(reason)
+            last = reason
+            self.waits_for = ", ".join(left[:3])
+            return sample
+
+        self.waits_for = ", ".join(left[:3])
+        yield self._simulation.all_of([self._simulation.process(waiter(*flag)) for flag in flags])
+        self._span(begin, "wait", last, what, 0)
+
+    def give(self, result: Any) -> None:
+        """Hand over one result, to be compared with the reference; results without data are dropped."""
+        if not isinstance(result, Virtual):
+            self.results.append(result)
+
+    def _span(self, begin: int, activity: str, reason: str, what: str, size: int) -> None:
+        if self.now > begin:
+            self._recorder.add("spans", Span(self.location, begin, self.now, activity, reason, what, size))

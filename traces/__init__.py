@@ -1,0 +1,1 @@
+"""Small real traces and golden digests; installs as simcore.traces."""
