@@ -65,9 +65,7 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Callable[[Simu
     fabric = Fabric(simulation, topology, asked.machine.sharing, recorder, gpus)
     memory, cost = Memory(simulation), Roofline()
     devices = [Device(simulation, asked.machine.gpu) for _ in range(world)]
-    ranks = [
-        Rank(i, world, simulation, device, fabric, memory, asked.wait, cost, recorder) for i, device in enumerate(devices)
-    ]
+    ranks = [Rank(i, world, simulation, device, fabric, memory, asked.wait, cost, recorder) for i, device in enumerate(devices)]
     plan = workload.plan(job.params, world, 1, simulation.rng(f"plan of {job.model}"))
     lives = [simulation.process(workload.program(rank, plan)) for rank in ranks]
     interrupted_at = None
@@ -84,18 +82,13 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Callable[[Simu
         raise type(error)(str(error)) from None
     except ValueError as error:
         raise SimulationError(f"{asked.name}: {error}") from error
-    fabric.record()
-    tables = recorder.tables()
-    counters = {rank.location: {"other_reads": device.other_reads} for rank, device in zip(ranks, devices, strict=True)}
-    return Result(
-        asked,
-        tables,
-        metrics.summarise(tables, world, counters),
-        _doubts(asked, world, tables),
-        trace.digest(tables),
-        interrupted_at,
-        {rank.location: rank.results for rank in ranks},
-    )
+    with trace.uninterrupted():
+        fabric.record()
+        tables = recorder.tables()
+        counters = {rank.location: {"other_reads": device.other_reads} for rank, device in zip(ranks, devices, strict=True)}
+        found = metrics.summarise(tables, world, counters)
+        results = {rank.location: rank.results for rank in ranks}
+        return Result(asked, tables, found, _doubts(asked, world, tables), trace.digest(tables), interrupted_at, results)
 
 
 def _placed(asked: Scenario, job: Job, wanted: int | None) -> tuple[int, list[int]]:

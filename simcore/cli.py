@@ -11,7 +11,6 @@ from simcore import errors
 
 if TYPE_CHECKING:
     from simcore.assembly import Result
-    from simcore.scenario import Scenario
     from simcore.simulation import Simulation
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -126,13 +125,12 @@ def presets(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A
         return
     sheet = hardware.Sheet.read(hardware.find(name, Path()))
     spec = sheet.spec()
-    table = _table(f"{spec.name}: {spec.description}", "field", "value", "kind", "source")
+    print(f"{spec.name}: {spec.description}")
     for key, origin in sheet.origins.items():
         value: Any = sheet.values.value
         for part in key.split("."):
             value = value[part]
-        table.add_row(key, str(value), origin.kind, origin.source + (f" ({origin.note})" if origin.note else ""))
-    _console().print(table)
+        print(f"{key:26} {value!s:15} {origin.kind:9} {origin.source}" + (f"; {origin.note}" if origin.note else ""))
 
 
 @app.command()
@@ -179,57 +177,57 @@ def _draw(result: "Result", folder: Path) -> list[Path]:
     return [plot.timeline(result.tables, folder / "timeline.png", title=title), plot.traffic(result.tables, folder / "traffic.png", title=title)]
 
 
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=False)
-
-
-def _table(title: str, *headings: str) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if i == 0 or heading in ("value", "kind", "source") else "right")
-    return table
-
-
 def _print_result(result: "Result") -> None:
     """Print what matters with units: a row a rank (the first eight), then links, queues and flags; then the warnings."""
     from simcore.units import SIZE, TIME, short
 
-    found = result.metrics
-    asked = result.scenario
-    title = f"{asked.name} on {asked.machine.name}, {asked.machine.sharing} links, wait policy {asked.wait.policy}: {short(found['makespan_ps'], TIME)}"
-    table = _table(title, "rank", "compute", "wait", "replayed", "communication", "exposed", "overlap", "flag reads", "other reads")
-    for rank, row in list(found["ranks"].items())[:8]:
-        times = [short(row[key], TIME) for key in ("compute_ps", "wait_ps", "replay_ps", "communication_ps", "exposed_communication_ps")]
-        table.add_row(rank, *times, f"{row['overlap_fraction']:.1%}", str(row["flag_reads"]), str(row["other_reads"]))
-    console = _console()
-    console.print(table)
-    if len(found["ranks"]) > 8:
-        console.print(f"... and {len(found['ranks']) - 8} more ranks in metrics.json")
+    found, asked = result.metrics, result.scenario
+    machine = f"{asked.machine.gpus} GPUs of {asked.machine.name}, {asked.machine.topology}, {asked.machine.sharing} links"
+    print(f"{asked.name} on {machine}, wait policy {asked.wait.policy}: {short(found['makespan_ps'], TIME)} simulated")
+    _print_ranks(found["ranks"])
     links, queue, flags, moved = found["links"], found["queue_delay_ps"], found["flags"], found["transfers"]
-    busiest = f", busiest {links['busiest']}" if links["busiest"] else ""
-    console.print(
-        f"links   utilisation mean {links['utilisation_mean']:.2%}, p95 {links['utilisation_p95']:.2%}, "
-        f"peak {links['utilisation_peak']:.2%} over {links['used']} links{busiest}"
-    )
-    console.print(f"queues  delay mean {short(queue['mean'], TIME)}, p95 {short(queue['p95'], TIME)}, max {short(queue['max'], TIME)}")
-    console.print(f"moved   {short(moved['data_bytes'], SIZE)} of data, {short(moved['flag_bytes'], SIZE)} of flags in {moved['messages']} messages")
+    used = f"over {links['used']} links, busiest {links['busiest']}" if links["used"] else "(no link was used)"
+    print(f"links    utilisation mean {links['utilisation_mean']:.2%}, p95 {links['utilisation_p95']:.2%}, peak {links['utilisation_peak']:.2%} {used}")
+    print(f"queues   delay mean {short(queue['mean'], TIME)}, p95 {short(queue['p95'], TIME)}, max {short(queue['max'], TIME)}")
+    print(f"moved    {short(moved['data_bytes'], SIZE)} of data, {short(moved['flag_bytes'], SIZE)} of flags in {moved['messages']} messages")
     delay = flags["detection_delay_ps"]
-    console.print(
-        f"flags   {flags['flag_reads']} reads in {flags['waits']} waits, {flags['wakeups']} wake-ups, "
+    print(
+        f"flags    {flags['flag_reads']} reads in {flags['waits']} waits, {flags['wakeups']} wake-ups, "
         f"detection delay mean {short(delay['mean'], TIME)}, max {short(delay['max'], TIME)}"
     )
     for warning in result.warnings:
-        console.print(f"warning {warning}")
+        print(f"warning  {warning}")
+
+
+def _print_ranks(ranks: dict[str, dict[str, Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from simcore.units import TIME
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("rank")
+    durations = {"compute": "compute_ps", "wait": "wait_ps", "replayed": "replay_ps", "comm.": "communication_ps", "exposed": "exposed_communication_ps"}
+    scales = {}
+    for heading, key in durations.items():
+        largest = max(row[key] for row in ranks.values())
+        unit = next((unit for unit in TIME.display if largest >= TIME.units[unit]), TIME.base)
+        scales[key] = TIME.units[unit]
+        table.add_column(f"{heading}\n({unit})", justify="right")
+    for heading in ("overlap\n(%)", "flag\nreads", "other\nreads"):
+        table.add_column(heading, justify="right")
+    for rank, row in list(ranks.items())[:8]:
+        times = [f"{row[key] / scale:.4g}" for key, scale in scales.items()]
+        table.add_row(rank, *times, f"{row['overlap_fraction']:.1%}".rstrip("%"), str(row["flag_reads"]), str(row["other_reads"]))
+    Console(highlight=False).print(table)
+    if len(ranks) > 8:
+        print(f"... and {len(ranks) - 8} more ranks in metrics.json")
 
 
 def _print_files(paths: list[Path]) -> None:
     for path in paths:
-        print(f"wrote   {path}")
+        print(f"wrote    {path}")
 
 
 class _Progress:

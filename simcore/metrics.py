@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from simcore.trace import numbers
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -16,7 +18,7 @@ def summarise(tables: Mapping[str, "pa.Table"], world: int, counters: Mapping[st
     Communication of a rank is the time in which a message from or to it is under way; it is exposed where
     the rank does not compute. Durations are ps, sizes bytes, utilisations and fractions between 0 and 1.
     """
-    columns = {kind: {name: table[name].to_numpy() for name in table.column_names} for kind, table in tables.items()}
+    columns = {kind: {name: numbers(table, name) for name in table.column_names} for kind, table in tables.items()}
     spans, transfers, links, flags = (columns[kind] for kind in ("spans", "transfers", "links", "flags"))
     makespan = max((int(column.max()) for column in (spans["t1_ps"], transfers["arrived_ps"]) if len(column)), default=0)
     ranks = {}

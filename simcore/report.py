@@ -18,7 +18,7 @@ from simcore import scenario, source
 from simcore.assembly import Result
 from simcore.errors import InputError
 from simcore.scenario import Scenario
-from simcore.trace import SCHEMAS
+from simcore.trace import SCHEMAS, uninterrupted
 
 MANIFEST = 1
 """Version of the layout of a run folder."""
@@ -59,14 +59,23 @@ def write_run(result: Result, target: Path, staged: Path | None = None) -> Path:
     if staged is None:
         with staging(target) as folder:
             return write_run(result, target, folder)
+    with uninterrupted():
+        return _written(result, target, staged)
+
+
+def _written(result: Result, target: Path, staged: Path) -> Path:
     for kind, table in result.tables.items():
         if not (staged / f"{kind}.parquet").exists():
             pq.write_table(table, staged / f"{kind}.parquet")
     (staged / "metrics.json").write_text(json.dumps(result.metrics, indent=1) + "\n", encoding="utf-8")
     (staged / "manifest.yaml").write_text(_manifest(result), encoding="utf-8")
     if target.exists():
-        shutil.rmtree(target)
-    staged.rename(target)
+        older = target.with_name(staged.name + "-older")
+        target.rename(older)
+        staged.rename(target)
+        shutil.rmtree(older)
+    else:
+        staged.rename(target)
     return target
 
 

@@ -50,7 +50,7 @@ class Scenario:
     name: str
     machine: Machine
     workloads: list[Job]
-    wait: WaitSpec = WaitSpec()
+    wait: WaitSpec = field(default_factory=WaitSpec)
     seed: int = 0
 
     def __post_init__(self) -> None:

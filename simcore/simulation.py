@@ -43,6 +43,11 @@ class Simulation(simpy.Environment):
         self._progress = progress
         self._plane: DataPlane | None = None
 
+    @property
+    def now(self) -> int:
+        """The present instant, ps."""
+        return int(self._now)
+
     def attach(self, plane: DataPlane) -> None:
         """Put the data plane behind the clock: it advances before every event."""
         self._plane = plane

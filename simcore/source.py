@@ -152,7 +152,7 @@ class Document:
         keys: Keys = ()
         value = self.value
         for part in problem["loc"]:
-            if isinstance(value, dict) and part in value or isinstance(value, list) and isinstance(part, int) and part < len(value):
+            if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
                 value, keys = value[part], (*keys, part)
             elif problem["type"] == "missing":
                 keys = (*keys, part)
@@ -220,8 +220,8 @@ def _inherited(path: Path, chain: tuple[Path, ...]) -> Document:
     if not isinstance(name, str):
         raise document.error(("base",), f"expected the name of a scenario file, not {_kind(name)}")
     chain = (*chain, path.resolve())
-    beside, bundled = path.parent / name, bundle("scenarios") / name
-    base = next((p for p in (beside, beside.with_name(beside.name + ".yaml"), bundled, bundled.with_name(bundled.name + ".yaml")) if p.is_file()), None)
+    candidates = (path.parent / name, path.parent / f"{name}.yaml", bundle("scenarios") / f"{name}.yaml", bundle("models") / name / "scenario.yaml")
+    base = next((candidate for candidate in candidates if candidate.is_file()), None)
     if base is None:
         raise document.error(("base",), f"no file {name!r} beside {path.name} and no bundled scenario of that name")
     if base.resolve() in chain:

@@ -1,5 +1,6 @@
 """From a machine's specification to directed links, the servers behind them, and the route of every pair of GPUs."""
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ class Topology:
             ahead = (dst - src) % n
             turn, count = (1, ahead) if 2 * ahead <= n else (-1, n - ahead)
             names = [f"gpu{(src + turn * k) % n}" for k in range(count + 1)]
-        return [self._link_of[pair] for pair in zip(names, names[1:], strict=False)]
+        return [self._link_of[pair] for pair in itertools.pairwise(names)]
 
     def _searched(self, src: int, dst: int) -> list[int]:
         start, goal = f"gpu{src}", f"gpu{dst}"

@@ -1,6 +1,7 @@
 """What a paper provides, and the one door that its programs have to the machine."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from simpy.events import Event
@@ -98,11 +99,11 @@ class Rank:
 
     def replay(self, writes: Writes, sets: Sequence[str]) -> None:
         """Issue a whole table of stamped writes; row i, where ``sets[i]`` names a flag, sets that flag at its destination on arrival."""
-        arrivals = {}
+        arrivals: dict[int, Callable[[], object]] = {}
         for row, name in enumerate(sets):
             if name:
                 flag = self._memory.flag(int(writes.dst[row]), name)
-                arrivals[row] = lambda flag=flag: flag.write(1)
+                arrivals[row] = partial(flag.write, 1)
         self._fabric.send_many(self.index, writes, arrivals)
 
     def wait(self, flags: Sequence[tuple[str, str]], what: str) -> Program:

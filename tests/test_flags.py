@@ -1,5 +1,6 @@
 """Waiting for flags: counts and instants equal an event-per-poll model, and no write is lost whenever it comes."""
 
+import itertools
 from collections.abc import Generator
 from dataclasses import replace
 from fractions import Fraction
@@ -123,7 +124,7 @@ def test_spin_reads_grow_with_the_delay_and_monitor_reads_do_not() -> None:
     spinning = [observe("spin", 0, [(delay, 1)]).flag_reads for delay in delays]
     watching = [observe("monitor", 0, [(delay, 1)]).flag_reads for delay in delays]
 
-    assert all(a < b for a, b in zip(spinning, spinning[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(spinning))
     assert set(watching) == {3}
 
 

@@ -1,6 +1,6 @@
 """The links: messages in, one event at each instant at which a process must know; policies `ideal` and `fifo`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
 
@@ -68,7 +68,7 @@ class Fabric:
         self._names: dict[str, int] = {}
         self._injected: list[Column] = []
         self._settled = -1
-        self._on_arrival: dict[tuple[int, int], Callable[[], None]] = {}
+        self._on_arrival: dict[tuple[int, int], Callable[[], object]] = {}
         self._in_flight = 0
         self._delivered: list[Column] = []
         self._undescribed = 0
@@ -83,7 +83,7 @@ class Fabric:
         self.send_many(src, writes, {0: arrived.succeed})
         return arrived
 
-    def send_many(self, src: int, writes: Writes, on_arrival: dict[int, Callable[[], object]] | None = None) -> None:
+    def send_many(self, src: int, writes: Writes, on_arrival: Mapping[int, Callable[[], object]] | None = None) -> None:
         """Send a table of stamped writes, none of them in the past, each to be issued at its own instant.
 
         ``on_arrival[row]`` is called at the instant at which that row has arrived, before any process of that instant;
@@ -155,7 +155,9 @@ class Fabric:
             )  # fmt: skip
             self.next_due = LARGEST if left < 0 else left
             if visible == kernels.OVERFLOW:
-                raise SimulationError(f"a message sent before {left} ps would arrive after {LARGEST // 2} ps, the end of simulated time; its link is too slow for it")
+                raise SimulationError(
+                    f"a message sent before {left} ps would arrive after {LARGEST // 2} ps, the end of simulated time; its link is too slow for it"
+                )
             done = self._messages[self._done[:count]]
             self._in_flight -= count
             self._delivered.append(done)
@@ -226,7 +228,4 @@ def _grown(array: Column, length: int) -> Column:
 
 def compiled() -> bool:
     """Return whether the compiled loops are on disk already, so that the next run starts at once."""
-    from pathlib import Path
-
-    folder = Path(kernels.advance._cache.cache_path)
-    return any(folder.glob("_kernels.advance*.nbi"))
+    return kernels.on_disk()

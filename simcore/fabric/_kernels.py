@@ -4,6 +4,9 @@ A message is one row of ``messages``; the columns are the constants below. Rows 
 ordered by (instant, deliveries before arrivals at a link, source rank, source sequence).
 """
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -151,9 +154,7 @@ def _fits(now: int, size: int, num: int, den: int, latency: int) -> bool:
 
 
 @njit(cache=True)
-def _queue(
-    messages: np.ndarray, servers: np.ndarray, hops: np.ndarray, bins: np.ndarray, head: np.ndarray, row: int
-) -> bool:
+def _queue(messages: np.ndarray, servers: np.ndarray, hops: np.ndarray, bins: np.ndarray, head: np.ndarray, row: int) -> bool:
     """Serve a message at its next link behind everything accepted there before; False if time would leave its range.
 
     The last byte leaves at BEGAN + ceil(ACCEPTED * NUM / DEN): one rounding, never carried into the next message.
@@ -180,9 +181,7 @@ def _queue(
 
 
 @njit(cache=True)
-def _travel_alone(
-    messages: np.ndarray, servers: np.ndarray, hops: np.ndarray, bins: np.ndarray, head: np.ndarray, row: int
-) -> bool:
+def _travel_alone(messages: np.ndarray, servers: np.ndarray, hops: np.ndarray, bins: np.ndarray, head: np.ndarray, row: int) -> bool:
     """Carry a message over its whole route as if alone, but not past an earlier one of the same route; False if out of range."""
     first = messages[row, NEXT_HOP]
     now, size = messages[row, TIME], messages[row, SIZE]
@@ -249,3 +248,9 @@ def advance(
         _sift_down(messages, heap, head[HEAP])
     left = messages[heap[0], TIME] if head[HEAP] > 0 else -1
     return count, visible, left
+
+
+def on_disk() -> bool:
+    """Return whether an earlier process left compiled code for this module where numba will look for it."""
+    dispatcher: Any = advance
+    return any(Path(dispatcher._cache.cache_path).glob("_kernels.advance*.nbi"))

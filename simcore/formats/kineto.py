@@ -383,11 +383,9 @@ def _aligned(usable: dict[int, list[Collective]], ranked: dict[int, Trace], alig
 def _matched(usable: dict[int, list[Collective]]) -> tuple[dict[int, int], str]:
     """Shift every rank by the median difference of the ends of the collectives it shares with a rank already placed."""
     # A collective whose sizes differ between two ranks is not the same one, whatever its number says; all_to_all may differ.
-    ends = {
-        rank: {(c.name, c.group, c.sequence, c.size if c.name != "all_to_all" else None): c.end for c in found} for rank, found in usable.items() if found
-    }
+    ends = {rank: {(c.name, c.group, c.sequence, c.size if c.name != "all_to_all" else None): c.end for c in found} for rank, found in usable.items() if found}
     first = min(ends)
-    shift = {rank: 0 for rank in usable}
+    shift = dict.fromkeys(usable, 0)
     placed, residuals = [first], []
     while len(placed) < len(ends):
         candidates = [(len(ends[rank].keys() & ends[known].keys()), -rank, -known) for rank in ends if rank not in placed for known in placed]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from simcore.errors import InputError
+from simcore.trace import numbers
 from simcore.units import LARGEST, SIZE, TIME, short
 
 FORMAT = "simcore timing profile 1"
@@ -92,7 +93,7 @@ def read(path: Path) -> Profile:
         )
     except pa.ArrowInvalid as error:
         raise _first_bad_line(body, skipped, path, str(error)) from None
-    column = {name: table[name].to_numpy() for name in COLUMNS}
+    column = {name: numbers(table, name) for name in COLUMNS}
     world = int(dict(header)["world"])
     _check(column, world, skipped, path)
     order = np.lexsort((np.arange(len(column["rank"])), column["rank"], column["time_ps"]))
