@@ -10,11 +10,10 @@ import pyarrow.compute as pc
 
 from simcore import metrics, registry, scenario, trace
 from simcore.device import Device
-from simcore.errors import Deadlock, InputError, SimcoreError, SimulationError
+from simcore.errors import Deadlock, SimcoreError, SimulationError
 from simcore.fabric import Fabric
-from simcore.scenario import Job, Scenario
+from simcore.scenario import Scenario
 from simcore.simulation import Simulation
-from simcore.topology import Topology
 from simcore.trace import Recorder
 from simcore.work import Roofline
 from simcore.workload import Memory, Rank
@@ -41,15 +40,6 @@ def read_scenario(name: str, overrides: list[str] | None = None, seed: int | Non
     return scenario.read(scenario.find(name), overrides, seed)
 
 
-def machine_topology(asked: Scenario) -> Topology:
-    """Return the topology of the scenario's machine; raises ``InputError`` for edges that make no machine."""
-    machine = asked.machine
-    try:
-        return Topology(machine.topology, machine.gpus, machine.link, machine.edges)
-    except ValueError as error:
-        raise InputError(f"{asked.name}: machine.edges: {error}") from None
-
-
 def run(asked: Scenario, *, folder: Path | None = None, progress: Callable[[Simulation], None] | None = None) -> Result:
     """Run ``asked`` to its end and return the result; the same scenario gives the same bytes.
 
@@ -58,11 +48,10 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Callable[[Simu
     """
     job = asked.workloads[0]
     workload = registry.load(job.model)
-    topology = machine_topology(asked)
-    world, gpus = _placed(asked, job, workload.world(job.params))
+    world = len(job.gpus)
     simulation = Simulation(seed=asked.seed, progress=progress)
     recorder = Recorder(folder)
-    fabric = Fabric(simulation, topology, asked.machine.sharing, recorder, gpus)
+    fabric = Fabric(simulation, asked.machine.build_topology(), asked.machine.sharing, recorder, job.gpus)
     memory, cost = Memory(simulation), Roofline()
     devices = [Device(simulation, asked.machine.gpu) for _ in range(world)]
     ranks = [Rank(i, world, simulation, device, fabric, memory, asked.wait, cost, recorder) for i, device in enumerate(devices)]
@@ -89,26 +78,6 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Callable[[Simu
         found = metrics.summarise(tables, world, counters)
         results = {rank.location: rank.results for rank in ranks}
         return Result(asked, tables, found, _doubts(asked, world, tables), trace.digest(tables), interrupted_at, results)
-
-
-def _placed(asked: Scenario, job: Job, wanted: int | None) -> tuple[int, list[int]]:
-    """Return the number of ranks and the GPU of each."""
-    count = asked.machine.gpus
-    world = job.ranks or wanted or count
-    if wanted is not None and world != wanted:
-        raise InputError(f"{asked.name}: workloads.0.ranks: {world} ranks, but the parameters of {job.model} call for {wanted}")
-    if world > count:
-        raise InputError(f"{asked.name}: machine.gpus: {world} ranks of {job.model} need as many GPUs; the machine has {count}")
-    if job.placement == "block":
-        return world, list(range(world))
-    names = {f"gpu{i}": i for i in range(count)}
-    for i, name in enumerate(job.placement):
-        if name not in names or name in job.placement[:i]:
-            why = "stands twice" if name in names else f"is none of gpu0 to gpu{count - 1}"
-            raise InputError(f"{asked.name}: workloads.0.placement.{i}: {name!r} {why}")
-    if len(job.placement) != world:
-        raise InputError(f"{asked.name}: workloads.0.placement: {len(job.placement)} GPUs for {world} ranks")
-    return world, [names[name] for name in job.placement]
 
 
 def _doubts(asked: Scenario, world: int, tables: dict[str, pa.Table]) -> list[str]:

@@ -86,7 +86,6 @@ def check(name: ScenarioName, overrides: Overrides = [], seed: Seed = None) -> N
     from simcore import assembly, scenario
 
     asked = assembly.read_scenario(name, overrides, seed)
-    assembly.machine_topology(asked)
     print(yaml.safe_dump(scenario.resolved(asked), sort_keys=False, width=120), end="")
 
 
@@ -100,7 +99,7 @@ def topo(
     from simcore import assembly, plot
 
     asked = assembly.read_scenario(name, overrides)
-    graph = assembly.machine_topology(asked).graph()
+    graph = asked.machine.build_topology().graph()
     print(f"{asked.machine.name}: {asked.machine.gpus} GPUs, {asked.machine.topology}, {graph.number_of_edges()} directed links")
     _print_files([plot.topology(graph, out, title=f"{asked.machine.name}, {asked.machine.topology}")])
 

@@ -1,6 +1,7 @@
 """From a source to a frozen `Scenario`: allowed keys, units, the hardware sheet below the machine, and the way back to YAML."""
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -9,7 +10,7 @@ from simcore import hardware, registry, source, units
 from simcore.errors import InputError
 from simcore.flags import WaitSpec
 from simcore.hardware import Family, GpuSpec, LinkSpec, Sharing
-from simcore.topology import Edge
+from simcore.topology import Edge, EdgeError, Topology
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Machine:
         if (self.topology == "edges") != bool(self.edges):
             raise ValueError("'topology: edges' and a list of 'edges' go together; one of them is missing")
 
+    def build_topology(self) -> Topology:
+        """Return the links and routes of this machine; raises ``EdgeError`` for edges that make none."""
+        return Topology(self.topology, self.gpus, self.link, self.edges)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -41,6 +46,11 @@ class Job:
     params: Any = None
     ranks: int | None = None
     placement: Literal["block"] | list[str] = "block"
+
+    @property
+    def gpus(self) -> list[int]:
+        """The GPU of every rank."""
+        return list(range(self.ranks or 0)) if self.placement == "block" else [int(name[3:]) for name in self.placement]
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,10 @@ class Scenario:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
+            raise ValueError(f"name {self.name!r} names the run folder: letters, digits, '_', '-' and '.' only")
+        if any(job.ranks is not None and job.ranks < 1 for job in self.workloads):
+            raise ValueError("workloads: a workload has 1 rank or more")
         if len(self.workloads) != 1:
             raise ValueError(f"workloads: exactly one workload a scenario so far, not {len(self.workloads)}")
         if self.seed < 0:
@@ -103,13 +117,15 @@ def build(document: source.Document, name: str) -> Scenario:
     if isinstance(machine, dict) and isinstance(machine.get("node"), str):
         _put_sheet_below(document)
     scenario = document.build(Scenario)
-    return dataclasses.replace(scenario, workloads=[_with_params(document, i, job) for i, job in enumerate(scenario.workloads)])
+    _check_edges(document, scenario.machine)
+    jobs = [_complete(document.at("workloads", i), job, scenario.machine.gpus) for i, job in enumerate(scenario.workloads)]
+    return dataclasses.replace(scenario, workloads=jobs)
 
 
 def _put_sheet_below(document: source.Document) -> None:
     place = document.place(("machine", "node"))
     try:
-        path = hardware.find(document.value["machine"]["node"], Path(place.file).parent)
+        path = hardware.find(document.value["machine"]["node"], place.folder)
     except InputError as error:
         raise document.error(("machine", "node"), str(error)) from None
     sheet = hardware.Sheet.read(path).values
@@ -117,22 +133,48 @@ def _put_sheet_below(document: source.Document) -> None:
     document.put(("machine",), sheet)
 
 
-def _with_params(document: source.Document, index: int, job: Job) -> Job:
-    keys: source.Keys = ("workloads", index)
+def _check_edges(document: source.Document, machine: Machine) -> None:
+    try:
+        machine.build_topology()
+    except EdgeError as error:
+        keys: source.Keys = ("machine", "edges") if error.index < 0 else ("machine", "edges", error.index)
+        raise document.error(keys, str(error)) from None
+
+
+def _complete(document: source.Document, job: Job, gpus: int) -> Job:
+    """Return ``job`` with its parameters read, its number of ranks settled and its placement checked against ``gpus`` GPUs."""
     try:
         workload = registry.load(job.model)
     except InputError as error:
-        raise document.error((*keys, "model"), str(error)) from None
+        raise document.error(("model",), str(error)) from None
     if job.params is None:
-        document.put((*keys, "params"), source.Document({}, document.file, {(): document.place(keys)}))
-    if not isinstance(document.value["workloads"][index]["params"], dict):
-        raise document.error((*keys, "params"), "expected keys with values")
-    part = document.at(*keys, "params")
+        document.put(("params",), source.Document({}, document.file, {(): document.place(())}))
+    if not isinstance(document.value["params"], dict):
+        raise document.error(("params",), "expected keys with values")
+    params: Any = document.at("params").build(workload.Params)
     try:
-        return dataclasses.replace(job, params=part.build(workload.Params))
+        wanted = workload.world(params)
     except InputError as error:
-        prefix = f"{part.place(())}: "
-        raise InputError(str(error) if not str(error).startswith(prefix) else prefix + "params: " + str(error)[len(prefix) :]) from None
+        raise document.error(("params",), str(error)) from None
+    if job.ranks is not None and wanted is not None and job.ranks != wanted:
+        raise document.error(("ranks",), f"{job.ranks} ranks, but the parameters of {job.model} call for {wanted}")
+    ranks = job.ranks or wanted or gpus
+    if ranks > gpus:
+        raise document.error((), f"{ranks} ranks of {job.model} need as many GPUs; machine.gpus is {gpus}")
+    if job.placement != "block":
+        _check_placement(document, job.placement, ranks, gpus)
+    return dataclasses.replace(job, params=params, ranks=ranks)
+
+
+def _check_placement(document: source.Document, placement: list[str], ranks: int, gpus: int) -> None:
+    names = [f"gpu{i}" for i in range(gpus)]
+    for i, name in enumerate(placement):
+        if name not in names:
+            raise document.error(("placement", i), f"{name!r} is none of gpu0 to gpu{gpus - 1}")
+        if name in placement[:i]:
+            raise document.error(("placement", i), f"{name!r} stands twice; a GPU hosts one rank")
+    if len(placement) != ranks:
+        raise document.error(("placement",), f"{len(placement)} GPUs for {ranks} ranks")
 
 
 def resolved(record: Any) -> dict[str, Any]:

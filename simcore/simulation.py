@@ -76,7 +76,7 @@ class Simulation(simpy.Environment):
         """Let the data plane advance to the next event, then process that event; this is the only place where the planes meet."""
         queue, plane = self._queue, self._plane
         if plane is not None:
-            limit = queue[0][0] if queue else LARGEST
+            limit = queue[0][0] if queue else LARGEST - 1
             if plane.next_due <= limit:
                 plane.advance(int(limit))
         if not queue:

@@ -5,7 +5,7 @@ import difflib
 import json
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +22,7 @@ Keys = tuple[str | int, ...]
 T = TypeVar("T")
 
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]{1,3})?")
 _CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
@@ -36,6 +36,11 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+    @property
+    def folder(self) -> Path:
+        """Where relative names start: beside the file, or where the command was given."""
+        return Path(self.file).parent if self.line else Path()
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Document:
     file: str
     places: dict[Keys, Place] = field(default_factory=dict)
     key_places: dict[Keys, Place] = field(default_factory=dict)
+    prefix: Keys = ()
+    """Keys that lead to this part in the document it was taken from; only for messages."""
 
     def place(self, keys: Keys, *, of_key: bool = False) -> Place:
         """Return the place of the value at ``keys``, or of the nearest value around it."""
@@ -67,7 +74,7 @@ class Document:
 
     def error(self, keys: Keys, sentence: str, *, of_key: bool = False) -> InputError:
         """Return the error that says ``sentence`` of the value at ``keys``: place, dotted key, sentence."""
-        dotted = ".".join(map(str, keys))
+        dotted = _dotted(self.prefix + keys)
         return InputError(f"{self.place(keys, of_key=of_key)}: {dotted + ': ' if dotted else ''}{sentence}")
 
     def at(self, *keys: str | int) -> "Document":
@@ -77,7 +84,8 @@ class Document:
             value = value[key]
         n = len(keys)
         below = {k[n:]: p for k, p in self.places.items() if k[:n] == keys}
-        return Document(value, self.file, below, {k[n:]: p for k, p in self.key_places.items() if k[:n] == keys and len(k) > n})
+        below_keys = {k[n:]: p for k, p in self.key_places.items() if k[:n] == keys and len(k) > n}
+        return Document(value, self.file, below, below_keys, self.prefix + keys)
 
     def put(self, keys: Keys, part: "Document") -> None:
         """Replace the value at ``keys`` by ``part``, places included; mappings on the way are made where they are missing."""
@@ -129,7 +137,8 @@ class Document:
             allowed = [f.name for f in dataclasses.fields(wanted) if f.init]
             for key in value:
                 if key not in allowed:
-                    raise self.error((*keys, key), unknown("key", key, allowed), of_key=True)
+                    inner = [f"{name}.{part.name}" for name in allowed for part in _fields(hints[name])]
+                    raise self.error((*keys, key), unknown("key", key, allowed, inner), of_key=True)
             return {key: self._prepared(part, hints[key], (*keys, key)) for key, part in value.items()}
         if get_origin(wanted) in (list, tuple) and isinstance(value, list):
             return [self._prepared(part, get_args(wanted)[0], (*keys, i)) for i, part in enumerate(value)]
@@ -138,7 +147,7 @@ class Document:
         return value
 
     def _found(self, name: str, mark: File, keys: Keys) -> str:
-        own = Path(self.place(keys).file).parent / name
+        own = self.place(keys).folder / name
         bundled = bundle(mark.package)
         if own.is_file():
             path = own.resolve()
@@ -171,9 +180,15 @@ class Document:
         return self.error(keys, sentence + (f" (and {others} more)" if others else ""))
 
 
-def unknown(noun: str, given: object, allowed: list[str]) -> str:
-    """Return the sentence that refuses ``given``: the nearest of the ``allowed`` names where one is near, and all of them."""
+def unknown(noun: str, given: object, allowed: list[str], elsewhere: Sequence[str] = ()) -> str:
+    """Return the sentence that refuses ``given``: the nearest of the ``allowed`` names where one is near, and all of them.
+
+    ``elsewhere`` holds dotted names of one level below, looked through by their last part where nothing nearer is found.
+    """
     near = difflib.get_close_matches(str(given), allowed, n=1)
+    if not near:
+        below = {name.rpartition(".")[2]: name for name in elsewhere}
+        near = [below[name] for name in difflib.get_close_matches(str(given), below, n=1)]
     return f"unknown {noun} {given!r}; " + (f"did you mean {near[0]!r}? " if near else "") + f"allowed: {', '.join(allowed)}"
 
 
@@ -243,6 +258,7 @@ def _graft(parent: Document, child: Document, keys: Keys) -> None:
     """Put the child's value at ``keys`` into the parent; a mapping replaces a scalar or list of the parent whole."""
     inner = parent.value
     for depth, key in enumerate(keys):
+        parent.places[keys[:depth]] = child.place(keys[:depth])
         if not isinstance(inner, dict):
             parent.put(keys[:depth], child.at(*keys[:depth]))
             return
@@ -359,6 +375,11 @@ def _unwrapped(wanted: Any, value: Any) -> tuple[Any, tuple[Any, ...]]:
                 return Any, marks
         else:
             return wanted, marks
+
+
+def _fields(hint: Any) -> tuple[Any, ...]:
+    record = _unwrapped(hint, None)[0]
+    return dataclasses.fields(record) if dataclasses.is_dataclass(record) else ()
 
 
 def _tagged(record: Any, value: Any) -> bool:

@@ -45,6 +45,14 @@ class Link:
     latency: int
 
 
+class EdgeError(ValueError):
+    """An edge list that makes no machine; ``index`` is the place of the offending edge in it, or -1 for the list as a whole."""
+
+    def __init__(self, sentence: str, index: int = -1) -> None:
+        super().__init__(sentence)
+        self.index = index
+
+
 class Topology:
     """Directed links between GPUs and switches, and routes by rule (switch, full mesh, ring) or by breadth-first search (edges)."""
 
@@ -54,31 +62,34 @@ class Topology:
         self.links: list[Link] = []
         self._server_of: dict[str, int] = {}
         self._link_of: dict[tuple[str, str], int] = {}
-        for edge in edges if family == "edges" else family_edges(family, gpus):
-            self._add(edge, link)
+        for index, edge in enumerate(edges if family == "edges" else family_edges(family, gpus)):
+            self._add(index, edge, link)
         self._routes: dict[tuple[int, int], tuple[int, ...]] = {}
         self._out: dict[str, list[int]] = {}
-        for index, each in enumerate(self.links):
-            self._out.setdefault(each.tail, []).append(index)
+        for position, each in enumerate(self.links):
+            self._out.setdefault(each.tail, []).append(position)
         if family == "edges":
             self._require_reachable()
 
-    def _add(self, edge: Edge, link: LinkSpec) -> None:
+    def _add(self, number: int, edge: Edge, link: LinkSpec) -> None:
         a, b = edge.ends
         bandwidth = link.bandwidth if edge.bandwidth is None else edge.bandwidth
         latency = link.latency if edge.latency is None else edge.latency
         duplex = edge.duplex or link.duplex
         if a == b:
-            raise ValueError(f"the edge {a} - {b} joins {a} to itself")
+            raise EdgeError(f"the edge {a} - {b} joins {a} to itself", number)
+        for end in (a, b):
+            if end.startswith("gpu") and end[3:].isdigit() and (int(end[3:]) >= self.gpus or end != f"gpu{int(end[3:])}"):
+                raise EdgeError(f"{end} is none of the machine's GPUs, gpu0 to gpu{self.gpus - 1}", number)
         names = {"half": (f"{a}--{b}",) * 2, "bus": (edge.bus,) * 2}.get(duplex, (f"{a}->{b}", f"{b}->{a}"))
         for (tail, head), name in zip(((a, b), (b, a)), names, strict=True):
             if (tail, head) in self._link_of:
-                raise ValueError(f"the link {tail} -> {head} is listed twice")
+                raise EdgeError(f"the link {tail} -> {head} is listed twice", number)
             index = self._server_of.setdefault(name, len(self.servers))
             if index == len(self.servers):
                 self.servers.append(Server(name, bandwidth))
             elif self.servers[index].bandwidth != bandwidth:
-                raise ValueError(f"the edge {a} - {b} gives {name!r} a second bandwidth; a bus has one for all its members")
+                raise EdgeError(f"the edge {a} - {b} gives {name!r} a second bandwidth; a bus has one for all its members", number)
             self._link_of[tail, head] = len(self.links)
             self.links.append(Link(tail, head, index, latency))
             if duplex == "simplex":
@@ -86,16 +97,12 @@ class Topology:
 
     def _require_reachable(self) -> None:
         """Refuse a machine in which some GPU cannot send to, or be reached from, some other one."""
-        present = {end for link in self.links for end in (link.tail, link.head)}
-        for name in sorted(present):
-            if name.startswith("gpu") and name[3:].isdigit() and name not in {f"gpu{i}" for i in range(self.gpus)}:
-                raise ValueError(f"an edge names {name}, but the machine has gpu0 to gpu{self.gpus - 1}")
         for backwards in (False, True):
             reached = self._reached("gpu0", backwards)
             for i in range(1, self.gpus):
                 if f"gpu{i}" not in reached:
                     way = f"gpu{i} to gpu0" if backwards else f"gpu0 to gpu{i}"
-                    raise ValueError(f"gpu{i} is unreachable: no path of edges leads from {way}")
+                    raise EdgeError(f"gpu{i} is unreachable: no path of edges leads from {way}")
 
     def _reached(self, start: str, backwards: bool) -> set[str]:
         neighbours: dict[str, list[str]] = {}

@@ -74,14 +74,15 @@ class FusedAllReduce:
     Params = Params
 
     def world(self, params: Params) -> int:
-        """Return the number of ranks that the profile speaks of."""
-        return read_profile(locate(params.profile, "traces")).world
+        """Return the number of ranks that the profile speaks of; raises ``InputError`` for a target that is none of them."""
+        world = read_profile(locate(params.profile, "traces")).world
+        if not 0 <= params.target < world:
+            raise InputError(f"target {params.target} is no rank of {params.profile}; it has 0 to {world - 1}")
+        return world
 
     def plan(self, params: Params, world: int, nodes: int, rng: np.random.Generator) -> Plan:
         """Return the target's collectives and the eidolons' writes as the profile states them."""
         profile = read_profile(locate(params.profile, "traces"))
-        if not 0 <= params.target < world:
-            raise InputError(f"{params.profile}: target {params.target} is no rank of this profile; it has 0 to {world - 1}")
         eidolons = {rank: _eidolon(profile, rank, params) for rank in range(world) if rank != params.target}
         return Plan(params.target, _collectives(profile, params, rng), eidolons)
 

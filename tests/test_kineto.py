@@ -1,0 +1,317 @@
+"""Kineto traces: every guard, exact times, and profiles whose bytes and skew are known beforehand."""
+
+import gzip
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simcore import source
+from simcore.errors import InputError
+from simcore.formats import kineto, profile
+from simcore.formats.profile import FLAG_BYTES, Profile
+
+
+def nccl(ts: float, dur: float, name: str = "allreduce", elements: int = 1000, ranks: str = "[0, 1, 2, 3]", **more: Any) -> dict[str, Any]:
+    """Return one NCCL kernel as the profiler writes it."""
+    args = {"Collective name": name, "In msg nelems": elements, "Out msg nelems": elements, "dtype": "Float", "Process Group Ranks": ranks, **more}
+    return {"ph": "X", "cat": "kernel", "name": f"ncclDevKernel_{name}", "ts": ts, "dur": dur, "pid": 0, "tid": 7, "args": args}
+
+
+def job(rank: int, events: list[dict[str, Any]], world: int = 4, base: int | None = 1_700_000_000_000_000_000) -> dict[str, Any]:
+    """Return the trace of one rank of a distributed job."""
+    whole: dict[str, Any] = {"distributedInfo": {"backend": "nccl", "rank": rank, "world_size": world}, "traceEvents": events}
+    return whole if base is None else whole | {"baseTimeNanoseconds": base}
+
+
+def saved(folder: Path, whole: Any, name: str = "trace.json") -> Path:
+    path = folder / name
+    text = json.dumps(whole).encode()
+    path.write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    return path
+
+
+def traces(folder: Path, *wholes: dict[str, Any]) -> list[kineto.Trace]:
+    return [kineto.read_trace(saved(folder, whole, f"t{i}.json")) for i, whole in enumerate(wholes)]
+
+
+@pytest.mark.parametrize("name", ["trace.json", "trace.json.gz"])
+@pytest.mark.parametrize("form", ["object", "list"])
+def test_plain_and_gzip_object_and_list_are_read(tmp_path: Path, name: str, form: str) -> None:
+    whole = job(2, [nccl(10.5, 2.25)])
+
+    trace = kineto.read_trace(saved(tmp_path, whole if form == "object" else whole["traceEvents"], name))
+
+    assert [(c.name, c.size) for c in trace.collectives] == [("all_reduce", 4000)]
+    assert (trace.rank, trace.world) == ((2, 4) if form == "object" else (None, None))
+
+
+def test_microseconds_since_1970_become_exact_picoseconds(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_text('{"baseTimeNanoseconds": 1, "traceEvents": [{"ph": "X", "cat": "kernel", "name": "nccl", "ts": 4458677009853.422001, "dur": 0.001}]}')
+
+    (found,) = kineto.read_trace(path).collectives
+
+    assert found.start == 4_458_677_009_853_422_001 + 1000
+    assert found.end - found.start == 1000
+
+
+@pytest.mark.parametrize(
+    ("raw", "complaint"),
+    [
+        (b"", "empty; expected a Kineto trace"),
+        (b"{}", "not a Kineto trace; expected an object with 'traceEvents'"),
+        (b"5", "not a Kineto trace; expected"),
+        (b"[]", "none of its 0 events is a profiler's"),
+        (b'[{"ph": "X", "cat": "blink", "name": "x", "ts": 1}]', "none of its 1 events is a profiler's"),
+        (b'[{"ph": "X", "cat": "kernel", "name": "x", "ts": "soon"}]', "none of its 1 events is a profiler's"),
+        (b'{"traceEvents": [{"ph": "X", "ca', "the trace is cut off"),
+        (b"hello", "not JSON"),
+        (b"\x89PNG\xff\xfe", "not a text file"),
+        (b"\x1f\x8bnonsense", "the gzip file is cut off or damaged"),
+        (gzip.compress(b'{"traceEvents": []}')[:-9], "the gzip file is cut off or damaged"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_trace_is_refused_in_one_line(tmp_path: Path, raw: bytes, complaint: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_bytes(raw)
+
+    with pytest.raises(InputError) as caught:
+        kineto.read_trace(path)
+
+    assert str(caught.value).startswith(str(path))
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gzip_bomb_is_refused_at_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.json.gz"
+    path.write_bytes(gzip.compress(b" " * 10_000_000))
+
+    with pytest.raises(InputError, match="unpacks to more than 1000000 bytes"):
+        kineto.read_trace(path, limit=1_000_000)
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read: no such file"):
+        kineto.read_trace(tmp_path / "gone")
+    with pytest.raises(InputError, match="cannot be read: is a directory"):
+        kineto.read_trace(tmp_path)
+
+
+def sums(found: Profile) -> dict[tuple[int, int, int], list[int]]:
+    """Return data bytes received by (collective, rank), split by whether the receiver reduces."""
+    received: dict[tuple[int, int, int], list[int]] = defaultdict(lambda: [0, 0])
+    for i in range(len(found.rank)):
+        if not found.flag[i]:
+            received[int(found.collective[i]), int(found.dst[i]), 0][0 if found.reduce[i] else 1] += int(found.size[i])
+    return received
+
+
+@given(st.integers(2, 6), st.integers(1, 5000), st.sampled_from(["direct", "ring"]))
+def test_an_all_reduce_moves_the_bytes_of_its_algorithm(tmp_path_factory: pytest.TempPathFactory, world: int, elements: int, algorithm: str) -> None:
+    """Both forms are reduce-scatter and all-gather: every rank receives what the closed form says, element by element."""
+    folder = tmp_path_factory.mktemp("kineto")
+    ranks = str(list(range(world)))
+    wholes = [job(rank, [nccl(1.0, 1.0 + rank, elements=elements, ranks=ranks)], world) for rank in range(world)]
+
+    found = kineto.to_profile(traces(folder, *wholes), algorithm=algorithm)
+
+    parts = [4 * (elements // world + (i < elements % world)) for i in range(world)]
+    reduced, copied = (sum(values[k] for values in sums(found).values()) for k in (0, 1))
+    assert reduced == copied == (world - 1) * 4 * elements
+    for rank in range(world):
+        got = sums(found)[0, rank, 0]
+        # Ring: rank r ends up owning part r + 1, so it receives all parts but the one it starts with.
+        expected = (world - 1) * parts[rank] if algorithm == "direct" else sum(parts) - parts[rank]
+        assert got[0] == expected
+        assert got[1] == sum(parts) - parts[rank if algorithm == "direct" else (rank + 1) % world]
+    flags = found.flag
+    assert set(found.size[flags].tolist()) == {FLAG_BYTES}
+    assert int(flags.sum()) == world * 2 * (world - 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "received"),
+    [("allgather", 3 * 1000), ("reducescatter", 3 * 1000), ("alltoall", 3 * 1000)],
+)
+@pytest.mark.parametrize("algorithm", ["direct", "ring"])
+def test_other_collectives_move_their_bytes(tmp_path: Path, name: str, received: int, algorithm: str) -> None:
+    wholes = [job(rank, [nccl(1.0, 1.0, name, 1000)]) for rank in range(4)]
+
+    found = kineto.to_profile(traces(tmp_path, *wholes), algorithm=algorithm)
+
+    assert {rank: sum(values) for (_, rank, _), values in sums(found).items()} == dict.fromkeys(range(4), received)
+    assert bool(found.reduce.any()) == (name == "reducescatter")
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "ring"])
+def test_broadcast_starts_at_the_lowest_rank_and_reaches_everybody_once(tmp_path: Path, algorithm: str) -> None:
+    wholes = [job(rank, [nccl(1.0, 1.0, "broadcast", 1000)]) for rank in range(4)]
+
+    found = kineto.to_profile(traces(tmp_path, *wholes), algorithm=algorithm)
+
+    assert {rank: values[1] for (_, rank, _), values in sums(found).items()} == {1: 4000, 2: 4000, 3: 4000}
+    assert "lowest rank" in dict(found.header)["root"]
+
+
+def test_writes_are_stamped_with_the_end_and_begin_with_the_start(tmp_path: Path) -> None:
+    wholes = [job(rank, [nccl(5.0 + rank, 10.0), nccl(100.0, 1.0 + rank)]) for rank in range(4)]
+
+    found = kineto.to_profile(traces(tmp_path, *wholes))
+
+    assert {(int(r), int(s), int(t)) for r, s, t, c in zip(found.rank, found.start, found.time, found.collective, strict=True) if c == 0} == {
+        (rank, rank * 10**6, (10 + rank) * 10**6) for rank in range(4)
+    }
+    assert sorted(set(found.collective.tolist())) == [0, 1]
+
+
+def test_absent_ranks_stay_absent_unless_cloned(tmp_path: Path) -> None:
+    given_ = traces(tmp_path, job(1, [nccl(5.0, 10.0)]))
+
+    alone = kineto.to_profile(given_)
+    cloned = kineto.to_profile(given_, clone_rank=1)
+
+    assert (alone.ranks, cloned.ranks, alone.world) == ((1,), (0, 1, 2, 3), 4)
+    assert "3 of 4 ranks" in dict(alone.header)["absent"]
+    assert "rank 1 stands for 3 ranks" in dict(cloned.header)["clone"]
+    assert {int(t) for t in cloned.time} == {10 * 10**6}
+    with pytest.raises(InputError, match="--clone-rank 2: there is no trace of that rank"):
+        kineto.to_profile(given_, clone_rank=2)
+
+
+def test_match_recovers_a_planted_skew_and_states_the_residual(tmp_path: Path) -> None:
+    skew = {0: 0.0, 1: 1234.5, 2: -77.25, 3: 10_000_000.0}
+    begins = [100.0, 250.0, 400.0]
+    wholes = [job(rank, [nccl(begin + skew[rank], 10.0) for begin in begins], base=None) for rank in range(4)]
+    given_ = traces(tmp_path, *wholes)
+
+    matched = kineto.to_profile(given_, align="match")
+    plain = kineto.to_profile(given_, align="none")
+
+    for rank in range(4):
+        assert sorted(set(matched.time[matched.rank == rank].tolist())) == [10 * 10**6, 160 * 10**6, 310 * 10**6]
+    assert len(set(plain.time.tolist())) == 12
+    assert "residual mean 0 ps, max 0 ps" in dict(matched.header)["align"]
+
+
+def test_match_needs_something_in_common(tmp_path: Path) -> None:
+    wholes = [job(0, [nccl(1.0, 1.0, ranks="[0, 1]")]), job(2, [nccl(1.0, 1.0, ranks="[2, 3]")])]
+
+    with pytest.raises(InputError, match="rank 2 shares no collective"):
+        kineto.to_profile(traces(tmp_path, *wholes), align="match")
+
+
+def test_clocks_of_their_own_need_an_alignment(tmp_path: Path) -> None:
+    given_ = traces(tmp_path, *[job(rank, [nccl(1.0 + rank, 1.0)], base=None) for rank in range(2)])
+
+    with pytest.raises(InputError, match="--align base or --align match"):
+        kineto.to_profile(given_)
+    assert set(kineto.to_profile(given_, align="base").start.tolist()) == {0}
+    assert kineto.to_profile(given_[:1]).ranks == (0,)
+
+
+def test_a_trace_without_collectives_says_what_it_lacks(tmp_path: Path) -> None:
+    given_ = traces(tmp_path, job(0, [{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "ts": 1, "dur": 1}]))
+
+    with pytest.raises(InputError, match="no collective can become writes: no collectives"):
+        kineto.to_profile(given_)
+    assert "lacks: no collectives" in kineto.inspect(given_[0])
+
+
+def test_kernels_without_sizes_take_those_of_the_host_call_around_their_launch(tmp_path: Path) -> None:
+    def kernel(correlation: int, ts: float) -> dict[str, Any]:
+        return {"ph": "X", "cat": "kernel", "name": "ncclKernel_AllReduce_RING_LL_Sum_float()", "ts": ts, "dur": 5, "args": {"correlation": correlation}}
+
+    host = [
+        {"ph": "X", "cat": "user_annotation", "name": "nccl:all_reduce", "ts": 10, "dur": 5, "pid": 1, "tid": 1, "args": {"Input Dims": [[30]], "Input type": ["float"]}},
+        {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "ts": 12, "dur": 1, "pid": 1, "tid": 1, "args": {"correlation": 1}},
+        {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "ts": 99, "dur": 1, "pid": 1, "tid": 1, "args": {"correlation": 2}},
+    ]
+
+    (trace,) = traces(tmp_path, job(0, [*host, kernel(1, 20), kernel(2, 200)], 2))
+
+    assert [c.size for c in trace.collectives] == [120, None]
+    assert any("sizes are those of the tensors in the host's call" in sentence for sentence in trace.lacks)
+    assert any("these collectives have no size" in sentence for sentence in trace.lacks)
+    header = kineto.to_profile([trace]).header
+    assert ("left out", "rank 0: 1 x all_reduce become no writes (size, group or peer unknown, or no algorithm)") in header
+
+
+def test_traces_of_one_rank_or_of_different_jobs_do_not_mix(tmp_path: Path) -> None:
+    one = job(0, [nccl(1.0, 1.0)])
+    with pytest.raises(InputError, match="rank 0 was already given by t0.json"):
+        kineto.to_profile(traces(tmp_path, one, one))
+    with pytest.raises(InputError, match="different jobs: they state 4, 8 ranks"):
+        kineto.to_profile(traces(tmp_path, one, job(1, [nccl(1.0, 1.0)], 8)))
+
+
+def test_collectives_that_disagree_between_ranks_are_counted_in_the_header(tmp_path: Path) -> None:
+    wholes = [job(0, [nccl(1.0, 1.0, elements=10)]), job(1, [nccl(1.0, 1.0, elements=20)])]
+
+    assert dict(kineto.to_profile(traces(tmp_path, *wholes)).header)["unequal"].startswith("1 collectives")
+
+
+def test_an_unknown_algorithm_or_alignment_is_refused(tmp_path: Path) -> None:
+    given_ = traces(tmp_path, job(0, [nccl(1.0, 1.0)]))
+    with pytest.raises(InputError, match="--as tree: unknown algorithm; allowed: direct, ring"):
+        kineto.to_profile(given_, algorithm="tree")
+    with pytest.raises(InputError, match="--align clock: unknown way; allowed: none, base, match"):
+        kineto.to_profile(given_, align="clock")
+
+
+def test_the_bundled_profile_is_what_the_importer_makes_of_the_bundled_traces(tmp_path: Path) -> None:
+    folder = source.bundle("traces") / "ddp_4ranks"
+    made = kineto.to_profile([kineto.read_trace(folder / f"rank{rank}.json.gz") for rank in range(4)])
+
+    profile.write(made, tmp_path / "profile.csv")
+
+    assert (tmp_path / "profile.csv").read_text(encoding="utf-8") == (folder / "profile.csv").read_text(encoding="utf-8")
+
+
+def test_the_bundled_traces_are_a_real_training_with_skew_and_name_no_machine() -> None:
+    found = [kineto.read_trace(path) for path in sorted((source.bundle("traces") / "ddp_4ranks").glob("*.json.gz"))]
+
+    assert [(t.rank, t.world, t.backend, t.epoch) for t in found] == [(rank, 4, "gloo", True) for rank in range(4)]
+    per_rank = [[(c.name, c.size) for c in t.collectives] for t in found]
+    assert all(each == per_rank[0] for each in per_rank)
+    assert len(per_rank[0]) == 12
+    assert len({t.collectives[0].start for t in found}) == 4
+    for path in (source.bundle("traces") / "ddp_4ranks").glob("*.json.gz"):
+        whole = json.loads(gzip.decompress(path.read_bytes()))
+        assert not {"host_name", "traceName", "trace_id"} & set(whole)
+
+
+EXTRA = os.environ.get("SIMCORE_EXTRA_TRACES")
+
+
+@pytest.mark.skipif(EXTRA is None, reason="SIMCORE_EXTRA_TRACES names no folder of further real traces")
+def test_real_traces_from_elsewhere_are_read_and_say_what_they_lack() -> None:
+    found = [kineto.read_trace(path) for path in sorted(Path(str(EXTRA)).rglob("*.json.gz"))]
+
+    assert found
+    for trace in found:
+        assert trace.end > trace.start
+        assert kineto.inspect(trace)
+    sized = [t for t in found if t.collectives and not t.lacks]
+    pair = [t for t in found if t.world == 128]
+    bare = [t for t in found if not t.collectives]
+    assert sized
+    assert all(c.size for t in sized for c in t.collectives)
+    made = kineto.to_profile(sized[:1], algorithm="ring", clone_rank=sized[0].rank)
+    assert made.world == sized[0].world == len(made.ranks)
+    assert len(pair) == 2
+    assert any("sizes are those of the tensors" in sentence for sentence in pair[0].lacks)
+    header = dict(kineto.to_profile(pair, align="match").header)
+    assert "end together in the median" in header["align"]
+    assert "126 of 128 ranks" in header["absent"]
+    assert bare
+    assert any("no collectives" in sentence for sentence in bare[0].lacks)
+    with pytest.raises(InputError, match="no collective can become writes"):
+        kineto.to_profile(bare[:1])

@@ -1,0 +1,67 @@
+"""Metrics: by hand on small tables, and interval arithmetic against sets of picoseconds."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simcore import metrics
+from simcore.trace import Recorder, Sample, Span
+
+INTERVALS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)).map(lambda i: (i[0], i[0] + i[1])), max_size=12)
+
+
+@given(INTERVALS, INTERVALS)
+def test_communication_is_exposed_where_nothing_is_computed(computing: list[tuple[int, int]], carrying: list[tuple[int, int]]) -> None:
+    recorder = Recorder()
+    for begin, end in computing:
+        recorder.add("spans", Span("rank0", begin, end, "compute", "", "", 0))
+    for i, (begin, end) in enumerate(carrying):
+        recorder.add("transfers", [0, 1, i, 10, "data", begin, end, 0, ""])
+
+    found = metrics.summarise(recorder.tables(), 2, {})["ranks"]["rank0"]
+
+    compute = {t for begin, end in computing for t in range(begin, end)}
+    carried = {t for begin, end in carrying for t in range(begin, end)}
+    assert found["compute_ps"] == len(compute)
+    assert found["communication_ps"] == len(carried)
+    assert found["exposed_communication_ps"] == len(carried - compute)
+    assert found["overlap_fraction"] == (len(carried & compute) / len(carried) if carried else 0.0)
+
+
+def test_a_small_run_by_hand() -> None:
+    recorder = Recorder()
+    recorder.add("spans", Span("rank0", 0, 60, "compute", "", "", 0))
+    recorder.add("spans", Span("rank0", 60, 100, "wait", "flag of rank1", "", 0))
+    recorder.add("transfers", [1, 0, 0, 1000, "data", 0, 50, 0, "x"])
+    recorder.add("transfers", [1, 0, 1, 8, "flag", 0, 80, 30, "x"])
+    recorder.add("flags", Sample("f", "rank0", "spin", 60, 80, 90, 3, 0, 0))
+    recorder.add("links", ["a", 0, 64, 64, 900])
+    recorder.add("links", ["a", 64, 128, 9, 108])
+
+    found = metrics.summarise(recorder.tables(), 2, {"rank0": {"other_reads": 7}})
+
+    assert found["makespan_ps"] == 100
+    assert found["ranks"]["rank0"] == {
+        "end_ps": 100, "compute_ps": 60, "wait_ps": 40, "replay_ps": 0, "communication_ps": 80, "exposed_communication_ps": 20,
+        "overlap_fraction": 0.75, "flag_reads": 3, "other_reads": 7,
+    }  # fmt: skip
+    assert found["links"] == {"used": 1, "utilisation_mean": 0.73, "utilisation_p95": float(np.quantile([1, 9 / 36], 0.95)), "utilisation_peak": 1.0, "busiest": "a"}
+    assert found["queue_delay_ps"] == {"mean": 15, "p95": 30, "max": 30}
+    assert found["flags"]["detection_delay_ps"] == {"mean": 10, "p95": 10, "max": 10}
+    assert found["transfers"] == {"messages": 2, "data_bytes": 1000, "flag_bytes": 8}
+    assert found["bytes_per_pair"] == {"1->0": 1008}
+
+
+def test_a_flag_that_was_set_before_the_wait_has_no_detection_delay() -> None:
+    recorder = Recorder()
+    recorder.add("flags", Sample("f", "rank0", "spin", 60, 20, 70, 1, 0, 0))
+
+    assert metrics.summarise(recorder.tables(), 1, {})["flags"]["detection_delay_ps"] == {"mean": 0, "p95": 0, "max": 0}
+
+
+def test_an_empty_run_has_all_metrics() -> None:
+    found = metrics.summarise(Recorder().tables(), 1, {})
+
+    assert found["makespan_ps"] == 0
+    assert found["links"]["used"] == 0
+    assert found["bytes_per_pair"] == {}

@@ -1,0 +1,95 @@
+"""Timing profiles: what is written is what is read, and every bad line is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simcore.errors import InputError
+from simcore.formats import profile
+from simcore.formats.profile import COLUMNS, FORMAT, Profile
+
+GOOD = f"# format: {FORMAT}\n# world: 2\n# note: by hand\n{','.join(COLUMNS)}\n"
+
+ROWS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 50), st.integers(0, 50), st.integers(1, 3), st.integers(0, 2**40), st.booleans(), st.integers(0, 3), st.booleans()),
+    max_size=20,
+)
+
+
+@given(ROWS)
+def test_a_profile_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int, int, int, bool, int, bool]]) -> None:
+    rows = sorted(rows, key=lambda r: (r[1] + r[2], r[0]))
+    rank, start, wait, hop, size, flag, step, reduce = (np.array(column) for column in (zip(*rows, strict=True) if rows else [[]] * 8))
+    integers = [np.asarray(column, np.int64) for column in (rank, start, start + wait, (rank + hop) % 4, size)]
+    made = Profile(*integers, np.asarray(flag, bool), np.asarray(step, np.int64), np.asarray(step, np.int64), np.asarray(reduce, bool), ["n"] * len(rows), (("k", "s: t"),), 4)
+    path = tmp_path_factory.mktemp("profile") / "p.csv"
+
+    profile.write(made, path)
+    found = profile.read(path)
+
+    for name in ("rank", "start", "time", "dst", "size", "flag", "collective", "step", "reduce"):
+        assert getattr(found, name).tolist() == getattr(made, name).tolist(), name
+    assert (found.name, found.header, found.world) == (made.name, made.header, made.world)
+
+
+def test_rows_in_any_order_are_sorted_by_time_and_rank(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(GOOD + "1,0,9,0,8,flag,0,0,copy,a\n1,0,5,0,8,flag,0,0,copy,b\n0,0,5,1,8,flag,0,0,copy,c\n", encoding="utf-8")
+
+    assert profile.read(path).name == ["c", "b", "a"]
+    assert profile.read(path).ranks == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "empty; expected a timing profile"),
+        ("hello\n", ":1: not a timing profile"),
+        ("# no colon\n", ":1: expected '# key: value'"),
+        (f"# format: {FORMAT}\n", "the header needs '# world: N'"),
+        (f"# format: {FORMAT}\n# world: 0\n", "the header needs '# world: N'"),
+        (f"# format: {FORMAT}\n# world: 2\na,b\n", ":3: expected the columns rank,start_ps"),
+        (GOOD + "0,0,1,1,8,flag,0,0,copy\n", ":5: 9 values where 10 columns are"),
+        (GOOD + "0,0,1,1,8,flag,0,0,copy,x\n0,0,1.5,1,8,flag,0,0,copy,x\n", ":6: time_ps '1.5' is not a whole number"),
+        (GOOD + "0,0,1,1,8,flag,0,0,copy,x\n\n", ":6: 1 values where 10 columns are"),
+        (GOOD + "0,0,1,1,8,post,0,0,copy,x\n", ":5: unknown kind 'post'; allowed: data, flag"),
+        (GOOD + "0,0,1,1,8,data,0,0,add,x\n", ":5: unknown phase 'add'; allowed: reduce, copy"),
+        (GOOD + "0,0,1,1,8,data,0,0,copy,x\n2,0,1,1,8,data,0,0,copy,x\n", ":6: rank 2 is none of 0 to world - 1 (2 ranks)"),
+        (GOOD + "0,0,1,5,8,data,0,0,copy,x\n", ":5: dst 5 is none of"),
+        (GOOD + "1,0,1,1,8,data,0,0,copy,x\n", ":5: rank 1 writes to itself"),
+        (GOOD + "0,-1,1,1,8,data,0,0,copy,x\n", ":5: start_ps -1 is negative"),
+        (GOOD + "0,5,1,1,8,data,0,0,copy,x\n", ":5: time_ps 1 is before start_ps 5"),
+        (GOOD + "0,0,1,1,-8,data,0,0,copy,x\n", ":5: size_bytes -8 is negative"),
+        (GOOD + "0,0,9000000000000000000,1,8,data,0,0,copy,x\n", ":5: time_ps 9000000000000000000 is too large"),
+        (GOOD + "0,0,99999999999999999999,1,8,data,0,0,copy,x\n", ":5: time_ps '99999999999999999999' is not a whole number"),
+    ],
+)
+def test_a_bad_profile_is_refused_by_line(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(text, encoding="utf-8")
+
+    with pytest.raises(InputError) as caught:
+        profile.read(path)
+
+    assert str(caught.value).startswith(str(path))
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_binary_file_or_a_folder_is_no_profile(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_bytes(b"\x89PNG\xff\x00")
+    with pytest.raises(InputError, match="not a text file"):
+        profile.read(tmp_path / "p.csv")
+    with pytest.raises(InputError, match="is a directory"):
+        profile.read(tmp_path)
+
+
+def test_writing_where_nothing_can_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(GOOD, encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be written"):
+        profile.write(profile.read(path), tmp_path / "gone" / "p.csv")
+    assert [each.name for each in tmp_path.iterdir()] == ["p.csv"]
