@@ -18,7 +18,7 @@ from simcore import scenario, source
 from simcore.assembly import Result
 from simcore.errors import InputError
 from simcore.scenario import Scenario
-from simcore.trace import SCHEMAS, uninterrupted
+from simcore.trace import load_tables, uninterrupted
 
 MANIFEST = 1
 """Version of the layout of a run folder."""
@@ -101,7 +101,7 @@ def load_run(folder: Path) -> Result:
         raise InputError(f"{path}: not the manifest of a run")
     stated = manifest["manifest"]
     try:
-        tables: dict[str, pa.Table] = {kind: pq.read_table(folder / f"{kind}.parquet") for kind in SCHEMAS}
+        tables = load_tables(folder)
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{folder}: the run folder is damaged: {str(error).splitlines()[0]}") from None

@@ -233,4 +233,4 @@ def schema() -> dict[str, Any]:
         {"if": {"properties": {"model": {"const": name}}}, "then": {"properties": {"params": {"$ref": f"#/$defs/params of {name}"}}}}
         for name in registry.names()
     ]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "simcore scenario"} | whole
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | whole | {"title": "simcore scenario"}

@@ -153,11 +153,21 @@ class Recorder:
             self._close_chunk(kind)
         if self._folder is None:
             return {kind: pa.Table.from_batches(self._batches[kind], arrow_schema(kind)) for kind in SCHEMAS}
-        import pyarrow.parquet as pq
-
         for kind in SCHEMAS:
             self._writer(kind).close()
-        return {kind: pq.read_table(self._folder / f"{kind}.parquet") for kind in SCHEMAS}
+        return load_tables(self._folder)
+
+
+def load_tables(folder: Path) -> dict[str, "pa.Table"]:
+    """Return all tables of a run folder."""
+    import pyarrow.parquet as pq
+
+    tables = {}
+    for kind in SCHEMAS:
+        # Not read_table(), which imports the dataset machinery and with it pandas.
+        with pq.ParquetFile(folder / f"{kind}.parquet") as stored:
+            tables[kind] = stored.read()
+    return tables
 
 
 def _arrow(values: Any, kind: "pa.DataType") -> "pa.Array[Any]":

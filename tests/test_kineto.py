@@ -230,7 +230,16 @@ def test_kernels_without_sizes_take_those_of_the_host_call_around_their_launch(t
         return {"ph": "X", "cat": "kernel", "name": "ncclKernel_AllReduce_RING_LL_Sum_float()", "ts": ts, "dur": 5, "args": {"correlation": correlation}}
 
     host = [
-        {"ph": "X", "cat": "user_annotation", "name": "nccl:all_reduce", "ts": 10, "dur": 5, "pid": 1, "tid": 1, "args": {"Input Dims": [[30]], "Input type": ["float"]}},
+        {
+            "ph": "X",
+            "cat": "user_annotation",
+            "name": "nccl:all_reduce",
+            "ts": 10,
+            "dur": 5,
+            "pid": 1,
+            "tid": 1,
+            "args": {"Input Dims": [[30]], "Input type": ["float"]},
+        },
         {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "ts": 12, "dur": 1, "pid": 1, "tid": 1, "args": {"correlation": 1}},
         {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "ts": 99, "dur": 1, "pid": 1, "tid": 1, "args": {"correlation": 2}},
     ]
@@ -246,7 +255,7 @@ def test_kernels_without_sizes_take_those_of_the_host_call_around_their_launch(t
 
 def test_traces_of_one_rank_or_of_different_jobs_do_not_mix(tmp_path: Path) -> None:
     one = job(0, [nccl(1.0, 1.0)])
-    with pytest.raises(InputError, match="rank 0 was already given by t0.json"):
+    with pytest.raises(InputError, match=r"rank 0 was already given by t0\.json"):
         kineto.to_profile(traces(tmp_path, one, one))
     with pytest.raises(InputError, match="different jobs: they state 4, 8 ranks"):
         kineto.to_profile(traces(tmp_path, one, job(1, [nccl(1.0, 1.0)], 8)))

@@ -45,7 +45,13 @@ def test_a_small_run_by_hand() -> None:
         "end_ps": 100, "compute_ps": 60, "wait_ps": 40, "replay_ps": 0, "communication_ps": 80, "exposed_communication_ps": 20,
         "overlap_fraction": 0.75, "flag_reads": 3, "other_reads": 7,
     }  # fmt: skip
-    assert found["links"] == {"used": 1, "utilisation_mean": 0.73, "utilisation_p95": float(np.quantile([1, 9 / 36], 0.95)), "utilisation_peak": 1.0, "busiest": "a"}
+    assert found["links"] == {
+        "used": 1,
+        "utilisation_mean": 0.73,
+        "utilisation_p95": float(np.quantile([1, 9 / 36], 0.95)),
+        "utilisation_peak": 1.0,
+        "busiest": "a",
+    }
     assert found["queue_delay_ps"] == {"mean": 15, "p95": 30, "max": 30}
     assert found["flags"]["detection_delay_ps"] == {"mean": 10, "p95": 10, "max": 10}
     assert found["transfers"] == {"messages": 2, "data_bytes": 1000, "flag_bytes": 8}

@@ -14,7 +14,9 @@ from simcore.formats.profile import COLUMNS, FORMAT, Profile
 GOOD = f"# format: {FORMAT}\n# world: 2\n# note: by hand\n{','.join(COLUMNS)}\n"
 
 ROWS = st.lists(
-    st.tuples(st.integers(0, 3), st.integers(0, 50), st.integers(0, 50), st.integers(1, 3), st.integers(0, 2**40), st.booleans(), st.integers(0, 3), st.booleans()),
+    st.tuples(
+        st.integers(0, 3), st.integers(0, 50), st.integers(0, 50), st.integers(1, 3), st.integers(0, 2**40), st.booleans(), st.integers(0, 3), st.booleans()
+    ),
     max_size=20,
 )
 
@@ -24,7 +26,16 @@ def test_a_profile_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPat
     rows = sorted(rows, key=lambda r: (r[1] + r[2], r[0]))
     rank, start, wait, hop, size, flag, step, reduce = (np.array(column) for column in (zip(*rows, strict=True) if rows else [[]] * 8))
     integers = [np.asarray(column, np.int64) for column in (rank, start, start + wait, (rank + hop) % 4, size)]
-    made = Profile(*integers, np.asarray(flag, bool), np.asarray(step, np.int64), np.asarray(step, np.int64), np.asarray(reduce, bool), ["n"] * len(rows), (("k", "s: t"),), 4)
+    made = Profile(
+        *integers,
+        np.asarray(flag, bool),
+        np.asarray(step, np.int64),
+        np.asarray(step, np.int64),
+        np.asarray(reduce, bool),
+        ["n"] * len(rows),
+        (("k", "s: t"),),
+        4,
+    )
     path = tmp_path_factory.mktemp("profile") / "p.csv"
 
     profile.write(made, path)

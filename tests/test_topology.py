@@ -1,5 +1,7 @@
 """Topologies: links, servers and routes of every family, against breadth-first search and by hand."""
 
+import itertools
+
 import networkx
 import pytest
 from hypothesis import given
@@ -25,7 +27,7 @@ def test_routes_are_connected_and_shortest(family: Family, gpus: int, data: st.D
 
     assert path[0].tail == f"gpu{src}"
     assert path[-1].head == f"gpu{dst}"
-    assert all(a.head == b.tail for a, b in zip(path, path[1:], strict=False))
+    assert all(a.head == b.tail for a, b in itertools.pairwise(path))
     assert len(path) == networkx.shortest_path_length(topology.graph(), f"gpu{src}", f"gpu{dst}")
 
 

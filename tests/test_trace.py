@@ -32,7 +32,9 @@ def test_spilled_tables_are_those_kept_in_memory(tmp_path: Path, monkeypatch: py
     for recorder in (kept, spilled):
         for i in range(25):
             recorder.add("spans", Span("rank0", i, i + 1, "compute", "", "k\u00e9rnel", i))
-        recorder.extend("links", {"link": ["a"] * 3, "t0_ps": np.arange(3), "t1_ps": np.arange(1, 4), "busy_ps": np.ones(3, int), "size_bytes": np.zeros(3, int)})
+        recorder.extend(
+            "links", {"link": ["a"] * 3, "t0_ps": np.arange(3), "t1_ps": np.arange(1, 4), "busy_ps": np.ones(3, int), "size_bytes": np.zeros(3, int)}
+        )
 
     first, second = kept.tables(), spilled.tables()
 

@@ -1,0 +1,113 @@
+"""Run folders: whole or not at all, readable again, byte-identical wherever they were made."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from simcore import InputError, load_run, read_scenario, report, run, scenario, simulation, source, write_run
+from simcore.simulation import Simulation
+
+GOLDEN = yaml.safe_load((source.bundle("traces") / "golden.yaml").read_text(encoding="utf-8"))
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def test_a_run_folder_comes_back_as_the_result_that_made_it(tmp_path: Path) -> None:
+    result = run(read_scenario("fused_allreduce"))
+
+    found = load_run(write_run(result, tmp_path / "run"))
+
+    assert found.scenario == result.scenario
+    assert found.metrics == result.metrics
+    assert found.digest == result.digest
+    assert found.warnings == result.warnings
+    assert {kind: table.to_pylist() for kind, table in found.tables.items()} == {kind: table.to_pylist() for kind, table in result.tables.items()}
+
+
+def test_the_manifest_runs_again_to_the_same_digest(tmp_path: Path) -> None:
+    asked = read_scenario("fused_allreduce", ["wait.policy=monitor", "machine.link.bandwidth=48 GB/s"], seed=3)
+    first = run(asked)
+    write_run(first, tmp_path / "run")
+
+    assert run(read_scenario(str(tmp_path / "run"))).digest == first.digest
+
+
+def test_an_older_run_is_replaced_and_anything_else_is_left_alone(tmp_path: Path) -> None:
+    result = run(read_scenario("fused_allreduce"))
+    write_run(result, tmp_path / "run")
+    (tmp_path / "run" / "old.txt").touch()
+    write_run(result, tmp_path / "run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+
+    with pytest.raises(InputError, match="is not a run folder; it is left alone"):
+        write_run(result, tmp_path / "mine")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "run"]
+    assert not (tmp_path / "run" / "old.txt").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(InputError, match="cannot be written"):
+        write_run(run(read_scenario("fused_allreduce")), tmp_path / "file" / "run")
+
+
+def test_an_interrupted_run_is_valid_marked_and_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "PROGRESS_EVERY", 100)
+
+    def interrupt(at: Simulation) -> None:
+        raise KeyboardInterrupt
+
+    result = run(read_scenario("fused_allreduce"), folder=None, progress=interrupt)
+    write_run(result, tmp_path / "run")
+
+    found = load_run(tmp_path / "run")
+    manifest = yaml.safe_load((tmp_path / "run" / "manifest.yaml").read_text(encoding="utf-8"))["manifest"]
+    assert manifest["status"] == "interrupted"
+    assert found.interrupted_at == result.interrupted_at == manifest["interrupted_at_ps"]
+    whole = run(read_scenario("fused_allreduce"))
+    rows = found.tables["transfers"].to_pylist()
+    assert 0 < len(rows) < len(whole.tables["transfers"])
+    assert rows == whole.tables["transfers"].to_pylist()[: len(rows)]
+
+
+def test_a_damaged_run_folder_is_one_line(tmp_path: Path) -> None:
+    write_run(run(read_scenario("fused_allreduce")), tmp_path / "run")
+    (tmp_path / "run" / "spans.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="the run folder is damaged"):
+        load_run(tmp_path / "run")
+    with pytest.raises(InputError, match="not a run folder"):
+        load_run(tmp_path)
+
+
+def test_two_processes_with_two_hash_seeds_write_the_same_bytes(tmp_path: Path) -> None:
+    for seed in ("1", "2"):
+        command = [sys.executable, "-m", "simcore.cli", "run", "fused_allreduce", "--seed", "5", "--plot", "--out", str(tmp_path / seed)]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": seed})
+
+    assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
+    assert {"manifest.yaml", "metrics.json", "spans.parquet", "timeline.png"} <= set(hashes(tmp_path / "1"))
+
+
+@pytest.mark.parametrize("name", sorted(scenario.names()))
+def test_every_bundled_scenario_has_its_golden_digest(name: str) -> None:
+    """A digest changes only together with a line under Results in the change log."""
+    assert run(read_scenario(name)).digest == GOLDEN[name]
+
+
+def test_the_name_of_a_run_depends_on_everything_that_decides_it() -> None:
+    names = {
+        report.run_name(read_scenario("fused_allreduce", overrides, seed))
+        for overrides, seed in (([], 0), ([], 1), (["wait.policy=monitor"], 0), (["machine.link.latency=1 ns"], 0))
+    }
+
+    assert len(names) == 4

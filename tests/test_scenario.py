@@ -1,0 +1,98 @@
+"""Scenarios: what is read, what is resolved, and that the way back gives the same scenario."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from simcore import InputError, read_scenario, scenario
+from simcore.hardware import LinkSpec
+
+TEXT = """
+machine:
+  node: hgx-h100
+  gpus: 4
+  link: {latency: 1 us}
+workloads:
+  - model: fused_allreduce
+    params: {delay: 5 us}
+"""
+
+
+def saved(folder: Path, text: str = TEXT, name: str = "mine.yaml") -> str:
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+def test_a_scenario_lies_over_its_hardware_sheet(tmp_path: Path) -> None:
+    asked = read_scenario(saved(tmp_path))
+
+    assert asked.name == "mine"
+    assert asked.machine.link == LinkSpec(450 * 10**9, 10**6)
+    assert (asked.machine.gpus, asked.machine.topology, asked.machine.sharing) == (4, "switch", "fifo")
+    assert asked.workloads[0].params.delay == 5_000_000
+    assert asked.workloads[0].ranks == 4
+    assert (asked.wait.policy, asked.seed) == ("spin", 0)
+
+
+@pytest.mark.parametrize("name", sorted(scenario.names()))
+def test_every_bundled_scenario_resolves_to_itself(tmp_path: Path, name: str) -> None:
+    asked = read_scenario(name)
+
+    again = read_scenario(saved(tmp_path, yaml.safe_dump(scenario.resolved(asked)), f"{name}.yaml"))
+
+    assert again == asked
+    assert scenario.resolved(again) == scenario.resolved(asked)
+
+
+def test_resolution_keeps_edges_and_placement(tmp_path: Path) -> None:
+    text = TEXT.replace(
+        "gpus: 4", "gpus: 4\n  topology: edges\n  edges: [{ends: [gpu0, sw], bandwidth: 5 GB/s}, {ends: [gpu1, sw]}, {ends: [gpu2, sw]}, {ends: [gpu3, sw]}]"
+    )
+    asked = read_scenario(saved(tmp_path, text + "    placement: [gpu3, gpu1, gpu0, gpu2]\n"))
+
+    again = read_scenario(saved(tmp_path, yaml.safe_dump(scenario.resolved(asked))))
+
+    assert again == asked
+    assert again.workloads[0].gpus == [3, 1, 0, 2]
+    assert again.machine.edges[0].bandwidth == 5 * 10**9
+
+
+def test_overrides_and_seed_come_last(tmp_path: Path) -> None:
+    asked = read_scenario(saved(tmp_path), ["wait.policy=monitor", "machine.link.latency=3 ns", "seed=4"], seed=9)
+
+    assert (asked.wait.policy, asked.machine.link.latency, asked.seed) == ("monitor", 3000, 9)
+
+
+def test_a_base_may_be_a_paper(tmp_path: Path) -> None:
+    asked = read_scenario(saved(tmp_path, "base: fused_allreduce\nwait: {policy: monitor}\n"))
+
+    assert asked.wait.policy == "monitor"
+    assert asked.machine == read_scenario("fused_allreduce").machine
+
+
+def test_an_own_hardware_sheet_is_found_beside_the_scenario(tmp_path: Path) -> None:
+    from simcore import hardware
+
+    (tmp_path / "my.yaml").write_text(hardware.find("dgx-a100", Path()).read_text(encoding="utf-8").replace("name: dgx-a100", "name: my"), encoding="utf-8")
+
+    assert read_scenario(saved(tmp_path, TEXT.replace("hgx-h100", "my.yaml"))).machine.name == "my"
+
+
+def test_unknown_names_are_answered_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="unknown scenario 'fused_alreduce'; did you mean 'fused_allreduce'"):
+        read_scenario("fused_alreduce")
+    with pytest.raises(InputError, match=r"gone\.yaml: no such file"):
+        read_scenario("gone.yaml")
+
+
+def test_the_schema_accepts_what_the_reader_accepts_and_forbids_unknown_keys() -> None:
+    found = scenario.schema()
+    machine = found["$defs"]["Machine"]
+
+    assert machine["required"] == ["node"]
+    assert machine["additionalProperties"] is False
+    assert found["properties"]["seed"] == {"default": 0, "title": "Seed", "type": "integer"}
+    assert "450 GB/s" in found["$defs"]["LinkSpec"]["properties"]["bandwidth"]["description"]
+    assert found["$defs"]["Job"]["properties"]["model"]["enum"] == ["fused_allreduce"]
+    assert set(found["$defs"]["params of fused_allreduce"]["properties"]) == {"profile", "target", "delay", "payload"}
