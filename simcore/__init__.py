@@ -1,48 +1,47 @@
-"""simcore: ranks do counted work and send real payloads over shared links; every wait has a reason, every number a source."""
+"""Ranks do counted work and send real payloads over shared links; every wait has a reason, every number a source."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .assembly import Result, read_scenario, run
+    from .errors import Deadlock, InputError, SimcoreError, SimulationError
+    from .fabric import Writes
+    from .formats.profile import Profile, read_profile
+    from .report import load_run, write_run
+    from .scenario import Scenario
+    from .source import TraceFile, locate
+    from .units import Size, Time
+    from .work import CostModel, Kernel, Roofline, Virtual, Work
+    from .workload import Rank, Workload
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "CostModel": "work:CostModel",
-    "Deadlock": "errors:Deadlock",
-    "InputError": "errors:InputError",
-    "Kernel": "work:Kernel",
-    "Profile": "formats.profile:Profile",
-    "Rank": "workload:Rank",
-    "Result": "assembly:Result",
-    "Roofline": "work:Roofline",
-    "Scenario": "scenario:Scenario",
-    "SimcoreError": "errors:SimcoreError",
-    "SimulationError": "errors:SimulationError",
-    "Size": "units:Size",
-    "Time": "units:Time",
-    "TraceFile": "source:TraceFile",
-    "Virtual": "work:Virtual",
-    "Work": "work:Work",
-    "Workload": "workload:Workload",
-    "Writes": "fabric:Writes",
-    "load_run": "report:load_run",
-    "locate": "source:locate",
-    "read_profile": "formats.profile:read",
-    "read_scenario": "assembly:read_scenario",
-    "run": "assembly:run",
-    "write_run": "report:write_run",
+    "assembly": ["Result", "read_scenario", "run"],
+    "errors": ["Deadlock", "InputError", "SimcoreError", "SimulationError"],
+    "fabric": ["Writes"],
+    "formats.profile": ["Profile", "read_profile"],
+    "report": ["load_run", "write_run"],
+    "scenario": ["Scenario"],
+    "source": ["TraceFile", "locate"],
+    "units": ["Size", "Time"],
+    "work": ["CostModel", "Kernel", "Roofline", "Virtual", "Work"],
+    "workload": ["Rank", "Workload"],
 }
-"""Where each name of the façade lives, as module:name."""
+"""The façade: which names come from which module. Type checkers read the same from the imports above."""
 
-__all__ = sorted(_HOME)
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = ["__version__", *sorted(_MODULE)]
 
 
 def __getattr__(name: str) -> Any:
     """Load a name of the façade when it is first used, so that ``import simcore`` itself costs nothing."""
-    if name not in _HOME:
+    if name not in _MODULE:
         raise AttributeError(f"module 'simcore' has no attribute {name!r}")
-    module, _, attribute = _HOME[name].partition(":")
-    return getattr(import_module(f"simcore.{module}"), attribute)
+    return getattr(import_module(f"simcore.{_MODULE[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return __all__

@@ -21,7 +21,8 @@ from simcore.workload import Memory, Rank
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of a run: its tables, metrics, warnings, the results of its ranks, and the digest of all table values.
+    """What came out of a run: its tables, metrics, warnings, the results of its ranks, and the digest of all table
+    values.
 
     ``interrupted_at`` is the simulated instant (ps) at which the run was stopped by its user, or None for a whole run.
     """
@@ -36,7 +37,8 @@ class Result:
 
 
 def read_scenario(name: str, overrides: list[str] | None = None, seed: int | None = None) -> Scenario:
-    """Return the scenario called ``name``: a path, a bundled name, a paper, or a run folder; ``overrides`` as in ``--set``."""
+    """Return the scenario called ``name``: a path, a bundled name, a paper, or a run folder; ``overrides`` as in
+    ``--set``."""
     return scenario.read(scenario.find(name), overrides, seed)
 
 
@@ -54,7 +56,10 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Callable[[Simu
     fabric = Fabric(simulation, asked.machine.build_topology(), asked.machine.sharing, recorder, job.gpus)
     memory, cost = Memory(simulation), Roofline()
     devices = [Device(simulation, asked.machine.gpu) for _ in range(world)]
-    ranks = [Rank(i, world, simulation, device, fabric, memory, asked.wait, cost, recorder) for i, device in enumerate(devices)]
+    ranks = [
+        Rank(i, world, simulation, device, fabric, memory, asked.wait, cost, recorder)
+        for i, device in enumerate(devices)
+    ]
     plan = workload.plan(job.params, world, 1, simulation.rng(f"plan of {job.model}"))
     lives = [simulation.process(workload.program(rank, plan)) for rank in ranks]
     interrupted_at = None
@@ -62,7 +67,9 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Callable[[Simu
         simulation.run()
         stuck = [rank for rank, life in zip(ranks, lives, strict=True) if life.is_alive]
         if stuck:
-            waits = "; ".join(f"{rank.location} waits for {rank.waits_for or 'something unnamed'}" for rank in stuck[:4])
+            waits = "; ".join(
+                f"{rank.location} waits for {rank.waits_for or 'something unnamed'}" for rank in stuck[:4]
+            )
             more = f" (and {len(stuck) - 4} more ranks)" if len(stuck) > 4 else ""
             raise Deadlock(f"{asked.name}: nothing can happen after {simulation.now} ps, but {waits}{more}")
     except KeyboardInterrupt:
@@ -74,14 +81,19 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Callable[[Simu
     with trace.uninterrupted():
         fabric.record()
         tables = recorder.tables()
-        counters = {rank.location: {"other_reads": device.other_reads} for rank, device in zip(ranks, devices, strict=True)}
+        counters = {
+            rank.location: {"other_reads": device.other_reads} for rank, device in zip(ranks, devices, strict=True)
+        }
         found = metrics.summarise(tables, world, counters)
         results = {rank.location: rank.results for rank in ranks}
-        return Result(asked, tables, found, _doubts(asked, world, tables), trace.digest(tables), interrupted_at, results)
+        return Result(
+            asked, tables, found, _doubts(asked, world, tables), trace.digest(tables), interrupted_at, results
+        )
 
 
 def _doubts(asked: Scenario, world: int, tables: dict[str, pa.Table]) -> list[str]:
-    """Return what a careful reader would ask about: settings without effect, and results that are suspiciously empty."""
+    """Return what a careful reader would ask about: settings without effect, and results that are suspiciously
+    empty."""
     doubts = []
     if world != asked.machine.gpus:
         doubts.append(f"{world} ranks on {asked.machine.gpus} GPUs: {asked.machine.gpus - world} GPUs take no part")

@@ -1,4 +1,4 @@
-"""The commands. Each is a few lines: read, call, print; everything heavy is imported inside the command that needs it."""
+"""The commands: each reads, calls, prints; what is heavy is imported by the command that needs it."""
 
 import sys
 import time
@@ -19,8 +19,12 @@ app.add_typer(trace_app, name="trace", help="Look into profiler traces and turn 
 
 INTERRUPTED = 130
 
-ScenarioName = Annotated[str, typer.Argument(metavar="SCENARIO", help="A file, a bundled scenario, a paper's name, or a run folder.")]
-Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. wait.policy=spin.")]
+ScenarioName = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A file, a bundled scenario, a paper's name, or a run folder.")
+]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. wait.policy=spin.")
+]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all random streams.")]
 
 
@@ -49,7 +53,9 @@ def run(
     name: ScenarioName,
     overrides: Overrides = [],  # noqa: B006 typer copies it
     seed: Seed = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run folder; default runs/NAME-DIGEST.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The run folder; default runs/NAME-DIGEST.")
+    ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Draw timeline.png and traffic.png too.")] = False,
 ) -> None:
     """Simulate a scenario and write its run folder."""
@@ -100,7 +106,10 @@ def topo(
 
     asked = assembly.read_scenario(name, overrides)
     graph = asked.machine.build_topology().graph()
-    print(f"{asked.machine.name}: {asked.machine.gpus} GPUs, {asked.machine.topology}, {graph.number_of_edges()} directed links")
+    print(
+        f"{asked.machine.name}: {asked.machine.gpus} GPUs, {asked.machine.topology}, "
+        f"{graph.number_of_edges()} directed links"
+    )
     _print_files([plot.topology(graph, out, title=f"{asked.machine.name}, {asked.machine.topology}")])
 
 
@@ -114,7 +123,9 @@ def models() -> None:
 
 
 @app.command()
-def presets(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A preset; without it, all are listed.")] = None) -> None:
+def presets(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A preset; without it, all are listed.")] = None,
+) -> None:
     """List the hardware presets, or show one: every value with its kind and source."""
     from simcore import hardware
 
@@ -146,49 +157,81 @@ def schema() -> None:
 def trace_import(
     files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Kineto traces, one a rank, plain or gzip.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="PROFILE", help="The timing profile to write (CSV).")],
-    algorithm: Annotated[str, typer.Option("--as", metavar="direct|ring", help="The algorithm whose writes a collective becomes.")] = "direct",
-    align: Annotated[str | None, typer.Option(metavar="none|base|match", help="How the clocks of ranks are aligned.")] = None,
-    clone_rank: Annotated[int | None, typer.Option("--clone-rank", metavar="RANK", help="Give ranks without a trace the writes of this one.")] = None,
+    algorithm: Annotated[
+        str, typer.Option("--as", metavar="direct|ring", help="The algorithm whose writes a collective becomes.")
+    ] = "direct",
+    align: Annotated[
+        str | None, typer.Option(metavar="none|base|match", help="How the clocks of ranks are aligned.")
+    ] = None,
+    clone_rank: Annotated[
+        int | None,
+        typer.Option("--clone-rank", metavar="RANK", help="Give ranks without a trace the writes of this one."),
+    ] = None,
 ) -> None:
     """Turn the collectives of profiler traces into an annotated timing profile."""
-    from simcore.formats import kineto, profile
+    from simcore.formats import kineto, profile, writes
 
-    made = kineto.to_profile([kineto.read_trace(path) for path in files], algorithm=algorithm, align=align, clone_rank=clone_rank)
-    profile.write(made, out)
+    made = writes.to_profile(
+        [kineto.read_trace(path) for path in files], algorithm=algorithm, align=align, clone_rank=clone_rank
+    )
+    profile.write_profile(made, out)
     for key, value in made.header:
         print(f"{key}: {value}")
     _print_files([out])
 
 
 @trace_app.command("inspect")
-def trace_inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="A Kineto trace or a timing profile.")]) -> None:
+def trace_inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A Kineto trace or a timing profile.")],
+) -> None:
     """Say what a trace or a timing profile holds, and what it lacks."""
     from simcore.formats import kineto, profile
 
-    lines = profile.inspect(profile.read(file)) if file.suffix == ".csv" else kineto.inspect(kineto.read_trace(file))
+    lines = (
+        profile.inspect(profile.read_profile(file))
+        if file.suffix == ".csv"
+        else kineto.inspect(kineto.read_trace(file))
+    )
     print("\n".join(lines))
 
 
 def _draw(result: "Result", folder: Path) -> list[Path]:
     from simcore import plot
 
-    title = result.scenario.name + ("" if result.interrupted_at is None else f", interrupted at {result.interrupted_at} ps")
-    return [plot.timeline(result.tables, folder / "timeline.png", title=title), plot.traffic(result.tables, folder / "traffic.png", title=title)]
+    title = result.scenario.name + (
+        "" if result.interrupted_at is None else f", interrupted at {result.interrupted_at} ps"
+    )
+    return [
+        plot.timeline(result.tables, folder / "timeline.png", title=title),
+        plot.traffic(result.tables, folder / "traffic.png", title=title),
+    ]
 
 
 def _print_result(result: "Result") -> None:
-    """Print what matters with units: a row a rank (the first eight), then links, queues and flags; then the warnings."""
+    """Print what matters with units: a row a rank (the first eight), then links, queues and flags; then the
+    warnings."""
     from simcore.units import SIZE, TIME, short
 
     found, asked = result.metrics, result.scenario
-    machine = f"{asked.machine.gpus} GPUs of {asked.machine.name}, {asked.machine.topology}, {asked.machine.sharing} links"
+    machine = (
+        f"{asked.machine.gpus} GPUs of {asked.machine.name}, {asked.machine.topology}, {asked.machine.sharing} links"
+    )
     print(f"{asked.name} on {machine}, wait policy {asked.wait.policy}: {short(found['makespan_ps'], TIME)} simulated")
     _print_ranks(found["ranks"])
     links, queue, flags, moved = found["links"], found["queue_delay_ps"], found["flags"], found["transfers"]
     used = f"over {links['used']} links, busiest {links['busiest']}" if links["used"] else "(no link was used)"
-    print(f"links    utilisation mean {links['utilisation_mean']:.2%}, p95 {links['utilisation_p95']:.2%}, peak {links['utilisation_peak']:.2%} {used}")
-    print(f"queues   delay mean {short(queue['mean'], TIME)}, p95 {short(queue['p95'], TIME)}, max {short(queue['max'], TIME)}")
-    print(f"moved    {short(moved['data_bytes'], SIZE)} of data, {short(moved['flag_bytes'], SIZE)} of flags in {moved['messages']} messages")
+    print(
+        f"links    utilisation mean {links['utilisation_mean']:.2%}, p95 {links['utilisation_p95']:.2%}, peak "
+        f"{links['utilisation_peak']:.2%} {used}"
+    )
+    print(
+        f"queues   delay mean {short(queue['mean'], TIME)}, p95 {short(queue['p95'], TIME)}, max "
+        f"{short(queue['max'], TIME)}"
+    )
+    print(
+        f"moved    {short(moved['data_bytes'], SIZE)} of data, {short(moved['flag_bytes'], SIZE)} of flags in "
+        f"{moved['messages']} messages"
+    )
     delay = flags["detection_delay_ps"]
     print(
         f"flags    {flags['flag_reads']} reads in {flags['waits']} waits, {flags['wakeups']} wake-ups, "
@@ -207,7 +250,13 @@ def _print_ranks(ranks: dict[str, dict[str, Any]]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("rank")
-    durations = {"compute": "compute_ps", "wait": "wait_ps", "replayed": "replay_ps", "comm.": "communication_ps", "exposed": "exposed_communication_ps"}
+    durations = {
+        "compute": "compute_ps",
+        "wait": "wait_ps",
+        "replayed": "replay_ps",
+        "comm.": "communication_ps",
+        "exposed": "exposed_communication_ps",
+    }
     scales = {}
     for heading, key in durations.items():
         largest = max(row[key] for row in ranks.values())
@@ -218,7 +267,9 @@ def _print_ranks(ranks: dict[str, dict[str, Any]]) -> None:
         table.add_column(heading, justify="right")
     for rank, row in list(ranks.items())[:8]:
         times = [f"{row[key] / scale:.4g}" for key, scale in scales.items()]
-        table.add_row(rank, *times, f"{row['overlap_fraction']:.1%}".rstrip("%"), str(row["flag_reads"]), str(row["other_reads"]))
+        table.add_row(
+            rank, *times, f"{row['overlap_fraction']:.1%}".rstrip("%"), str(row["flag_reads"]), str(row["other_reads"])
+        )
     Console(highlight=False).print(table)
     if len(ranks) > 8:
         print(f"... and {len(ranks) - 8} more ranks in metrics.json")
@@ -230,7 +281,8 @@ def _print_files(paths: list[Path]) -> None:
 
 
 class _Progress:
-    """Shows simulated time, events per second and time left on stderr, once a second, for runs of more than two seconds."""
+    """Shows simulated time, events per second and time left on stderr, once a second, for runs of more than two
+    seconds."""
 
     def __init__(self) -> None:
         self._begin = self._last = time.monotonic()

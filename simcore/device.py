@@ -1,4 +1,4 @@
-"""A live GPU: its compute stream, a server that runs kernels one after another, and the reads that its memory port serves."""
+"""A live GPU: its compute stream, which runs kernels one after another, and the reads its memory port serves."""
 
 from simpy.events import Event
 

@@ -1,4 +1,4 @@
-"""Flags, words in a GPU's memory, and the two ways to wait for one: `spin` and `monitor`; exact in reads and in the instant of detection."""
+"""Flags, words in a GPU's memory, and two ways to wait for one, exact in reads and in the instant of detection."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ Policy = Literal["spin", "monitor"]
 
 @dataclass(frozen=True)
 class WaitSpec:
-    """How ranks wait for flags: ``spin`` reads again and again; ``monitor`` arms a watch on the word and sleeps (monitor/mwait)."""
+    """How ranks wait for flags: ``spin`` reads again and again; ``monitor`` arms a watch on the word and sleeps
+    (monitor/mwait)."""
 
     policy: Policy = "spin"
 
@@ -72,7 +73,8 @@ def wait(simulation: Simulation, device: Device, flag: Flag, value: int, policy:
 
 
 def _spin(simulation: Simulation, device: Device, flag: Flag, value: int, location: str) -> Wait:
-    """Poll k is issued at ``t0 + ceil(k * poll_period * 10**12 / clock)``; only the poll that can see a change is an event."""
+    """Poll k is issued at ``t0 + ceil(k * poll_period * 10**12 / clock)``; only the poll that can see a change is an
+    event."""
     gpu, t0 = device.spec, simulation.now
     sampling = gpu.cycles(gpu.poll_request) + gpu.line_service
     while True:
@@ -96,7 +98,8 @@ def first_poll(delay: int, num: int, den: int) -> int:
 
 
 def _monitor(simulation: Simulation, device: Device, flag: Flag, value: int, location: str) -> Wait:
-    """Check; arm; re-check, so that no write between check and sleep is lost; sleep until a write; notify; wake; re-check.
+    """Check; arm; re-check, so that no write between check and sleep is lost; sleep until a write; notify; wake;
+    re-check.
 
     A write that comes after arming and before sleeping makes the sleep fall through. One read if the flag was
     set, two if it was set before arming ended, three if the waiter slept once.

@@ -1,4 +1,4 @@
-"""Frozen specifications of GPUs, links and nodes, read from hardware sheets in which every value has a source and a kind."""
+"""Frozen specifications of GPUs, links and nodes, read from sheets in which every value has its source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ Sharing = Literal["ideal", "fifo"]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a number comes from: a public source, and whether it is a vendor's figure, a measurement, a fit or an assumption."""
+    """Where a number comes from: a public source, and whether it is a vendor's figure, a measurement, a fit or an
+    assumption."""
 
     source: str
     kind: Literal["spec", "measured", "fitted", "assumed"]
@@ -26,7 +27,8 @@ class Origin:
 
 @dataclass(frozen=True)
 class GpuSpec:
-    """One GPU. Throughput is the dense peak in operations per second by dtype; polls and monitors count cycles of ``clock``."""
+    """One GPU. Throughput is the dense peak in operations per second by dtype; polls and monitors count cycles of
+    ``clock``."""
 
     clock: Frequency
     memory_size: Size
@@ -56,12 +58,16 @@ class GpuSpec:
         trip = self.cycles(self.poll_request) + self.line_service + self.cycles(self.poll_response)
         if trip > self.cycles(self.poll_period):
             # Model: one outstanding poll per waiter, so the next poll is issued only when the last one has come back.
-            raise ValueError(f"a poll takes {trip} ps (request, one line, response), longer than poll_period ({self.cycles(self.poll_period)} ps)")
+            raise ValueError(
+                f"a poll takes {trip} ps (request, one line, response), longer than poll_period "
+                f"({self.cycles(self.poll_period)} ps)"
+            )
 
 
 @dataclass(frozen=True)
 class LinkSpec:
-    """One link: bandwidth per direction, latency of one traversal, and how its directions share (a bus: one server for all members)."""
+    """One link: bandwidth per direction, latency of one traversal, and how its directions share (a bus: one server for
+    all members)."""
 
     bandwidth: Bandwidth
     latency: Time
@@ -106,7 +112,8 @@ class Sheet:
 
 
 def _split(document: source.Document, keys: source.Keys, values: source.Document, origins: dict[str, Origin]) -> None:
-    """Part the leaves ``{value, source, kind, note}`` into plain values and origins; a leaf without them is text of the sheet itself."""
+    """Part the leaves ``{value, source, kind, note}`` into plain values and origins; a leaf without them is text of the
+    sheet itself."""
     here: Any = document.value
     for key in keys:
         here = here[key]
@@ -121,7 +128,11 @@ def _split(document: source.Document, keys: source.Keys, values: source.Document
     elif len(keys) == 1 and isinstance(here, str):
         values.put(keys, document.at(*keys))
     else:
-        raise document.error(keys, "a value of a hardware sheet needs its origin: {value: ..., source: ..., kind: spec|measured|fitted|assumed}")
+        raise document.error(
+            keys,
+            "a value of a hardware sheet needs its origin: "
+            "{value: ..., source: ..., kind: spec|measured|fitted|assumed}",
+        )
 
 
 def names() -> list[str]:
@@ -130,7 +141,8 @@ def names() -> list[str]:
 
 
 def find(name: str, folder: Path) -> Path:
-    """Return the path of the sheet ``name``: a file in ``folder``, or a bundled one; raises ``InputError`` with the nearest spelling."""
+    """Return the path of the sheet ``name``: a file in ``folder``, or a bundled one; raises ``InputError`` with the
+    nearest spelling."""
     for path in (folder / name, source.bundle("scenarios") / "hardware" / f"{name}.yaml"):
         if path.is_file():
             return path

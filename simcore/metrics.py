@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 Intervals = tuple["np.ndarray", "np.ndarray"]
 
 
-def summarise(tables: Mapping[str, "pa.Table"], world: int, counters: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+def summarise(
+    tables: Mapping[str, "pa.Table"], world: int, counters: Mapping[str, Mapping[str, int]]
+) -> dict[str, Any]:
     """Return the default metrics of a run of ``world`` ranks; ``counters`` are further exact counts by rank location.
 
     Communication of a rank is the time in which a message from or to it is under way; it is exposed where
@@ -20,7 +22,9 @@ def summarise(tables: Mapping[str, "pa.Table"], world: int, counters: Mapping[st
     """
     columns = {kind: {name: numbers(table, name) for name in table.column_names} for kind, table in tables.items()}
     spans, transfers, links, flags = (columns[kind] for kind in ("spans", "transfers", "links", "flags"))
-    makespan = max((int(column.max()) for column in (spans["t1_ps"], transfers["arrived_ps"]) if len(column)), default=0)
+    makespan = max(
+        (int(column.max()) for column in (spans["t1_ps"], transfers["arrived_ps"]) if len(column)), default=0
+    )
     ranks = {}
     for rank in range(world):
         where = f"rank{rank}"
@@ -93,7 +97,8 @@ def _length(intervals: Intervals) -> int:
 
 
 def _of_links(links: Any, makespan: int) -> dict[str, Any]:
-    """Utilisation over the links that carried something: mean over the makespan, p95 and peak over their bins, empty bins included."""
+    """Utilisation over the links that carried something: mean over the makespan, p95 and peak over their bins, empty
+    bins included."""
     import numpy as np
 
     names = sorted(set(links["link"]))

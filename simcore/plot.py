@@ -1,4 +1,4 @@
-"""Figures from the tables of a run: who did what and which link was busy over time, who sent how much to whom, and the machine."""
+"""Figures from the tables of a run: who did what, which link was busy, who sent how much to whom, the machine."""
 
 import math
 import re
@@ -72,19 +72,30 @@ def timeline(tables: Tables, path: Path, *, title: str = "") -> Path:
     )  # fmt: skip
 
     used = per_column(links, names, "busy_ps", end, columns)
-    heat = lower.imshow(used * 100, aspect="auto", interpolation="nearest", extent=(0, end, len(names), 0), cmap=HEAT, vmin=0, vmax=_top(used * 100))
+    heat = lower.imshow(
+        used * 100,
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0, end, len(names), 0),
+        cmap=HEAT,
+        vmin=0,
+        vmax=_top(used * 100),
+    )
     _rows(lower, names, heights[1])
     _name_links(figure, lower, len(names), hidden)
     _time_axis(lower, end, unit, scale)
     _colour_bar(figure, heat, lower, WIDTH - right + 14, "utilisation (%)")
     for axes in (upper, lower):
         axes.set_xlim(0, end)
-    _titled(figure, title, f"{len(rows)} ranks, {len(names) + hidden} links in use, {short(end, TIME)} of simulated time")
+    _titled(
+        figure, title, f"{len(rows)} ranks, {len(names) + hidden} links in use, {short(end, TIME)} of simulated time"
+    )
     return _save(figure, path)
 
 
 def traffic(tables: Tables, path: Path, *, title: str = "") -> Path:
-    """Draw what all links carry over time, what each carries, and the matrix of bytes from source to destination; return ``path``."""
+    """Draw what all links carry over time, what each carries, and the matrix of bytes from source to destination;
+    return ``path``."""
     links = _links(tables)
     names, hidden = _busiest(links)
     end = _makespan(tables)
@@ -115,7 +126,9 @@ def traffic(tables: Tables, path: Path, *, title: str = "") -> Path:
 
     shown = per_column(links, names, "size_bytes", end, columns) * 1e12
     each_unit, each_scale = _fitting(RATE, float(shown.max()))
-    heat = below.imshow(shown / each_scale, aspect="auto", interpolation="nearest", extent=(0, end, len(names), 0), cmap=HEAT, vmin=0)
+    heat = below.imshow(
+        shown / each_scale, aspect="auto", interpolation="nearest", extent=(0, end, len(names), 0), cmap=HEAT, vmin=0
+    )
     heat.set_clim(0, _top(shown / each_scale))
     _rows(below, names, rows)
     _name_links(figure, below, len(names), hidden)
@@ -125,14 +138,25 @@ def traffic(tables: Tables, path: Path, *, title: str = "") -> Path:
         axes.set_xlim(0, end)
 
     _matrix(figure, matrix, WIDTH - side - 92, top, side)
-    flags = int(sum(size for size, kind in zip(*(tables["transfers"][c].to_pylist() for c in ("size_bytes", "kind")), strict=True) if kind == "flag"))
+    flags = int(
+        sum(
+            size
+            for size, kind in zip(*(tables["transfers"][c].to_pylist() for c in ("size_bytes", "kind")), strict=True)
+            if kind == "flag"
+        )
+    )
     moved = int(matrix.sum())
-    _titled(figure, title, f"{short(moved, SIZE)} from rank to rank, of which flags {short(flags, SIZE)}; {len(everything)} links in use")
+    _titled(
+        figure,
+        title,
+        f"{short(moved, SIZE)} from rank to rank, of which flags {short(flags, SIZE)}; {len(everything)} links in use",
+    )
     return _save(figure, path)
 
 
 def topology(graph: "networkx.DiGraph[Any]", path: Path, *, title: str = "") -> Path:
-    """Draw the machine: GPUs around, switches inside, one line for two equal directions, one colour for equal links; return ``path``."""
+    """Draw the machine: GPUs around, switches inside, one line for two equal directions, one colour for equal links;
+    return ``path``."""
     figure = _figure(900)
     box = _Boxes(figure, 40, 400)
     axes = box.add(60, 800)
@@ -152,7 +176,13 @@ def topology(graph: "networkx.DiGraph[Any]", path: Path, *, title: str = "") -> 
         colour, count = palette[number % len(palette)], len(pairs)
         lines = [(places[tail], places[head]) for tail, head in pairs]
         axes.add_collection(
-            LineCollection(lines, colors=colour, lw=max(0.3, min(2.2, 60 / math.sqrt(count + 600))), alpha=1 if count < 100 else 0.35, zorder=1)
+            LineCollection(
+                lines,
+                colors=colour,
+                lw=max(0.3, min(2.2, 60 / math.sqrt(count + 600))),
+                alpha=1 if count < 100 else 0.35,
+                zorder=1,
+            )
         )
         if key[2] == "one way" and count <= 200:
             for start, stop in lines:
@@ -168,23 +198,33 @@ def topology(graph: "networkx.DiGraph[Any]", path: Path, *, title: str = "") -> 
     axes.autoscale_view()
     axes.set_axis_off()
     axes.legend(handles=handles[:20], loc="upper left", bbox_to_anchor=(1.0, 0.98), frameon=False, fontsize=11)
-    _titled(figure, title, f"{len(gpus)} GPUs (round), {graph.number_of_nodes() - len(gpus)} switches (square); bandwidth and latency of one traversal")
+    _titled(
+        figure,
+        title,
+        f"{len(gpus)} GPUs (round), {graph.number_of_nodes() - len(gpus)} switches (square); bandwidth and "
+        "latency of one traversal",
+    )
     return _save(figure, path)
 
 
 def activity_classes(activities: Sequence[str], reasons: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Return the class of every span and the colour of each class that occurs, in the order of the legend.
 
-    Waits are told apart by their whole reason where that makes no more classes than there are colours, else by its first word.
+    Waits are told apart by their whole reason where that makes no more classes than there are colours, else by its
+    first word.
     """
-    waited = sorted({reason for activity, reason in zip(activities, reasons, strict=True) if activity == "wait"}, key=_natural)
+    waited = sorted(
+        {reason for activity, reason in zip(activities, reasons, strict=True) if activity == "wait"}, key=_natural
+    )
     if len(waited) > len(WAITS):
         waited = sorted({reason.split(" ")[0] for reason in waited})
     label = {reason: f"wait: {reason}" if reason else "wait" for reason in waited[: len(WAITS)]}
     colours = {MEANINGS.get(name, name): colour for name, colour in COLOURS.items()}
     colours |= {name: WAITS[i] for i, name in enumerate(label.values())} | {"other": OTHER}
     classes = [
-        label.get(reason, label.get(reason.split(" ")[0], "other")) if activity == "wait" else MEANINGS.get(activity, activity)
+        label.get(reason, label.get(reason.split(" ")[0], "other"))
+        if activity == "wait"
+        else MEANINGS.get(activity, activity)
         for activity, reason in zip(activities, reasons, strict=True)
     ]
     classes = [name if name in colours else "other" for name in classes]
@@ -192,17 +232,24 @@ def activity_classes(activities: Sequence[str], reasons: Sequence[str]) -> tuple
     return classes, {name: colour for name, colour in colours.items() if name in present}
 
 
-def activity_image(spans: Mapping[str, Sequence[Any]], rows: Sequence[str], end: int, columns: int) -> tuple[Floats, dict[str, str]]:
-    """Return (rows, columns, 3) colours, in each pixel that of the class covering most of its time, and the colour of every class.
+def activity_image(
+    spans: Mapping[str, Sequence[Any]], rows: Sequence[str], end: int, columns: int
+) -> tuple[Floats, dict[str, str]]:
+    """Return (rows, columns, 3) colours, in each pixel that of the class covering most of its time, and the colour of
+    every class.
 
     A pixel with any activity at all is coloured, so a short span never vanishes from empty ground.
     """
     classes, colours = activity_classes(spans["activity"], spans["reason"])
     row_of, class_of = {name: i for i, name in enumerate(rows)}, {name: i for i, name in enumerate(colours)}
     count = max(1, len(colours))
-    lane = np.array([row_of[where] * count + class_of[c] for where, c in zip(spans["location"], classes, strict=True)], np.int64)
+    lane = np.array(
+        [row_of[where] * count + class_of[c] for where, c in zip(spans["location"], classes, strict=True)], np.int64
+    )
     begin, stop = np.array(spans["t0_ps"], np.float64), np.array(spans["t1_ps"], np.float64)
-    covered = _spread(begin, stop, np.ones(len(lane)), lane, len(rows) * count, end, columns).reshape(len(rows), count, columns)
+    covered = _spread(begin, stop, np.ones(len(lane)), lane, len(rows) * count, end, columns).reshape(
+        len(rows), count, columns
+    )
     image = np.ones((len(rows), columns, 3))
     most, some = covered.argmax(axis=1), covered.max(axis=1) > 1e-9
     for number, colour in enumerate(colours.values()):
@@ -211,7 +258,8 @@ def activity_image(spans: Mapping[str, Sequence[Any]], rows: Sequence[str], end:
 
 
 def per_column(links: Mapping[str, Sequence[Any]], names: Sequence[str], column: str, end: int, columns: int) -> Floats:
-    """Return (names, columns): for each link the mean of ``column`` per picosecond over each pixel column of 0 to ``end``."""
+    """Return (names, columns): for each link the mean of ``column`` per picosecond over each pixel column of 0 to
+    ``end``."""
     row_of = {name: i for i, name in enumerate(names)}
     chosen = np.array([i for i, name in enumerate(links["link"]) if name in row_of], np.int64)
     begin = np.array(links["t0_ps"], np.float64)[chosen]
@@ -221,12 +269,15 @@ def per_column(links: Mapping[str, Sequence[Any]], names: Sequence[str], column:
     return _spread(begin, stop, weight, lane, len(names), end, columns)
 
 
-def _spread(begin: Floats, stop: Floats, weight: Floats, lane: NDArray[np.int64], lanes: int, end: int, columns: int) -> Floats:
+def _spread(
+    begin: Floats, stop: Floats, weight: Floats, lane: NDArray[np.int64], lanes: int, end: int, columns: int
+) -> Floats:
     """Return (lanes, columns): the time-weighted mean of ``weight`` over the intervals that fall into each column."""
     scale = columns / end
     first, last = begin * scale, np.minimum(stop * scale, columns)
     i, j = np.minimum(first.astype(np.int64), columns - 1), np.minimum(last.astype(np.int64), columns)
-    # Integral of the intervals up to each column border, as steps of slope and of height, so that no loop runs over pixels.
+    # Integral of the intervals up to each column border, as steps of slope and of height, so that no loop runs over
+    # pixels.
     slope = np.zeros((lanes, columns + 2))
     height = np.zeros((lanes, columns + 2))
     np.add.at(slope, (lane, i), weight)
@@ -299,7 +350,9 @@ class _Boxes:
 
     def add(self, top: int, height: int) -> Any:
         pixels = self._figure.get_figheight() * DPI
-        axes = self._figure.add_axes((self._left / WIDTH, 1 - (top + height) / pixels, 1 - (self._left + self._right) / WIDTH, height / pixels))
+        axes = self._figure.add_axes(
+            (self._left / WIDTH, 1 - (top + height) / pixels, 1 - (self._left + self._right) / WIDTH, height / pixels)
+        )
         for spine in axes.spines.values():
             spine.set_color("#999999")
         return axes
@@ -360,21 +413,32 @@ def _matrix(figure: Figure, matrix: Floats, left: int, top: int, side: int) -> N
     if world <= 8:
         for (i, j), value in np.ndenumerate(matrix):
             if value:
-                axes.text(j, i, f"{value / scale:.3g}", ha="center", va="center", fontsize=9, color="white" if value > 0.5 * matrix.max() else INK)
+                axes.text(
+                    j,
+                    i,
+                    f"{value / scale:.3g}",
+                    ha="center",
+                    va="center",
+                    fontsize=9,
+                    color="white" if value > 0.5 * matrix.max() else INK,
+                )
     every = max(1, math.ceil(world / (16 if world <= 100 else 10)))
     ticks = list(range(0, world, every))
     axes.set_xticks(ticks, [str(i) for i in ticks], fontsize=9)
     axes.set_yticks(ticks, [str(i) for i in ticks], fontsize=9)
     axes.set_xlabel("destination rank", fontsize=10)
     axes.set_ylabel("source rank", fontsize=10)
-    bar = figure.colorbar(heat, cax=figure.add_axes(((left + side + 12) / WIDTH, 1 - (top + side) / pixels, 12 / WIDTH, side / pixels)))
+    bar = figure.colorbar(
+        heat, cax=figure.add_axes(((left + side + 12) / WIDTH, 1 - (top + side) / pixels, 12 / WIDTH, side / pixels))
+    )
     bar.set_label(f"bytes sent ({unit})", fontsize=10)
     bar.ax.tick_params(labelsize=9)
     bar.outline.set_visible(False)
 
 
 def _layout(graph: "networkx.DiGraph[Any]") -> dict[str, tuple[float, float]]:
-    """Return places: GPUs on a circle and one switch in its middle; with more switches, wherever distances along links put them."""
+    """Return places: GPUs on a circle and one switch in its middle; with more switches, wherever distances along links
+    put them."""
     gpus = sorted((name for name, about in graph.nodes(data=True) if about["kind"] == "gpu"), key=_natural)
     switches = sorted((name for name in graph if name not in set(gpus)), key=_natural)
     if len(switches) > 1:
@@ -382,16 +446,29 @@ def _layout(graph: "networkx.DiGraph[Any]") -> dict[str, tuple[float, float]]:
 
         spread = networkx.kamada_kawai_layout(graph.to_undirected(), weight=None)
         return {name: (float(x), float(y)) for name, (x, y) in spread.items()}
-    circle = {name: (math.sin(2 * math.pi * i / len(gpus)), math.cos(2 * math.pi * i / len(gpus))) for i, name in enumerate(gpus)}
+    circle = {
+        name: (math.sin(2 * math.pi * i / len(gpus)), math.cos(2 * math.pi * i / len(gpus)))
+        for i, name in enumerate(gpus)
+    }
     return circle | dict.fromkeys(switches, (0.0, 0.0))
 
 
-def _nodes(axes: Any, places: Mapping[str, tuple[float, float]], names: Sequence[str], marker: str, fill: str, ink: str) -> None:
+def _nodes(
+    axes: Any, places: Mapping[str, tuple[float, float]], names: Sequence[str], marker: str, fill: str, ink: str
+) -> None:
     if not names:
         return
     few = len(names) <= 24
     size = 1500 if few else max(120, 24_000 / len(names))
-    axes.scatter(*zip(*(places[name] for name in names), strict=True), s=size, marker=marker, color=fill, edgecolors=INK, linewidths=1.2, zorder=2)
+    axes.scatter(
+        *zip(*(places[name] for name in names), strict=True),
+        s=size,
+        marker=marker,
+        color=fill,
+        edgecolors=INK,
+        linewidths=1.2,
+        zorder=2,
+    )
     for name in names:
         text = name if few else name.removeprefix("gpu")
         axes.text(*places[name], text, ha="center", va="center", fontsize=9.5 if few else 7.5, color=ink, zorder=3)

@@ -1,4 +1,4 @@
-"""Which workloads there are: a folder of `models/` registers itself by its name, others come by the entry point `simcore.models`."""
+"""Which workloads there are: each folder of `models/`, and each entry point of the group `simcore.models`."""
 
 from functools import cache
 from importlib import import_module
@@ -27,7 +27,10 @@ def names() -> list[str]:
     bundled, outside = folders(), _outside()
     twice = sorted(set(bundled) & set(outside))
     if twice:
-        raise InputError(f"the model {twice[0]!r} is bundled and also given by the entry point {outside[twice[0]].value!r}; rename one")
+        raise InputError(
+            f"the model {twice[0]!r} is bundled and also given by the entry point "
+            f"{outside[twice[0]].value!r}; rename one"
+        )
     return sorted({*bundled, *outside})
 
 

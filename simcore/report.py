@@ -26,14 +26,16 @@ PACKAGES = ("numpy", "numba", "simpy", "pyarrow")
 
 
 def run_name(asked: Scenario) -> str:
-    """Return the name of the run folder: the scenario's name and eight digits of the digest of everything that decides it."""
+    """Return the name of the run folder: the scenario's name and eight digits of the digest of everything that decides
+    it."""
     text = json.dumps(scenario.resolved(asked), sort_keys=True)
     return f"{asked.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 @contextmanager
 def staging(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``target`` that ``write_run`` moves into place; nothing half-written is ever left behind.
+    """Give a temporary folder beside ``target`` that ``write_run`` moves into place; nothing half-written is ever left
+    behind.
 
     Raises ``InputError`` when ``target`` exists and is no run folder, or cannot be made.
     """
@@ -87,8 +89,12 @@ def _manifest(result: Result) -> str:
     if result.interrupted_at is not None:
         manifest["interrupted_at_ps"] = result.interrupted_at
     manifest["warnings"] = result.warnings
-    manifest["versions"] = {"simcore": version("simcore"), "python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-    return yaml.safe_dump({"manifest": manifest, "scenario": scenario.resolved(result.scenario)}, sort_keys=False, width=120)
+    manifest["versions"] = {"simcore": version("simcore"), "python": platform.python_version()} | {
+        name: version(name) for name in PACKAGES
+    }
+    return yaml.safe_dump(
+        {"manifest": manifest, "scenario": scenario.resolved(result.scenario)}, sort_keys=False, width=120
+    )
 
 
 def load_run(folder: Path) -> Result:
@@ -105,4 +111,11 @@ def load_run(folder: Path) -> Result:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{folder}: the run folder is damaged: {str(error).splitlines()[0]}") from None
-    return Result(scenario.read(path), tables, metrics, list(stated.get("warnings", [])), str(stated.get("digest", "")), stated.get("interrupted_at_ps"))
+    return Result(
+        scenario.read(path),
+        tables,
+        metrics,
+        list(stated.get("warnings", [])),
+        str(stated.get("digest", "")),
+        stated.get("interrupted_at_ps"),
+    )

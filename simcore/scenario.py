@@ -1,4 +1,4 @@
-"""From a source to a frozen `Scenario`: allowed keys, units, the hardware sheet below the machine, and the way back to YAML."""
+"""From a source to a frozen `Scenario`: allowed keys, units, the hardware sheet below, and the way back to YAML."""
 
 import dataclasses
 import re
@@ -15,7 +15,8 @@ from simcore.topology import Edge, EdgeError, Topology
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine of a run: a hardware sheet (``node``) with whatever the scenario changes, and how its links are shared."""
+    """The machine of a run: a hardware sheet (``node``) with whatever the scenario changes, and how its links are
+    shared."""
 
     node: str
     name: str
@@ -77,11 +78,16 @@ class Scenario:
 def names() -> dict[str, Path]:
     """Return every scenario that has a name: bundled ones, and each paper's own by the paper's name."""
     bundled = {path.stem: path for path in sorted(source.bundle("scenarios").glob("*.yaml"))}
-    return bundled | {name: folder / "scenario.yaml" for name, folder in registry.folders().items() if (folder / "scenario.yaml").is_file()}
+    return bundled | {
+        name: folder / "scenario.yaml"
+        for name, folder in registry.folders().items()
+        if (folder / "scenario.yaml").is_file()
+    }
 
 
 def find(name: str) -> Path:
-    """Return the file behind ``name``: a path, a run folder's manifest, a bundled scenario or a paper; raises ``InputError``."""
+    """Return the file behind ``name``: a path, a run folder's manifest, a bundled scenario or a paper; raises
+    ``InputError``."""
     path = Path(name)
     if path.is_dir() and (path / "manifest.yaml").is_file():
         return path / "manifest.yaml"
@@ -95,7 +101,8 @@ def find(name: str) -> Path:
 
 
 def read(path: Path, overrides: list[str] | None = None, seed: int | None = None) -> Scenario:
-    """Return the scenario in ``path`` with ``key=value`` overrides; the manifest of a run is read as the scenario that made it."""
+    """Return the scenario in ``path`` with ``key=value`` overrides; the manifest of a run is read as the scenario that
+    made it."""
     document = source.read(path)
     if isinstance(document.value, dict) and "manifest" in document.value:
         if not isinstance(document.value.get("scenario"), dict):
@@ -118,7 +125,9 @@ def build(document: source.Document, name: str) -> Scenario:
         _put_sheet_below(document)
     scenario = document.build(Scenario)
     _check_edges(document, scenario.machine)
-    jobs = [_complete(document.at("workloads", i), job, scenario.machine.gpus) for i, job in enumerate(scenario.workloads)]
+    jobs = [
+        _complete(document.at("workloads", i), job, scenario.machine.gpus) for i, job in enumerate(scenario.workloads)
+    ]
     return dataclasses.replace(scenario, workloads=jobs)
 
 
@@ -142,7 +151,8 @@ def _check_edges(document: source.Document, machine: Machine) -> None:
 
 
 def _complete(document: source.Document, job: Job, gpus: int) -> Job:
-    """Return ``job`` with its parameters read, its number of ranks settled and its placement checked against ``gpus`` GPUs."""
+    """Return ``job`` with its parameters read, its number of ranks settled and its placement checked against ``gpus``
+    GPUs."""
     try:
         workload = registry.load(job.model)
     except InputError as error:
@@ -178,7 +188,8 @@ def _check_placement(document: source.Document, placement: list[str], ranks: int
 
 
 def resolved(record: Any) -> dict[str, Any]:
-    """Return a frozen record as plain values for YAML, quantities as text with units; reading that back gives an equal record."""
+    """Return a frozen record as plain values for YAML, quantities as text with units; reading that back gives an equal
+    record."""
     hints = get_type_hints(type(record), include_extras=True)
     plain = {}
     for each in dataclasses.fields(record):
@@ -221,7 +232,10 @@ def schema() -> dict[str, Any]:
     for name, required in (("Machine", ["node"]), ("GpuSpec", []), ("LinkSpec", [])):
         definitions[name]["required"] = required
     whole["required"] = ["machine", "workloads"]
-    whole["properties"]["base"] = {"type": "string", "description": "another scenario, bundled or beside this file, below this one"}
+    whole["properties"]["base"] = {
+        "type": "string",
+        "description": "another scenario, bundled or beside this file, below this one",
+    }
     definitions["Machine"]["properties"]["node"]["examples"] = hardware.names()
     models = {"type": "string", "enum": registry.names()}
     definitions["Job"]["properties"]["model"] = models
@@ -230,7 +244,10 @@ def schema() -> dict[str, Any]:
         definitions.update(params.pop("$defs", {}))
         definitions[f"params of {name}"] = params | {"additionalProperties": False}
     definitions["Job"]["allOf"] = [
-        {"if": {"properties": {"model": {"const": name}}}, "then": {"properties": {"params": {"$ref": f"#/$defs/params of {name}"}}}}
+        {
+            "if": {"properties": {"model": {"const": name}}},
+            "then": {"properties": {"params": {"$ref": f"#/$defs/params of {name}"}}},
+        }
         for name in registry.names()
     ]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | whole | {"title": "simcore scenario"}

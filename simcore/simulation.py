@@ -27,7 +27,8 @@ class DataPlane(Protocol):
     """Nothing visible or internal happens before this instant, ps."""
 
     def advance(self, limit: int) -> None:
-        """Compute up to ``limit`` (inclusive for completions), or to the first visible completion, and schedule that as an event."""
+        """Compute up to ``limit`` (inclusive for completions), or to the first visible completion, and schedule that as
+        an event."""
         ...
 
 
@@ -57,12 +58,16 @@ class Simulation(simpy.Environment):
         import numpy as np
 
         words = hashlib.sha256(name.encode()).digest()[:16]
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, int.from_bytes(words, "little")])))
+        return np.random.Generator(
+            np.random.PCG64(np.random.SeedSequence([self.seed, int.from_bytes(words, "little")]))
+        )
 
     def schedule(self, event: Event, priority: Any = NORMAL, delay: Any = 0) -> None:
         """Schedule ``event``; the one gate that refuses a delay that is not a whole, non-negative number of ps."""
         if type(delay) is not int or delay < 0 or self._now + delay >= LARGEST:
-            raise SimulationError(f"a delay of {delay!r} ({type(delay).__name__}); time is int picoseconds, from 0 to below {LARGEST}")
+            raise SimulationError(
+                f"a delay of {delay!r} ({type(delay).__name__}); time is int picoseconds, from 0 to below {LARGEST}"
+            )
         super().schedule(event, priority, delay)
 
     def at(self, instant: int, *, priority: int = NORMAL) -> Event:
@@ -73,7 +78,8 @@ class Simulation(simpy.Environment):
         return event
 
     def step(self) -> None:
-        """Let the data plane advance to the next event, then process that event; this is the only place where the planes meet."""
+        """Let the data plane advance to the next event, then process that event; this is the only place where the
+        planes meet."""
         queue, plane = self._queue, self._plane
         if plane is not None:
             limit = queue[0][0] if queue else LARGEST - 1

@@ -1,4 +1,4 @@
-"""YAML with the file, line and column behind every value: reading, `base`, overrides, limits, and building typed records."""
+"""YAML with the file, line and column behind every value: `base`, overrides, limits, and typed records."""
 
 import dataclasses
 import difflib
@@ -45,7 +45,8 @@ class Place:
 
 @dataclass(frozen=True)
 class File:
-    """Marks a text field as the name of a file: relative to the file that names it, or bundled in ``simcore.<package>``."""
+    """Marks a text field as the name of a file: relative to the file that names it, or bundled in
+    ``simcore.<package>``."""
 
     package: str
 
@@ -55,7 +56,8 @@ TraceFile = Annotated[str, File("traces")]
 
 @dataclass
 class Document:
-    """A tree of plain values and the place of each: ``places[keys]`` of a value, ``key_places[keys]`` of the key before it."""
+    """A tree of plain values and the place of each: ``places[keys]`` of a value, ``key_places[keys]`` of the key before
+    it."""
 
     value: Any
     file: str
@@ -88,7 +90,8 @@ class Document:
         return Document(value, self.file, below, below_keys, self.prefix + keys)
 
     def put(self, keys: Keys, part: "Document") -> None:
-        """Replace the value at ``keys`` by ``part``, places included; mappings on the way are made where they are missing."""
+        """Replace the value at ``keys`` by ``part``, places included; mappings on the way are made where they are
+        missing."""
         if not keys:
             self.value, self.file, self.places, self.key_places = part.value, part.file, part.places, part.key_places
             return
@@ -99,7 +102,9 @@ class Document:
             elif isinstance(inner, list) and isinstance(key, int):
                 exists = key < len(inner)
                 if not exists:
-                    raise InputError(f"{part.file}: {_dotted(keys[: depth + 1])}: the list has {len(inner)} entries, counted from 0")
+                    raise InputError(
+                        f"{part.file}: {_dotted(keys[: depth + 1])}: the list has {len(inner)} entries, counted from 0"
+                    )
             else:
                 here = _dotted(keys[:depth]) or "the document"
                 raise InputError(f"{part.file}: {here} is {_kind(inner)}; it has no entry {str(key)!r}")
@@ -115,7 +120,8 @@ class Document:
         self.key_places[keys] = part.place(())
 
     def build(self, record: type[T]) -> T:
-        """Return the value as a ``record`` (a frozen dataclass); every error names place and key, and what would be right."""
+        """Return the value as a ``record`` (a frozen dataclass); every error names place and key, and what would be
+        right."""
         from pydantic import TypeAdapter, ValidationError
 
         value = self._prepared(self.value, record, ())
@@ -154,14 +160,22 @@ class Document:
             return str(path.relative_to(bundled)) if path.is_relative_to(bundled) else str(path)
         if (bundled / name).is_file():
             return name
-        shipped = sorted(str(p.relative_to(bundled)) for p in bundled.rglob("*") if p.is_file() and p.suffix == Path(name).suffix)
-        raise self.error(keys, f"no file {name!r} beside {Path(self.place(keys).file).name} and none bundled; bundled are: {', '.join(shipped) or 'none'}")
+        shipped = sorted(
+            str(p.relative_to(bundled)) for p in bundled.rglob("*") if p.is_file() and p.suffix == Path(name).suffix
+        )
+        raise self.error(
+            keys,
+            f"no file {name!r} beside {Path(self.place(keys).file).name} and none bundled; bundled are: "
+            f"{', '.join(shipped) or 'none'}",
+        )
 
     def _explained(self, problem: Any, others: int) -> InputError:
         keys: Keys = ()
         value = self.value
         for part in problem["loc"]:
-            if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
+            if (isinstance(value, dict) and part in value) or (
+                isinstance(value, list) and isinstance(part, int) and part < len(value)
+            ):
                 value, keys = value[part], (*keys, part)
             elif problem["type"] == "missing":
                 keys = (*keys, part)
@@ -181,15 +195,21 @@ class Document:
 
 
 def unknown(noun: str, given: object, allowed: list[str], elsewhere: Sequence[str] = ()) -> str:
-    """Return the sentence that refuses ``given``: the nearest of the ``allowed`` names where one is near, and all of them.
+    """Return the sentence that refuses ``given``: the nearest of the ``allowed`` names where one is near, and all of
+    them.
 
-    ``elsewhere`` holds dotted names of one level below, looked through by their last part where nothing nearer is found.
+    ``elsewhere`` holds dotted names of one level below, looked through by their last part where nothing nearer is
+    found.
     """
     near = difflib.get_close_matches(str(given), allowed, n=1)
     if not near:
         below = {name.rpartition(".")[2]: name for name in elsewhere}
         near = [below[name] for name in difflib.get_close_matches(str(given), below, n=1)]
-    return f"unknown {noun} {given!r}; " + (f"did you mean {near[0]!r}? " if near else "") + f"allowed: {', '.join(allowed)}"
+    return (
+        f"unknown {noun} {given!r}; "
+        + (f"did you mean {near[0]!r}? " if near else "")
+        + f"allowed: {', '.join(allowed)}"
+    )
 
 
 def bundle(package: str) -> Path:
@@ -198,12 +218,14 @@ def bundle(package: str) -> Path:
 
 
 def locate(name: str, package: str) -> Path:
-    """Return the path of a file that a ``File`` field holds: an absolute one as it is, else bundled in ``simcore.<package>``."""
+    """Return the path of a file that a ``File`` field holds: an absolute one as it is, else bundled in
+    ``simcore.<package>``."""
     return Path(name) if Path(name).is_absolute() else bundle(package) / name
 
 
 def read(path: Path, *, inherit: bool = True) -> Document:
-    """Return the document in ``path``, its ``base`` files merged below it; raises ``InputError`` with line and column."""
+    """Return the document in ``path``, its ``base`` files merged below it; raises ``InputError`` with line and
+    column."""
     return _inherited(path, ()) if inherit else _parsed(_text(path), str(path))
 
 
@@ -235,12 +257,19 @@ def _inherited(path: Path, chain: tuple[Path, ...]) -> Document:
     if not isinstance(name, str):
         raise document.error(("base",), f"expected the name of a scenario file, not {_kind(name)}")
     chain = (*chain, path.resolve())
-    candidates = (path.parent / name, path.parent / f"{name}.yaml", bundle("scenarios") / f"{name}.yaml", bundle("models") / name / "scenario.yaml")
+    candidates = (
+        path.parent / name,
+        path.parent / f"{name}.yaml",
+        bundle("scenarios") / f"{name}.yaml",
+        bundle("models") / name / "scenario.yaml",
+    )
     base = next((candidate for candidate in candidates if candidate.is_file()), None)
     if base is None:
         raise document.error(("base",), f"no file {name!r} beside {path.name} and no bundled scenario of that name")
     if base.resolve() in chain:
-        raise document.error(("base",), "the chain of base files is a circle: " + " -> ".join(p.name for p in (*chain, base)))
+        raise document.error(
+            ("base",), "the chain of base files is a circle: " + " -> ".join(p.name for p in (*chain, base))
+        )
     parent = _inherited(base, chain)
     del document.value["base"]
     merge(parent, document)
@@ -345,14 +374,18 @@ def _converted(document: Document, node: Any, keys: Keys, seen: list[int]) -> An
         if key.id != "scalar":
             raise InputError(f"{where}: a key must be a word")
         if key.value in mapping:
-            raise InputError(f"{where}: the key {key.value!r} stands twice; first in line {document.key_places[(*keys, key.value)].line}")
+            raise InputError(
+                f"{where}: the key {key.value!r} stands twice; first in line "
+                f"{document.key_places[(*keys, key.value)].line}"
+            )
         document.key_places[(*keys, key.value)] = where
         mapping[key.value] = _converted(document, part, (*keys, key.value), seen)
     return mapping
 
 
 def _scalar(text: str) -> Any:
-    """Resolve a plain scalar by the core schema of YAML 1.2, in which `on`, `yes` and `1:30` are text and `1e9` is a number."""
+    """Resolve a plain scalar by the core schema of YAML 1.2, in which `on`, `yes` and `1:30` are text and `1e9` is a
+    number."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INT.fullmatch(text):
@@ -361,7 +394,8 @@ def _scalar(text: str) -> Any:
 
 
 def _unwrapped(wanted: Any, value: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return the record or container behind ``Annotated`` and unions, and the marks seen; of a union of records the one ``kind`` names."""
+    """Return the record or container behind ``Annotated`` and unions, and the marks seen; of a union of records the one
+    ``kind`` names."""
     marks: tuple[Any, ...] = ()
     while True:
         origin = get_origin(wanted)

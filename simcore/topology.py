@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Edge:
-    """One edge of an edge list: two ends, and whatever differs from the machine's link; ``simplex`` runs from the first end only.
+    """One edge of an edge list: two ends, and whatever differs from the machine's link; ``simplex`` runs from the first
+    end only.
 
-    GPUs are called gpu0, gpu1, ...; every other name is a switch. Edges with ``duplex: bus`` and the same ``bus`` share one server.
+    GPUs are called gpu0, gpu1, ...; every other name is a switch. Edges with ``duplex: bus`` and the same ``bus`` share
+    one server.
     """
 
     ends: tuple[str, str]
@@ -29,7 +31,8 @@ class Edge:
 
 @dataclass(frozen=True)
 class Server:
-    """What serves messages one after another: a direction of a link, both directions of a half-duplex link, or a bus."""
+    """What serves messages one after another: a direction of a link, both directions of a half-duplex link, or a
+    bus."""
 
     name: str
     bandwidth: int
@@ -46,7 +49,8 @@ class Link:
 
 
 class EdgeError(ValueError):
-    """An edge list that makes no machine; ``index`` is the place of the offending edge in it, or -1 for the list as a whole."""
+    """An edge list that makes no machine; ``index`` is the place of the offending edge in it, or -1 for the list as a
+    whole."""
 
     def __init__(self, sentence: str, index: int = -1) -> None:
         super().__init__(sentence)
@@ -54,7 +58,8 @@ class EdgeError(ValueError):
 
 
 class Topology:
-    """Directed links between GPUs and switches, and routes by rule (switch, full mesh, ring) or by breadth-first search (edges)."""
+    """Directed links between GPUs and switches, and routes by rule (switch, full mesh, ring) or by breadth-first search
+    (edges)."""
 
     def __init__(self, family: Family, gpus: int, link: LinkSpec, edges: Sequence[Edge] = ()) -> None:
         self.family, self.gpus = family, gpus
@@ -79,7 +84,11 @@ class Topology:
         if a == b:
             raise EdgeError(f"the edge {a} - {b} joins {a} to itself", number)
         for end in (a, b):
-            if end.startswith("gpu") and end[3:].isdigit() and (int(end[3:]) >= self.gpus or end != f"gpu{int(end[3:])}"):
+            if (
+                end.startswith("gpu")
+                and end[3:].isdigit()
+                and (int(end[3:]) >= self.gpus or end != f"gpu{int(end[3:])}")
+            ):
                 raise EdgeError(f"{end} is none of the machine's GPUs, gpu0 to gpu{self.gpus - 1}", number)
         names = {"half": (f"{a}--{b}",) * 2, "bus": (edge.bus,) * 2}.get(duplex, (f"{a}->{b}", f"{b}->{a}"))
         for (tail, head), name in zip(((a, b), (b, a)), names, strict=True):
@@ -89,7 +98,9 @@ class Topology:
             if index == len(self.servers):
                 self.servers.append(Server(name, bandwidth))
             elif self.servers[index].bandwidth != bandwidth:
-                raise EdgeError(f"the edge {a} - {b} gives {name!r} a second bandwidth; a bus has one for all its members", number)
+                raise EdgeError(
+                    f"the edge {a} - {b} gives {name!r} a second bandwidth; a bus has one for all its members", number
+                )
             self._link_of[tail, head] = len(self.links)
             self.links.append(Link(tail, head, index, latency))
             if duplex == "simplex":
@@ -118,7 +129,8 @@ class Topology:
         return reached
 
     def route(self, src: int, dst: int) -> tuple[int, ...]:
-        """Return the indices of the links from GPU ``src`` to GPU ``dst``; computed on first use, the same for every call.
+        """Return the indices of the links from GPU ``src`` to GPU ``dst``; computed on first use, the same for every
+        call.
 
         Ties of a ring go the way of rising numbers; ties of an edge list go to the edge listed first.
         """
@@ -155,7 +167,8 @@ class Topology:
         return path[::-1]
 
     def graph(self) -> "networkx.DiGraph[Any]":
-        """Return the machine as a graph: nodes with ``kind`` gpu or switch, edges with ``server``, ``bandwidth`` (B/s), ``latency`` (ps)."""
+        """Return the machine as a graph: nodes with ``kind`` gpu or switch, edges with ``server``, ``bandwidth`` (B/s),
+        ``latency`` (ps)."""
         import networkx
 
         graph: networkx.DiGraph[Any] = networkx.DiGraph()

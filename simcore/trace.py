@@ -56,7 +56,9 @@ class Sample:
 
 SCHEMAS: dict[str, tuple[Column, ...]] = {
     "spans": (
-        Column("location", "string", "whose life this is a piece of, e.g. rank0; its spans tile it without gap or overlap"),
+        Column(
+            "location", "string", "whose life this is a piece of, e.g. rank0; its spans tile it without gap or overlap"
+        ),
         Column("t0_ps", "int64", "begin, simulated picoseconds"),
         Column("t1_ps", "int64", "end, simulated picoseconds"),
         Column("activity", "string", "compute, send, wait, replay (a recorded collective of an eidolon) or idle"),
@@ -72,7 +74,11 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("kind", "string", "data or flag"),
         Column("issued_ps", "int64", "the source issued the message, simulated picoseconds"),
         Column("arrived_ps", "int64", "its last byte reached the destination's memory, simulated picoseconds"),
-        Column("queued_ps", "int64", "time spent waiting for links: arrived - issued - the time of the empty path, picoseconds"),
+        Column(
+            "queued_ps",
+            "int64",
+            "time spent waiting for links: arrived - issued - the time of the empty path, picoseconds",
+        ),
         Column("what", "string", "the collective or message it belongs to"),
     ),
     "links": (
@@ -87,7 +93,11 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("location", "string", "who waited, e.g. rank0"),
         Column("policy", "string", "spin or monitor"),
         Column("t0_ps", "int64", "begin of the wait, simulated picoseconds"),
-        Column("set_ps", "int64", "the flag took the awaited value, simulated picoseconds; before t0_ps if it was already set"),
+        Column(
+            "set_ps",
+            "int64",
+            "the flag took the awaited value, simulated picoseconds; before t0_ps if it was already set",
+        ),
         Column("detected_ps", "int64", "the waiter knew, simulated picoseconds"),
         Column("flag_reads", "int64", "memory reads of the flag"),
         Column("wakeups", "int64", "times a monitor woke the waiter"),
@@ -97,7 +107,8 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
 
 
 class Recorder:
-    """Rows in clock order, kept column by column; full chunks become Arrow batches, spilled to Parquet when ``folder`` is given."""
+    """Rows in clock order, kept column by column; full chunks become Arrow batches, spilled to Parquet when ``folder``
+    is given."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
@@ -131,7 +142,9 @@ class Recorder:
         import pyarrow as pa
 
         schema = arrow_schema(kind)
-        batch = pa.record_batch([_arrow(values, field.type) for values, field in zip(arrays, schema, strict=True)], schema=schema)
+        batch = pa.record_batch(
+            [_arrow(values, field.type) for values, field in zip(arrays, schema, strict=True)], schema=schema
+        )
         if self._folder is None:
             self._batches[kind].append(batch)
         else:
@@ -146,7 +159,8 @@ class Recorder:
         return self._writers[kind]
 
     def tables(self) -> dict[str, "pa.Table"]:
-        """Close every open chunk and return all tables, empty ones included; a spilled recorder reads them back from its folder."""
+        """Close every open chunk and return all tables, empty ones included; a spilled recorder reads them back from
+        its folder."""
         import pyarrow as pa
 
         for kind in SCHEMAS:
@@ -189,11 +203,14 @@ def arrow_schema(kind: str) -> "pa.Schema":
     import pyarrow as pa
 
     types = {"string": pa.string(), "int32": pa.int32(), "int64": pa.int64()}
-    return pa.schema([pa.field(c.name, types[c.type], nullable=False, metadata={"meaning": c.meaning}) for c in SCHEMAS[kind]])
+    return pa.schema(
+        [pa.field(c.name, types[c.type], nullable=False, metadata={"meaning": c.meaning}) for c in SCHEMAS[kind]]
+    )
 
 
 def digest(tables: Mapping[str, "pa.Table"]) -> str:
-    """Return the SHA-256 of all values of all tables, hexadecimal; independent of chunking and of the Parquet version."""
+    """Return the SHA-256 of all values of all tables, hexadecimal; independent of chunking and of the Parquet
+    version."""
     seen = hashlib.sha256()
     for kind in sorted(tables):
         for name in tables[kind].column_names:

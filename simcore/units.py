@@ -79,16 +79,26 @@ def parse(text: object, dimension: Dimension, *, positive: bool = False) -> int:
         raise ValueError(_foreign(text, unit, dimension))
     exact = Fraction(number) * dimension.units[unit]
     if exact.denominator != 1:
-        raise ValueError(f"{text!r} is not a whole number of {dimension.base}; the grid of a {dimension.name} is 1 {dimension.base}")
+        raise ValueError(
+            f"{text!r} is not a whole number of {dimension.base}; the grid of a {dimension.name} is 1 {dimension.base}"
+        )
     if exact < 0 or (positive and exact == 0):
-        raise ValueError(f"{text!r} must be {'greater than zero' if positive else 'zero or more'}, e.g. '{dimension.example}'")
+        raise ValueError(
+            f"{text!r} must be {'greater than zero' if positive else 'zero or more'}, e.g. '{dimension.example}'"
+        )
     if exact >= LARGEST:
         raise ValueError(f"{text!r} is too large; a {dimension.name} stays below {LARGEST} {dimension.base}")
     return int(exact)
 
 
 def _shown(value: object) -> str:
-    return "an empty value" if value is None else f"{value!r}" if isinstance(value, int | float) else f"a {type(value).__name__}"
+    return (
+        "an empty value"
+        if value is None
+        else f"{value!r}"
+        if isinstance(value, int | float)
+        else f"a {type(value).__name__}"
+    )
 
 
 def _foreign(text: str, unit: str, dimension: Dimension) -> str:

@@ -33,7 +33,8 @@ class Work:
 
 @dataclass(frozen=True)
 class Virtual:
-    """A payload without data: a shape and a dtype. Arithmetic on it raises, because there is nothing to compute with."""
+    """A payload without data: a shape and a dtype. Arithmetic on it raises, because there is nothing to compute
+    with."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -48,7 +49,8 @@ class Virtual:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A reference kernel and its formula: ``run(*arrays)`` and ``cost(*virtuals)`` both return (outputs, Work), and agree on Work."""
+    """A reference kernel and its formula: ``run(*arrays)`` and ``cost(*virtuals)`` both return (outputs, Work), and
+    agree on Work."""
 
     name: str
     run: Callable[..., tuple[Any, Work]]
@@ -71,11 +73,13 @@ class CostModel(Protocol):
 class Roofline:
     """The slower of arithmetic at peak and memory traffic at full bandwidth, plus the launches.
 
-    Model: dense peak and streaming bandwidth, no efficiency below one and no cache (Williams et al., doi:10.1145/1498765.1498785).
+    Model: dense peak and streaming bandwidth, no efficiency below one and no cache (Williams et al.,
+    doi:10.1145/1498765.1498785).
     """
 
     def duration(self, work: Work, gpu: GpuSpec) -> int:
-        """Return ``max(sum(operations / peak), bytes / bandwidth) + launches * launch`` in ps, each quotient rounded up."""
+        """Return ``max(sum(operations / peak), bytes / bandwidth) + launches * launch`` in ps, each quotient rounded
+        up."""
         missing = sorted(set(work.operations) - set(gpu.throughput))
         if missing:
             raise ValueError(f"the GPU states no throughput for {missing[0]}; it has {', '.join(gpu.throughput)}")

@@ -73,15 +73,19 @@ class Rank:
         return self._simulation.now
 
     def compute(self, kernel: Kernel, *payloads: Any, what: str = "") -> Generator[Event, Any, Any]:
-        """Run ``kernel`` on payloads for as long as the cost model says; return its outputs, virtual where the payloads were."""
+        """Run ``kernel`` on payloads for as long as the cost model says; return its outputs, virtual where the payloads
+        were."""
         outputs, work = kernel(*payloads)
         begin = self.now
         yield self._device.compute(self._cost.duration(work, self._device.spec), work.bytes_read.get("hbm", 0))
-        self._span(begin, "compute", "", what or kernel.name, work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0))
+        self._span(
+            begin, "compute", "", what or kernel.name, work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0)
+        )
         return outputs
 
     def spend(self, duration: int, activity: str, what: str) -> Program:
-        """Let ``duration`` ps pass as ``activity`` (compute, replay or idle): time that was measured elsewhere, its content unknown."""
+        """Let ``duration`` ps pass as ``activity`` (compute, replay or idle): time that was measured elsewhere, its
+        content unknown."""
         begin = self.now
         if duration > 0:
             yield self._simulation.timeout(duration)
@@ -98,7 +102,8 @@ class Rank:
         self._fabric.send_many(self.index, one)
 
     def replay(self, writes: Writes, sets: Sequence[str]) -> None:
-        """Issue a whole table of stamped writes; row i, where ``sets[i]`` names a flag, sets that flag at its destination on arrival."""
+        """Issue a whole table of stamped writes; row i, where ``sets[i]`` names a flag, sets that flag at its
+        destination on arrival."""
         arrivals: dict[int, Callable[[], object]] = {}
         for row, name in enumerate(sets):
             if name:

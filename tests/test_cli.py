@@ -17,7 +17,9 @@ HEAVY = ("numpy", "pandas", "matplotlib", "numba", "torch", "pyarrow", "scipy", 
 
 
 def simcore(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "simcore.cli", *arguments], capture_output=True, text=True, cwd=cwd, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "simcore.cli", *arguments], capture_output=True, text=True, cwd=cwd, check=False
+    )
 
 
 def test_run_prints_a_table_and_the_files_that_it_wrote(tmp_path: Path) -> None:
@@ -26,7 +28,16 @@ def test_run_prints_a_table_and_the_files_that_it_wrote(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("fused_allreduce-")
-    for name in ("manifest.yaml", "metrics.json", "spans.parquet", "transfers.parquet", "links.parquet", "flags.parquet", "timeline.png", "traffic.png"):
+    for name in (
+        "manifest.yaml",
+        "metrics.json",
+        "spans.parquet",
+        "transfers.parquet",
+        "links.parquet",
+        "flags.parquet",
+        "timeline.png",
+        "traffic.png",
+    ):
         assert f"wrote    runs/{folder.name}/{name}\n" in done.stdout
         assert (folder / name).stat().st_size > 100
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -60,10 +71,16 @@ def test_a_warning_says_what_has_no_effect(tmp_path: Path) -> None:
         (("run", "gone.yaml"), "error: gone.yaml: no such file"),
         (("run",), "error: Missing argument 'SCENARIO'."),
         (("run", "fused_allreduce", "--set", "wait.policy"), "error: --set wait.policy: write key=value"),
-        (("run", "fused_allreduce", "--set", "wait.polcy=spin"), "error: --set wait.polcy=spin: wait.polcy: unknown key 'polcy'; did you mean 'policy'?"),
+        (
+            ("run", "fused_allreduce", "--set", "wait.polcy=spin"),
+            "error: --set wait.polcy=spin: wait.polcy: unknown key 'polcy'; did you mean 'policy'?",
+        ),
         (("run", "fused_allreduce", "--set", "machine.link.bandwidth=450 GB"), "'450 GB' is a size, not a bandwidth"),
         (("run", "fused_allreduce", "--seed", "-1"), "error: Invalid value for '--seed'"),
-        (("check", "fused_allreduce", "--set", "machine.gpus=2"), "4 ranks of fused_allreduce need as many GPUs; machine.gpus is 2"),
+        (
+            ("check", "fused_allreduce", "--set", "machine.gpus=2"),
+            "4 ranks of fused_allreduce need as many GPUs; machine.gpus is 2",
+        ),
         (("plot", "nowhere"), "error: nowhere: not a run folder"),
         (("presets", "h100"), "error: unknown preset 'h100'"),
         (("trace", "inspect", "nowhere"), "error: nowhere: cannot be read: no such file or directory"),
@@ -71,7 +88,9 @@ def test_a_warning_says_what_has_no_effect(tmp_path: Path) -> None:
         (("rnu",), "error: No such command 'rnu'."),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
+def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
     done = simcore(*arguments, cwd=tmp_path)
 
     assert done.returncode == 2
@@ -87,7 +106,10 @@ def test_out_never_overwrites_what_is_no_run(tmp_path: Path) -> None:
 
     done = simcore("run", "fused_allreduce", "--out", "thesis", cwd=tmp_path)
 
-    assert (done.returncode, done.stderr) == (2, "error: thesis: exists and is not a run folder; it is left alone, give another --out\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: thesis: exists and is not a run folder; it is left alone, give another --out\n",
+    )
     assert [path.name for path in tmp_path.rglob("*")] == ["thesis", "chapter.txt"]
 
 
@@ -101,7 +123,12 @@ def test_check_prints_the_resolved_scenario(tmp_path: Path) -> None:
 
 def test_models_presets_schema_and_topo(tmp_path: Path) -> None:
     assert "arXiv:2606.12638" in simcore("models").stdout
-    assert [line.split()[0] for line in simcore("presets").stdout.splitlines()] == ["dgx-a100", "hgx-h100", "hgx-h800", "mi300x-8"]
+    assert [line.split()[0] for line in simcore("presets").stdout.splitlines()] == [
+        "dgx-a100",
+        "hgx-h100",
+        "hgx-h800",
+        "mi300x-8",
+    ]
     assert "link.bandwidth             450 GB/s        spec" in simcore("presets", "hgx-h100").stdout
     assert json.loads(simcore("schema").stdout)["title"] == "simcore scenario"
     done = simcore("topo", "fused_allreduce", "--out", "t.png", cwd=tmp_path)
@@ -115,7 +142,15 @@ def test_traces_become_a_profile_that_runs(tmp_path: Path) -> None:
     imported = simcore("trace", "import", *files, "-o", "p.csv", "--as", "ring", cwd=tmp_path)
     looked = simcore("trace", "inspect", files[0])
     profile = simcore("trace", "inspect", "p.csv", cwd=tmp_path)
-    done = simcore("run", "fused_allreduce", "--set", "workloads.0.params.profile=p.csv", "--set", "machine.topology=ring", cwd=tmp_path)
+    done = simcore(
+        "run",
+        "fused_allreduce",
+        "--set",
+        "workloads.0.params.profile=p.csv",
+        "--set",
+        "machine.topology=ring",
+        cwd=tmp_path,
+    )
 
     assert "algorithm: ring: inferred" in imported.stdout
     assert "rank 0 of 4, backend gloo" in looked.stdout
@@ -125,7 +160,11 @@ def test_traces_become_a_profile_that_runs(tmp_path: Path) -> None:
 
 def long_profile(path: Path) -> None:
     """Write a profile of so many collectives that running it takes seconds."""
-    lines = ["# format: simcore timing profile 1", "# world: 2", "rank,start_ps,time_ps,dst,size_bytes,kind,collective,step,phase,name"]
+    lines = [
+        "# format: simcore timing profile 1",
+        "# world: 2",
+        "rank,start_ps,time_ps,dst,size_bytes,kind,collective,step,phase,name",
+    ]
     for i in range(60_000):
         for rank in (0, 1):
             lines.append(f"{rank},{i * 10**8},{i * 10**8 + 10**7},{1 - rank},8,flag,{i},0,copy,x")
@@ -136,7 +175,13 @@ def test_an_interrupt_leaves_a_valid_marked_run_and_exits_130(tmp_path: Path) ->
     long_profile(tmp_path / "p.csv")
     command = [sys.executable, "-m", "simcore.cli", "run", "fused_allreduce", "--out", "r"]
     overrides = ["--set", "workloads.0.params.profile=p.csv", "--set", "machine.gpus=2"]
-    process = subprocess.Popen([*command, *overrides], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    process = subprocess.Popen(
+        [*command, *overrides],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
     assert process.stderr is not None
     os.set_blocking(process.stderr.fileno(), False)
     seen = b""
@@ -167,7 +212,10 @@ def test_importing_loads_nothing_heavy(statement: str) -> None:
 def test_a_run_without_a_plot_imports_neither_pandas_nor_matplotlib(tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv = ['simcore', 'run', 'fused_allreduce']\nfrom simcore.cli import main\n"
-        "try: main()\nexcept SystemExit: print([n for n in ('pandas', 'matplotlib', 'torch', 'networkx') if n in sys.modules])"
+        "try: main()\nexcept SystemExit: print([n for n in ('pandas', 'matplotlib', 'torch', 'networkx') if "
+        "n in sys.modules])"
     )
 
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout.endswith("\n[]\n")
+    assert subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    ).stdout.endswith("\n[]\n")

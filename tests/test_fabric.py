@@ -85,7 +85,9 @@ class Twin:
         return [self.arrived[key] for key in sorted(self.arrived)]
 
 
-RATES = st.sampled_from([1, 3, 999_999_999_989, 450_000_000_000, 64_000_000_000, 333_333_333_333, 2**43 + 1, 9_999_999_999_999])
+RATES = st.sampled_from(
+    [1, 3, 999_999_999_989, 450_000_000_000, 64_000_000_000, 333_333_333_333, 2**43 + 1, 9_999_999_999_999]
+)
 """Round and awkward bandwidths, among them primes near 10**12 for which bytes * 10**12 / rate has no small terms."""
 
 
@@ -105,7 +107,9 @@ def traffic(gpus: int) -> st.SearchStrategy[list[Message]]:
     instants = st.one_of(st.integers(0, 3), st.integers(0, 10**7), st.sampled_from([10**6, 10**6 + 1]))
     sizes = st.one_of(st.integers(0, 10), st.integers(0, 10**5), st.just(128))
     pair = st.permutations(range(gpus)).map(lambda order: order[:2])
-    return st.lists(st.tuples(instants, pair, sizes).map(lambda m: (m[0], m[1][0], m[1][1], m[2])), min_size=1, max_size=40)
+    return st.lists(
+        st.tuples(instants, pair, sizes).map(lambda m: (m[0], m[1][0], m[1][1], m[2])), min_size=1, max_size=40
+    )
 
 
 @given(st.data())
@@ -212,7 +216,8 @@ def test_time_that_leaves_its_range_is_an_error_not_a_wrap() -> None:
 
 
 def test_a_process_resumes_at_the_instant_of_its_message_before_later_ones_are_computed() -> None:
-    """A closed loop: the second message is sent when the first has arrived, behind a stamped stream on the same link."""
+    """A closed loop: the second message is sent when the first has arrived, behind a stamped stream on the same
+    link."""
     simulation, recorder = Simulation(), Recorder()
     fabric = Fabric(simulation, Topology("full_mesh", 2, LinkSpec(10**12, 7)), "fifo", recorder, range(2))
     seen = []
@@ -222,11 +227,14 @@ def test_a_process_resumes_at_the_instant_of_its_message_before_later_ones_are_c
             yield fabric.send(0, 1, 100, "closed")
             seen.append(simulation.now)
 
-    fabric.send_many(0, Writes(np.array([50, 150]), np.array([1, 1]), np.array([100, 100]), np.array([False, False]), ["a", "b"]))
+    fabric.send_many(
+        0, Writes(np.array([50, 150]), np.array([1, 1]), np.array([100, 100]), np.array([False, False]), ["a", "b"])
+    )
     simulation.process(program())
     simulation.run()
 
-    # The link serves closed 0-100, stamped (50) 100-200, closed again (sent at 107) 200-300, and only then stamped (150).
+    # The link serves closed 0-100, stamped (50) 100-200, closed again (sent at 107) 200-300, and only then stamped
+    # (150).
     assert seen == [107, 307]
     fabric.record()
     arrived = {row["what"]: row["arrived_ps"] for row in recorder.tables()["transfers"].to_pylist()}

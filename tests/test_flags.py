@@ -25,7 +25,8 @@ GPU = GpuSpec(
 
 
 def observe(policy: Policy, begin: int, writes: list[tuple[int, int]], gpu: GpuSpec = GPU) -> Sample:
-    """Return what a wait for the value 1 takes that begins at ``begin`` while ``writes`` (instant, value) reach the flag."""
+    """Return what a wait for the value 1 takes that begins at ``begin`` while ``writes`` (instant, value) reach the
+    flag."""
     simulation = Simulation()
     flag, device = Flag(simulation, "f"), Device(simulation, gpu)
     for instant, value in writes:
@@ -43,7 +44,8 @@ def observe(policy: Policy, begin: int, writes: list[tuple[int, int]], gpu: GpuS
 
 
 def poll_by_poll(begin: int, writes: list[tuple[int, int]], gpu: GpuSpec) -> tuple[int, int]:
-    """Return (reads, instant of detection) of a spinner in which every poll is an event: issue, request, port, response."""
+    """Return (reads, instant of detection) of a spinner in which every poll is an event: issue, request, port,
+    response."""
     env = simpy.Environment()
     word = {"value": 0}
     found = []
@@ -80,10 +82,18 @@ def poll_by_poll(begin: int, writes: list[tuple[int, int]], gpu: GpuSpec) -> tup
 
 
 ONE_PERIOD = GPU.cycles(GPU.poll_period)
-INSTANTS = st.one_of(st.integers(0, 20 * ONE_PERIOD), st.integers(0, 20).map(lambda k: GPU.cycles(k * 340) + GPU.cycles(220) + GPU.line_service))
+INSTANTS = st.one_of(
+    st.integers(0, 20 * ONE_PERIOD),
+    st.integers(0, 20).map(lambda k: GPU.cycles(k * 340) + GPU.cycles(220) + GPU.line_service),
+)
 
 
-@given(st.integers(0, 10**6), st.lists(st.tuples(INSTANTS, st.integers(0, 1)), max_size=6, unique_by=lambda w: w[0]), INSTANTS, st.integers(0, 2))
+@given(
+    st.integers(0, 10**6),
+    st.lists(st.tuples(INSTANTS, st.integers(0, 1)), max_size=6, unique_by=lambda w: w[0]),
+    INSTANTS,
+    st.integers(0, 2),
+)
 def test_spin_equals_an_event_per_poll(begin: int, early: list[tuple[int, int]], last: int, nudge: int) -> None:
     """Also when the value falls back between two polls, and when a write meets a sample to the picosecond."""
     end = max([instant for instant, _ in early], default=0) + last
@@ -103,7 +113,8 @@ def test_first_poll_is_the_smallest(delay: int, num: int, den: int) -> None:
 
 
 def test_a_poll_by_hand() -> None:
-    """At 1 GHz with 20 + 10 cycles on the way and 40 a period: a flag set at 100 ns is sampled by poll 2 (at 100 ns plus service)."""
+    """At 1 GHz with 20 + 10 cycles on the way and 40 a period: a flag set at 100 ns is sampled by poll 2 (at 100 ns
+    plus service)."""
     gpu = replace(GPU, clock=10**9, poll_period=40, poll_request=20, poll_response=10, memory_bandwidth=64 * 10**12)
 
     sample = observe("spin", 0, [(100_000, 1)], gpu)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simcore import Result, Virtual, read_scenario, registry, run, source
-from simcore.formats import kineto, profile
+from simcore.formats import kineto, profile, writes
 
 ALL = registry.load("fused_allreduce")
 KERNEL = source.bundle("models") / "fused_allreduce"
@@ -18,14 +18,24 @@ def result(*overrides: str) -> Result:
     return run(read_scenario("fused_allreduce", list(overrides)))
 
 
-def toy(folder: Path, world: int = 3, elements: int = 100, algorithm: str = "direct", ends: tuple[float, ...] = (5.0, 9.0, 30.0, 12.0)) -> str:
-    """Write a profile of two all-reduces over ``world`` ranks, rank i ending at ``ends[i]`` and 100 us later; return its path."""
+def toy(
+    folder: Path,
+    world: int = 3,
+    elements: int = 100,
+    algorithm: str = "direct",
+    ends: tuple[float, ...] = (5.0, 9.0, 30.0, 12.0),
+) -> str:
+    """Write a profile of two all-reduces over ``world`` ranks, rank i ending at ``ends[i]`` and 100 us later; return
+    its path."""
     group = tuple(range(world))
     traces = []
     for rank in group:
-        events = [kineto.Collective("all_reduce", at, at + int(ends[rank] * 10**6), 4 * elements, 4, group, i) for i, at in enumerate((10**6, 101 * 10**6))]
+        events = [
+            kineto.Collective("all_reduce", at, at + int(ends[rank] * 10**6), 4 * elements, 4, group, i)
+            for i, at in enumerate((10**6, 101 * 10**6))
+        ]
         traces.append(kineto.Trace(f"rank{rank}", rank, world, "toy", "", True, 0, 1, kineto.Counter(), events, []))
-    profile.write(kineto.to_profile(traces, algorithm=algorithm), folder / "toy.csv")
+    profile.write_profile(writes.to_profile(traces, algorithm=algorithm), folder / "toy.csv")
     return str(folder / "toy.csv")
 
 
@@ -34,7 +44,10 @@ def toy(folder: Path, world: int = 3, elements: int = 100, algorithm: str = "dir
 def test_the_target_reduces_to_the_plain_sum(tmp_path: Path, world: int, algorithm: str) -> None:
     """Error at most twice that of summing in the same low precision in another order."""
     path = toy(tmp_path, world, 101, algorithm)
-    asked = read_scenario("fused_allreduce", [f"workloads.0.params.profile={path}", "workloads.0.params.payload=real", f"machine.gpus={world}"])
+    asked = read_scenario(
+        "fused_allreduce",
+        [f"workloads.0.params.profile={path}", "workloads.0.params.payload=real", f"machine.gpus={world}"],
+    )
     params = asked.workloads[0].params
 
     found = run(asked).results["rank0"]
@@ -104,7 +117,10 @@ def test_spin_reads_grow_with_the_delay_and_monitor_reads_stay_flat() -> None:
     """The paper's wake-up time from 0 to 40 us on the real profile."""
     delays = range(0, 41, 10)
     reads = {
-        policy: [result(f"wait.policy={policy}", f"workloads.0.params.delay={delay} us").metrics["flags"]["flag_reads"] for delay in delays]
+        policy: [
+            result(f"wait.policy={policy}", f"workloads.0.params.delay={delay} us").metrics["flags"]["flag_reads"]
+            for delay in delays
+        ]
         for policy in ("spin", "monitor")
     }
 
@@ -125,13 +141,15 @@ def test_other_reads_do_not_depend_on_the_policy_or_the_delay() -> None:
 
 
 def test_every_write_of_the_profile_is_carried_at_its_stamp() -> None:
-    stated = profile.read(source.bundle("traces") / "ddp_4ranks" / "profile.csv")
+    stated = profile.read_profile(source.bundle("traces") / "ddp_4ranks" / "profile.csv")
     rows = result().tables["transfers"].to_pylist()
 
     eidolons = sorted((r["src"], r["issued_ps"], r["dst"], r["size_bytes"], r["kind"]) for r in rows if r["src"] != 0)
     expected = sorted(
         (int(rank), int(time), int(dst), int(size), "flag" if flag else "data")
-        for rank, time, dst, size, flag in zip(stated.rank, stated.time, stated.dst, stated.size, stated.flag, strict=True)
+        for rank, time, dst, size, flag in zip(
+            stated.rank, stated.time, stated.dst, stated.size, stated.flag, strict=True
+        )
         if rank != 0
     )
     assert eidolons == expected
@@ -168,7 +186,12 @@ def test_any_rank_may_be_the_target() -> None:
 def test_placement_changes_the_links_and_not_the_order_of_ranks() -> None:
     found = result("workloads.0.placement=[gpu3, gpu2, gpu1, gpu0]")
 
-    assert {name.split("->")[0] for name in found.tables["links"]["link"].to_pylist()} == {"gpu0", "gpu1", "gpu2", "gpu3"}
+    assert {name.split("->")[0] for name in found.tables["links"]["link"].to_pylist()} == {
+        "gpu0",
+        "gpu1",
+        "gpu2",
+        "gpu3",
+    }
     assert found.metrics["makespan_ps"] == result().metrics["makespan_ps"]
 
 

@@ -71,8 +71,16 @@ def test_a_sheet_is_values_and_origins(tmp_path: Path) -> None:
     [
         ("{value: 1 GHz, source: s, kind: spec}", "1 GHz", "gpu.clock: a value of a hardware sheet needs its origin"),
         ("{value: 1 GHz, source: s, kind: spec}", "{value: 1 GHz, kind: spec}", "gpu.clock.source: is missing"),
-        ("{value: 1 GHz, source: s, kind: spec}", "{value: 1 GHz, source: s, kind: guess}", "gpu.clock.kind: unknown value 'guess'"),
-        ("{value: 1 GHz, source: s, kind: spec}", "{value: 1 GB, source: s, kind: spec}", "gpu.clock: '1 GB' is a size, not a frequency"),
+        (
+            "{value: 1 GHz, source: s, kind: spec}",
+            "{value: 1 GHz, source: s, kind: guess}",
+            "gpu.clock.kind: unknown value 'guess'",
+        ),
+        (
+            "{value: 1 GHz, source: s, kind: spec}",
+            "{value: 1 GB, source: s, kind: spec}",
+            "gpu.clock: '1 GB' is a size, not a frequency",
+        ),
         ("  clock:", "  clok:", "gpu.clok: unknown key 'clok'; did you mean 'clock'?"),
         ("value: 2,", "value: 0,", "gpus: a machine has at least 1 GPU"),
         ("value: ring", "value: star", "topology: unknown value 'star'; allowed: switch, full_mesh, ring, edges"),

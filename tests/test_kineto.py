@@ -13,19 +13,42 @@ from hypothesis import strategies as st
 
 from simcore import source
 from simcore.errors import InputError
-from simcore.formats import kineto, profile
+from simcore.formats import kineto, profile, writes
 from simcore.formats.profile import FLAG_BYTES, Profile
 
 
-def nccl(ts: float, dur: float, name: str = "allreduce", elements: int = 1000, ranks: str = "[0, 1, 2, 3]", **more: Any) -> dict[str, Any]:
+def nccl(
+    ts: float, dur: float, name: str = "allreduce", elements: int = 1000, ranks: str = "[0, 1, 2, 3]", **more: Any
+) -> dict[str, Any]:
     """Return one NCCL kernel as the profiler writes it."""
-    args = {"Collective name": name, "In msg nelems": elements, "Out msg nelems": elements, "dtype": "Float", "Process Group Ranks": ranks, **more}
-    return {"ph": "X", "cat": "kernel", "name": f"ncclDevKernel_{name}", "ts": ts, "dur": dur, "pid": 0, "tid": 7, "args": args}
+    args = {
+        "Collective name": name,
+        "In msg nelems": elements,
+        "Out msg nelems": elements,
+        "dtype": "Float",
+        "Process Group Ranks": ranks,
+        **more,
+    }
+    return {
+        "ph": "X",
+        "cat": "kernel",
+        "name": f"ncclDevKernel_{name}",
+        "ts": ts,
+        "dur": dur,
+        "pid": 0,
+        "tid": 7,
+        "args": args,
+    }
 
 
-def job(rank: int, events: list[dict[str, Any]], world: int = 4, base: int | None = 1_700_000_000_000_000_000) -> dict[str, Any]:
+def job(
+    rank: int, events: list[dict[str, Any]], world: int = 4, base: int | None = 1_700_000_000_000_000_000
+) -> dict[str, Any]:
     """Return the trace of one rank of a distributed job."""
-    whole: dict[str, Any] = {"distributedInfo": {"backend": "nccl", "rank": rank, "world_size": world}, "traceEvents": events}
+    whole: dict[str, Any] = {
+        "distributedInfo": {"backend": "nccl", "rank": rank, "world_size": world},
+        "traceEvents": events,
+    }
     return whole if base is None else whole | {"baseTimeNanoseconds": base}
 
 
@@ -53,7 +76,10 @@ def test_plain_and_gzip_object_and_list_are_read(tmp_path: Path, name: str, form
 
 def test_microseconds_since_1970_become_exact_picoseconds(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
-    path.write_text('{"baseTimeNanoseconds": 1, "traceEvents": [{"ph": "X", "cat": "kernel", "name": "nccl", "ts": 4458677009853.422001, "dur": 0.001}]}')
+    path.write_text(
+        '{"baseTimeNanoseconds": 1, "traceEvents": ['
+        '{"ph": "X", "cat": "kernel", "name": "nccl", "ts": 4458677009853.422001, "dur": 0.001}]}'
+    )
 
     (found,) = kineto.read_trace(path).collectives
 
@@ -115,13 +141,16 @@ def sums(found: Profile) -> dict[tuple[int, int, int], list[int]]:
 
 
 @given(st.integers(2, 6), st.integers(1, 5000), st.sampled_from(["direct", "ring"]))
-def test_an_all_reduce_moves_the_bytes_of_its_algorithm(tmp_path_factory: pytest.TempPathFactory, world: int, elements: int, algorithm: str) -> None:
-    """Both forms are reduce-scatter and all-gather: every rank receives what the closed form says, element by element."""
+def test_an_all_reduce_moves_the_bytes_of_its_algorithm(
+    tmp_path_factory: pytest.TempPathFactory, world: int, elements: int, algorithm: str
+) -> None:
+    """Both forms are reduce-scatter and all-gather: every rank receives what the closed form says, element by
+    element."""
     folder = tmp_path_factory.mktemp("kineto")
     ranks = str(list(range(world)))
     wholes = [job(rank, [nccl(1.0, 1.0 + rank, elements=elements, ranks=ranks)], world) for rank in range(world)]
 
-    found = kineto.to_profile(traces(folder, *wholes), algorithm=algorithm)
+    found = writes.to_profile(traces(folder, *wholes), algorithm=algorithm)
 
     parts = [4 * (elements // world + (i < elements % world)) for i in range(world)]
     reduced, copied = (sum(values[k] for values in sums(found).values()) for k in (0, 1))
@@ -145,7 +174,7 @@ def test_an_all_reduce_moves_the_bytes_of_its_algorithm(tmp_path_factory: pytest
 def test_other_collectives_move_their_bytes(tmp_path: Path, name: str, received: int, algorithm: str) -> None:
     wholes = [job(rank, [nccl(1.0, 1.0, name, 1000)]) for rank in range(4)]
 
-    found = kineto.to_profile(traces(tmp_path, *wholes), algorithm=algorithm)
+    found = writes.to_profile(traces(tmp_path, *wholes), algorithm=algorithm)
 
     assert {rank: sum(values) for (_, rank, _), values in sums(found).items()} == dict.fromkeys(range(4), received)
     assert bool(found.reduce.any()) == (name == "reducescatter")
@@ -155,7 +184,7 @@ def test_other_collectives_move_their_bytes(tmp_path: Path, name: str, received:
 def test_broadcast_starts_at_the_lowest_rank_and_reaches_everybody_once(tmp_path: Path, algorithm: str) -> None:
     wholes = [job(rank, [nccl(1.0, 1.0, "broadcast", 1000)]) for rank in range(4)]
 
-    found = kineto.to_profile(traces(tmp_path, *wholes), algorithm=algorithm)
+    found = writes.to_profile(traces(tmp_path, *wholes), algorithm=algorithm)
 
     assert {rank: values[1] for (_, rank, _), values in sums(found).items()} == {1: 4000, 2: 4000, 3: 4000}
     assert "lowest rank" in dict(found.header)["root"]
@@ -164,26 +193,28 @@ def test_broadcast_starts_at_the_lowest_rank_and_reaches_everybody_once(tmp_path
 def test_writes_are_stamped_with_the_end_and_begin_with_the_start(tmp_path: Path) -> None:
     wholes = [job(rank, [nccl(5.0 + rank, 10.0), nccl(100.0, 1.0 + rank)]) for rank in range(4)]
 
-    found = kineto.to_profile(traces(tmp_path, *wholes))
+    found = writes.to_profile(traces(tmp_path, *wholes))
 
-    assert {(int(r), int(s), int(t)) for r, s, t, c in zip(found.rank, found.start, found.time, found.collective, strict=True) if c == 0} == {
-        (rank, rank * 10**6, (10 + rank) * 10**6) for rank in range(4)
-    }
+    assert {
+        (int(r), int(s), int(t))
+        for r, s, t, c in zip(found.rank, found.start, found.time, found.collective, strict=True)
+        if c == 0
+    } == {(rank, rank * 10**6, (10 + rank) * 10**6) for rank in range(4)}
     assert sorted(set(found.collective.tolist())) == [0, 1]
 
 
 def test_absent_ranks_stay_absent_unless_cloned(tmp_path: Path) -> None:
     given_ = traces(tmp_path, job(1, [nccl(5.0, 10.0)]))
 
-    alone = kineto.to_profile(given_)
-    cloned = kineto.to_profile(given_, clone_rank=1)
+    alone = writes.to_profile(given_)
+    cloned = writes.to_profile(given_, clone_rank=1)
 
     assert (alone.ranks, cloned.ranks, alone.world) == ((1,), (0, 1, 2, 3), 4)
     assert "3 of 4 ranks" in dict(alone.header)["absent"]
     assert "rank 1 stands for 3 ranks" in dict(cloned.header)["clone"]
     assert {int(t) for t in cloned.time} == {10 * 10**6}
     with pytest.raises(InputError, match="--clone-rank 2: there is no trace of that rank"):
-        kineto.to_profile(given_, clone_rank=2)
+        writes.to_profile(given_, clone_rank=2)
 
 
 def test_match_recovers_a_planted_skew_and_states_the_residual(tmp_path: Path) -> None:
@@ -192,8 +223,8 @@ def test_match_recovers_a_planted_skew_and_states_the_residual(tmp_path: Path) -
     wholes = [job(rank, [nccl(begin + skew[rank], 10.0) for begin in begins], base=None) for rank in range(4)]
     given_ = traces(tmp_path, *wholes)
 
-    matched = kineto.to_profile(given_, align="match")
-    plain = kineto.to_profile(given_, align="none")
+    matched = writes.to_profile(given_, align="match")
+    plain = writes.to_profile(given_, align="none")
 
     for rank in range(4):
         assert sorted(set(matched.time[matched.rank == rank].tolist())) == [10 * 10**6, 160 * 10**6, 310 * 10**6]
@@ -205,29 +236,36 @@ def test_match_needs_something_in_common(tmp_path: Path) -> None:
     wholes = [job(0, [nccl(1.0, 1.0, ranks="[0, 1]")]), job(2, [nccl(1.0, 1.0, ranks="[2, 3]")])]
 
     with pytest.raises(InputError, match="rank 2 shares no collective"):
-        kineto.to_profile(traces(tmp_path, *wholes), align="match")
+        writes.to_profile(traces(tmp_path, *wholes), align="match")
 
 
 def test_clocks_of_their_own_need_an_alignment(tmp_path: Path) -> None:
     given_ = traces(tmp_path, *[job(rank, [nccl(1.0 + rank, 1.0)], base=None) for rank in range(2)])
 
     with pytest.raises(InputError, match="--align base or --align match"):
-        kineto.to_profile(given_)
-    assert set(kineto.to_profile(given_, align="base").start.tolist()) == {0}
-    assert kineto.to_profile(given_[:1]).ranks == (0,)
+        writes.to_profile(given_)
+    assert set(writes.to_profile(given_, align="base").start.tolist()) == {0}
+    assert writes.to_profile(given_[:1]).ranks == (0,)
 
 
 def test_a_trace_without_collectives_says_what_it_lacks(tmp_path: Path) -> None:
     given_ = traces(tmp_path, job(0, [{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "ts": 1, "dur": 1}]))
 
     with pytest.raises(InputError, match="no collective can become writes: no collectives"):
-        kineto.to_profile(given_)
+        writes.to_profile(given_)
     assert "lacks: no collectives" in kineto.inspect(given_[0])
 
 
 def test_kernels_without_sizes_take_those_of_the_host_call_around_their_launch(tmp_path: Path) -> None:
     def kernel(correlation: int, ts: float) -> dict[str, Any]:
-        return {"ph": "X", "cat": "kernel", "name": "ncclKernel_AllReduce_RING_LL_Sum_float()", "ts": ts, "dur": 5, "args": {"correlation": correlation}}
+        return {
+            "ph": "X",
+            "cat": "kernel",
+            "name": "ncclKernel_AllReduce_RING_LL_Sum_float()",
+            "ts": ts,
+            "dur": 5,
+            "args": {"correlation": correlation},
+        }
 
     host = [
         {
@@ -240,8 +278,26 @@ def test_kernels_without_sizes_take_those_of_the_host_call_around_their_launch(t
             "tid": 1,
             "args": {"Input Dims": [[30]], "Input type": ["float"]},
         },
-        {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "ts": 12, "dur": 1, "pid": 1, "tid": 1, "args": {"correlation": 1}},
-        {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "ts": 99, "dur": 1, "pid": 1, "tid": 1, "args": {"correlation": 2}},
+        {
+            "ph": "X",
+            "cat": "cuda_runtime",
+            "name": "cudaLaunchKernel",
+            "ts": 12,
+            "dur": 1,
+            "pid": 1,
+            "tid": 1,
+            "args": {"correlation": 1},
+        },
+        {
+            "ph": "X",
+            "cat": "cuda_runtime",
+            "name": "cudaLaunchKernel",
+            "ts": 99,
+            "dur": 1,
+            "pid": 1,
+            "tid": 1,
+            "args": {"correlation": 2},
+        },
     ]
 
     (trace,) = traces(tmp_path, job(0, [*host, kernel(1, 20), kernel(2, 200)], 2))
@@ -249,39 +305,44 @@ def test_kernels_without_sizes_take_those_of_the_host_call_around_their_launch(t
     assert [c.size for c in trace.collectives] == [120, None]
     assert any("sizes are those of the tensors in the host's call" in sentence for sentence in trace.lacks)
     assert any("these collectives have no size" in sentence for sentence in trace.lacks)
-    header = kineto.to_profile([trace]).header
-    assert ("left out", "rank 0: 1 x all_reduce become no writes (size, group or peer unknown, or no algorithm)") in header
+    header = writes.to_profile([trace]).header
+    assert (
+        "left out",
+        "rank 0: 1 x all_reduce become no writes (size, group or peer unknown, or no algorithm)",
+    ) in header
 
 
 def test_traces_of_one_rank_or_of_different_jobs_do_not_mix(tmp_path: Path) -> None:
     one = job(0, [nccl(1.0, 1.0)])
     with pytest.raises(InputError, match=r"rank 0 was already given by t0\.json"):
-        kineto.to_profile(traces(tmp_path, one, one))
+        writes.to_profile(traces(tmp_path, one, one))
     with pytest.raises(InputError, match="different jobs: they state 4, 8 ranks"):
-        kineto.to_profile(traces(tmp_path, one, job(1, [nccl(1.0, 1.0)], 8)))
+        writes.to_profile(traces(tmp_path, one, job(1, [nccl(1.0, 1.0)], 8)))
 
 
 def test_collectives_that_disagree_between_ranks_are_counted_in_the_header(tmp_path: Path) -> None:
     wholes = [job(0, [nccl(1.0, 1.0, elements=10)]), job(1, [nccl(1.0, 1.0, elements=20)])]
 
-    assert dict(kineto.to_profile(traces(tmp_path, *wholes)).header)["unequal"].startswith("1 collectives")
+    assert dict(writes.to_profile(traces(tmp_path, *wholes)).header)["unequal"].startswith("1 collectives")
 
 
 def test_an_unknown_algorithm_or_alignment_is_refused(tmp_path: Path) -> None:
     given_ = traces(tmp_path, job(0, [nccl(1.0, 1.0)]))
     with pytest.raises(InputError, match="--as tree: unknown algorithm; allowed: direct, ring"):
-        kineto.to_profile(given_, algorithm="tree")
+        writes.to_profile(given_, algorithm="tree")
     with pytest.raises(InputError, match="--align clock: unknown way; allowed: none, base, match"):
-        kineto.to_profile(given_, align="clock")
+        writes.to_profile(given_, align="clock")
 
 
 def test_the_bundled_profile_is_what_the_importer_makes_of_the_bundled_traces(tmp_path: Path) -> None:
     folder = source.bundle("traces") / "ddp_4ranks"
-    made = kineto.to_profile([kineto.read_trace(folder / f"rank{rank}.json.gz") for rank in range(4)])
+    made = writes.to_profile([kineto.read_trace(folder / f"rank{rank}.json.gz") for rank in range(4)])
 
-    profile.write(made, tmp_path / "profile.csv")
+    profile.write_profile(made, tmp_path / "profile.csv")
 
-    assert (tmp_path / "profile.csv").read_text(encoding="utf-8") == (folder / "profile.csv").read_text(encoding="utf-8")
+    assert (tmp_path / "profile.csv").read_text(encoding="utf-8") == (folder / "profile.csv").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_bundled_traces_are_a_real_training_with_skew_and_name_no_machine() -> None:
@@ -313,14 +374,14 @@ def test_real_traces_from_elsewhere_are_read_and_say_what_they_lack() -> None:
     bare = [t for t in found if not t.collectives]
     assert sized
     assert all(c.size for t in sized for c in t.collectives)
-    made = kineto.to_profile(sized[:1], algorithm="ring", clone_rank=sized[0].rank)
+    made = writes.to_profile(sized[:1], algorithm="ring", clone_rank=sized[0].rank)
     assert made.world == sized[0].world == len(made.ranks)
     assert len(pair) == 2
     assert any("sizes are those of the tensors" in sentence for sentence in pair[0].lacks)
-    header = dict(kineto.to_profile(pair, align="match").header)
+    header = dict(writes.to_profile(pair, align="match").header)
     assert "end together in the median" in header["align"]
     assert "126 of 128 ranks" in header["absent"]
     assert bare
     assert any("no collectives" in sentence for sentence in bare[0].lacks)
     with pytest.raises(InputError, match="no collective can become writes"):
-        kineto.to_profile(bare[:1])
+        writes.to_profile(bare[:1])

@@ -11,7 +11,9 @@ INTERVALS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)).map(lambda
 
 
 @given(INTERVALS, INTERVALS)
-def test_communication_is_exposed_where_nothing_is_computed(computing: list[tuple[int, int]], carrying: list[tuple[int, int]]) -> None:
+def test_communication_is_exposed_where_nothing_is_computed(
+    computing: list[tuple[int, int]], carrying: list[tuple[int, int]]
+) -> None:
     recorder = Recorder()
     for begin, end in computing:
         recorder.add("spans", Span("rank0", begin, end, "compute", "", "", 0))
@@ -42,7 +44,8 @@ def test_a_small_run_by_hand() -> None:
 
     assert found["makespan_ps"] == 100
     assert found["ranks"]["rank0"] == {
-        "end_ps": 100, "compute_ps": 60, "wait_ps": 40, "replay_ps": 0, "communication_ps": 80, "exposed_communication_ps": 20,
+        "end_ps": 100, "compute_ps": 60, "wait_ps": 40, "replay_ps": 0,
+        "communication_ps": 80, "exposed_communication_ps": 20,
         "overlap_fraction": 0.75, "flag_reads": 3, "other_reads": 7,
     }  # fmt: skip
     assert found["links"] == {

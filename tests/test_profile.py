@@ -15,16 +15,27 @@ GOOD = f"# format: {FORMAT}\n# world: 2\n# note: by hand\n{','.join(COLUMNS)}\n"
 
 ROWS = st.lists(
     st.tuples(
-        st.integers(0, 3), st.integers(0, 50), st.integers(0, 50), st.integers(1, 3), st.integers(0, 2**40), st.booleans(), st.integers(0, 3), st.booleans()
+        st.integers(0, 3),
+        st.integers(0, 50),
+        st.integers(0, 50),
+        st.integers(1, 3),
+        st.integers(0, 2**40),
+        st.booleans(),
+        st.integers(0, 3),
+        st.booleans(),
     ),
     max_size=20,
 )
 
 
 @given(ROWS)
-def test_a_profile_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int, int, int, bool, int, bool]]) -> None:
+def test_a_profile_comes_back_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int, int, int, bool, int, bool]]
+) -> None:
     rows = sorted(rows, key=lambda r: (r[1] + r[2], r[0]))
-    rank, start, wait, hop, size, flag, step, reduce = (np.array(column) for column in (zip(*rows, strict=True) if rows else [[]] * 8))
+    rank, start, wait, hop, size, flag, step, reduce = (
+        np.array(column) for column in (zip(*rows, strict=True) if rows else [[]] * 8)
+    )
     integers = [np.asarray(column, np.int64) for column in (rank, start, start + wait, (rank + hop) % 4, size)]
     made = Profile(
         *integers,
@@ -38,8 +49,8 @@ def test_a_profile_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPat
     )
     path = tmp_path_factory.mktemp("profile") / "p.csv"
 
-    profile.write(made, path)
-    found = profile.read(path)
+    profile.write_profile(made, path)
+    found = profile.read_profile(path)
 
     for name in ("rank", "start", "time", "dst", "size", "flag", "collective", "step", "reduce"):
         assert getattr(found, name).tolist() == getattr(made, name).tolist(), name
@@ -48,10 +59,12 @@ def test_a_profile_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPat
 
 def test_rows_in_any_order_are_sorted_by_time_and_rank(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
-    path.write_text(GOOD + "1,0,9,0,8,flag,0,0,copy,a\n1,0,5,0,8,flag,0,0,copy,b\n0,0,5,1,8,flag,0,0,copy,c\n", encoding="utf-8")
+    path.write_text(
+        GOOD + "1,0,9,0,8,flag,0,0,copy,a\n1,0,5,0,8,flag,0,0,copy,b\n0,0,5,1,8,flag,0,0,copy,c\n", encoding="utf-8"
+    )
 
-    assert profile.read(path).name == ["c", "b", "a"]
-    assert profile.read(path).ranks == (0, 1)
+    assert profile.read_profile(path).name == ["c", "b", "a"]
+    assert profile.read_profile(path).ranks == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -68,14 +81,20 @@ def test_rows_in_any_order_are_sorted_by_time_and_rank(tmp_path: Path) -> None:
         (GOOD + "0,0,1,1,8,flag,0,0,copy,x\n\n", ":6: 1 values where 10 columns are"),
         (GOOD + "0,0,1,1,8,post,0,0,copy,x\n", ":5: unknown kind 'post'; allowed: data, flag"),
         (GOOD + "0,0,1,1,8,data,0,0,add,x\n", ":5: unknown phase 'add'; allowed: reduce, copy"),
-        (GOOD + "0,0,1,1,8,data,0,0,copy,x\n2,0,1,1,8,data,0,0,copy,x\n", ":6: rank 2 is none of 0 to world - 1 (2 ranks)"),
+        (
+            GOOD + "0,0,1,1,8,data,0,0,copy,x\n2,0,1,1,8,data,0,0,copy,x\n",
+            ":6: rank 2 is none of 0 to world - 1 (2 ranks)",
+        ),
         (GOOD + "0,0,1,5,8,data,0,0,copy,x\n", ":5: dst 5 is none of"),
         (GOOD + "1,0,1,1,8,data,0,0,copy,x\n", ":5: rank 1 writes to itself"),
         (GOOD + "0,-1,1,1,8,data,0,0,copy,x\n", ":5: start_ps -1 is negative"),
         (GOOD + "0,5,1,1,8,data,0,0,copy,x\n", ":5: time_ps 1 is before start_ps 5"),
         (GOOD + "0,0,1,1,-8,data,0,0,copy,x\n", ":5: size_bytes -8 is negative"),
         (GOOD + "0,0,9000000000000000000,1,8,data,0,0,copy,x\n", ":5: time_ps 9000000000000000000 is too large"),
-        (GOOD + "0,0,99999999999999999999,1,8,data,0,0,copy,x\n", ":5: time_ps '99999999999999999999' is not a whole number"),
+        (
+            GOOD + "0,0,99999999999999999999,1,8,data,0,0,copy,x\n",
+            ":5: time_ps '99999999999999999999' is not a whole number",
+        ),
     ],
 )
 def test_a_bad_profile_is_refused_by_line(tmp_path: Path, text: str, complaint: str) -> None:
@@ -83,7 +102,7 @@ def test_a_bad_profile_is_refused_by_line(tmp_path: Path, text: str, complaint: 
     path.write_text(text, encoding="utf-8")
 
     with pytest.raises(InputError) as caught:
-        profile.read(path)
+        profile.read_profile(path)
 
     assert str(caught.value).startswith(str(path))
     assert complaint in str(caught.value)
@@ -93,14 +112,14 @@ def test_a_bad_profile_is_refused_by_line(tmp_path: Path, text: str, complaint: 
 def test_a_binary_file_or_a_folder_is_no_profile(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_bytes(b"\x89PNG\xff\x00")
     with pytest.raises(InputError, match="not a text file"):
-        profile.read(tmp_path / "p.csv")
+        profile.read_profile(tmp_path / "p.csv")
     with pytest.raises(InputError, match="is a directory"):
-        profile.read(tmp_path)
+        profile.read_profile(tmp_path)
 
 
 def test_writing_where_nothing_can_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text(GOOD, encoding="utf-8")
     with pytest.raises(InputError, match="cannot be written"):
-        profile.write(profile.read(path), tmp_path / "gone" / "p.csv")
+        profile.write_profile(profile.read_profile(path), tmp_path / "gone" / "p.csv")
     assert [each.name for each in tmp_path.iterdir()] == ["p.csv"]

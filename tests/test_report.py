@@ -28,7 +28,9 @@ def test_a_run_folder_comes_back_as_the_result_that_made_it(tmp_path: Path) -> N
     assert found.metrics == result.metrics
     assert found.digest == result.digest
     assert found.warnings == result.warnings
-    assert {kind: table.to_pylist() for kind, table in found.tables.items()} == {kind: table.to_pylist() for kind, table in result.tables.items()}
+    assert {kind: table.to_pylist() for kind, table in found.tables.items()} == {
+        kind: table.to_pylist() for kind, table in result.tables.items()
+    }
 
 
 def test_the_manifest_runs_again_to_the_same_digest(tmp_path: Path) -> None:
@@ -91,7 +93,18 @@ def test_a_damaged_run_folder_is_one_line(tmp_path: Path) -> None:
 
 def test_two_processes_with_two_hash_seeds_write_the_same_bytes(tmp_path: Path) -> None:
     for seed in ("1", "2"):
-        command = [sys.executable, "-m", "simcore.cli", "run", "fused_allreduce", "--seed", "5", "--plot", "--out", str(tmp_path / seed)]
+        command = [
+            sys.executable,
+            "-m",
+            "simcore.cli",
+            "run",
+            "fused_allreduce",
+            "--seed",
+            "5",
+            "--plot",
+            "--out",
+            str(tmp_path / seed),
+        ]
         subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": seed})
 
     assert hashes(tmp_path / "1") == hashes(tmp_path / "2")

@@ -47,7 +47,9 @@ def test_every_bundled_scenario_resolves_to_itself(tmp_path: Path, name: str) ->
 
 def test_resolution_keeps_edges_and_placement(tmp_path: Path) -> None:
     text = TEXT.replace(
-        "gpus: 4", "gpus: 4\n  topology: edges\n  edges: [{ends: [gpu0, sw], bandwidth: 5 GB/s}, {ends: [gpu1, sw]}, {ends: [gpu2, sw]}, {ends: [gpu3, sw]}]"
+        "gpus: 4",
+        "gpus: 4\n  topology: edges\n  edges: [{ends: [gpu0, sw], bandwidth: 5 GB/s}, {ends: [gpu1, sw]}, "
+        "{ends: [gpu2, sw]}, {ends: [gpu3, sw]}]",
     )
     asked = read_scenario(saved(tmp_path, text + "    placement: [gpu3, gpu1, gpu0, gpu2]\n"))
 
@@ -74,7 +76,10 @@ def test_a_base_may_be_a_paper(tmp_path: Path) -> None:
 def test_an_own_hardware_sheet_is_found_beside_the_scenario(tmp_path: Path) -> None:
     from simcore import hardware
 
-    (tmp_path / "my.yaml").write_text(hardware.find("dgx-a100", Path()).read_text(encoding="utf-8").replace("name: dgx-a100", "name: my"), encoding="utf-8")
+    (tmp_path / "my.yaml").write_text(
+        hardware.find("dgx-a100", Path()).read_text(encoding="utf-8").replace("name: dgx-a100", "name: my"),
+        encoding="utf-8",
+    )
 
     assert read_scenario(saved(tmp_path, TEXT.replace("hgx-h100", "my.yaml"))).machine.name == "my"
 

@@ -1,4 +1,5 @@
-"""The clock: integers only, a stated order within an instant, random streams by name, and the boundary to the data plane."""
+"""The clock: integers only, a stated order within an instant, random streams by name, and the boundary to the data
+plane."""
 
 from collections.abc import Generator
 from typing import Any
@@ -67,7 +68,9 @@ class Plane:
         self.limits.append(limit)
         if self.instants and self.instants[0] <= limit:
             instant = self.instants.pop(0)
-            self.simulation.at(instant, priority=COMPLETION).callbacks.append(lambda _: self.seen.append(("data", instant)))
+            self.simulation.at(instant, priority=COMPLETION).callbacks.append(
+                lambda _: self.seen.append(("data", instant))
+            )
         self.next_due = self.instants[0] if self.instants else LARGEST
 
     seen: list[tuple[str, int]]

@@ -34,8 +34,10 @@ def test_a_malformed_scenario_gives_one_line_that_says_where_and_what(name: str)
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("on", "on"), ("yes", "yes"), ("true", True), ("1e9", 1e9), ("1:30", "1:30"), ("010", 10), ("0x1f", "0x1f"), ("~", None),
-        ("'5'", "5"), ("5", 5), ("-3", -3), ("2026-11-24", "2026-11-24"), (".5", 0.5), ("1_000", "1_000"), ("99999999999999999999", "99999999999999999999"),
+        ("on", "on"), ("yes", "yes"), ("true", True), ("1e9", 1e9), ("1:30", "1:30"), ("010", 10), ("0x1f", "0x1f"),
+        ("~", None),
+        ("'5'", "5"), ("5", 5), ("-3", -3), ("2026-11-24", "2026-11-24"), (".5", 0.5), ("1_000", "1_000"),
+        ("99999999999999999999", "99999999999999999999"),
     ],
 )  # fmt: skip
 def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
@@ -52,7 +54,9 @@ def written(folder: Path, **files: str) -> Path:
 
 
 def test_a_base_is_merged_key_by_key_and_keeps_the_places_of_both(tmp_path: Path) -> None:
-    main = written(tmp_path, main="base: parent\na:\n  x: 1\nlist: [3]\n", parent="a:\n  x: 0\n  y: 2\nlist: [1, 2]\nb: kept\n")
+    main = written(
+        tmp_path, main="base: parent\na:\n  x: 1\nlist: [3]\n", parent="a:\n  x: 0\n  y: 2\nlist: [1, 2]\nb: kept\n"
+    )
 
     document = source.read(main)
 
@@ -126,7 +130,10 @@ def test_a_document_becomes_a_record() -> None:
         ("{}", "here: count: is missing"),
         ("{count: '3'}", "here: count: input should be a valid integer, not text '3'"),
         ("{count: true}", "here: count: input should be a valid integer, not true"),
-        ("{count: 3, inner: {dely: 1 ns}}", "here: inner.dely: unknown key 'dely'; did you mean 'delay'? allowed: kind, delay"),
+        (
+            "{count: 3, inner: {dely: 1 ns}}",
+            "here: inner.dely: unknown key 'dely'; did you mean 'delay'? allowed: kind, delay",
+        ),
         ("{count: 3, delay: 1 ns}", "here: delay: unknown key 'delay'; did you mean 'inner.delay'?"),
         ("{count: 3, many: [{}, {kind: c}]}", "here: many.1.kind: unknown value 'c'; allowed: a, b"),
         ("{count: 3, named: {x: 5 ns}}", "here: named.x: '5 ns' is a time, not a size"),

@@ -50,7 +50,11 @@ def test_a_ring_goes_the_shorter_way_and_ties_go_up() -> None:
 
 
 def test_counts_of_links_and_servers() -> None:
-    assert (len(Topology("switch", 8, LINK).links), len(Topology("full_mesh", 8, LINK).links), len(Topology("ring", 8, LINK).links)) == (16, 56, 16)
+    assert (
+        len(Topology("switch", 8, LINK).links),
+        len(Topology("full_mesh", 8, LINK).links),
+        len(Topology("ring", 8, LINK).links),
+    ) == (16, 56, 16)
     assert len(Topology("ring", 2, LINK).links) == 2
     half = Topology("full_mesh", 4, LinkSpec(10**9, 5, "half"))
     assert (len(half.links), len(half.servers)) == (12, 6)
@@ -58,7 +62,11 @@ def test_counts_of_links_and_servers() -> None:
 
 
 def test_edges_may_differ_and_run_one_way() -> None:
-    edges = [Edge(("gpu0", "leaf"), bandwidth=2 * 10**9), Edge(("leaf", "gpu1"), latency=9), Edge(("gpu1", "gpu0"), duplex="simplex")]
+    edges = [
+        Edge(("gpu0", "leaf"), bandwidth=2 * 10**9),
+        Edge(("leaf", "gpu1"), latency=9),
+        Edge(("gpu1", "gpu0"), duplex="simplex"),
+    ]
     topology = Topology("edges", 2, LINK, edges)
 
     assert names(topology, 0, 1) == ["gpu0", "leaf", "gpu1"]

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from simcore import trace
 from simcore.trace import SCHEMAS, Recorder, Span
 
-SPANS = st.lists(st.builds(Span, st.sampled_from(["rank0", "rank1"]), st.integers(0, 9), st.integers(9, 99), *[st.text(max_size=3)] * 3, st.integers(0, 2**40)))
+SPANS = st.lists(
+    st.builds(
+        Span,
+        st.sampled_from(["rank0", "rank1"]),
+        st.integers(0, 9),
+        st.integers(9, 99),
+        *[st.text(max_size=3)] * 3,
+        st.integers(0, 2**40),
+    )
+)
 
 
 @given(SPANS, st.integers(1, 4))
@@ -33,12 +42,21 @@ def test_spilled_tables_are_those_kept_in_memory(tmp_path: Path, monkeypatch: py
         for i in range(25):
             recorder.add("spans", Span("rank0", i, i + 1, "compute", "", "k\u00e9rnel", i))
         recorder.extend(
-            "links", {"link": ["a"] * 3, "t0_ps": np.arange(3), "t1_ps": np.arange(1, 4), "busy_ps": np.ones(3, int), "size_bytes": np.zeros(3, int)}
+            "links",
+            {
+                "link": ["a"] * 3,
+                "t0_ps": np.arange(3),
+                "t1_ps": np.arange(1, 4),
+                "busy_ps": np.ones(3, int),
+                "size_bytes": np.zeros(3, int),
+            },
         )
 
     first, second = kept.tables(), spilled.tables()
 
-    assert {kind: table.to_pylist() for kind, table in first.items()} == {kind: table.to_pylist() for kind, table in second.items()}
+    assert {kind: table.to_pylist() for kind, table in first.items()} == {
+        kind: table.to_pylist() for kind, table in second.items()
+    }
     assert trace.digest(first) == trace.digest(second)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{kind}.parquet" for kind in SCHEMAS)
 

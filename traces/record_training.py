@@ -33,7 +33,12 @@ def train(rank: int, port: int, folder: str) -> None:
     torch.manual_seed(SEED)
     dist.init_process_group("gloo", rank=rank, world_size=WORLD)
     layer = nn.TransformerEncoderLayer(WIDTH, nhead=4, dim_feedforward=4 * WIDTH, batch_first=True)
-    network = nn.Sequential(nn.Embedding(VOCABULARY, WIDTH), nn.TransformerEncoder(layer, 2), nn.Flatten(), nn.Linear(LENGTH * WIDTH, VOCABULARY))
+    network = nn.Sequential(
+        nn.Embedding(VOCABULARY, WIDTH),
+        nn.TransformerEncoder(layer, 2),
+        nn.Flatten(),
+        nn.Linear(LENGTH * WIDTH, VOCABULARY),
+    )
     model = DistributedDataParallel(network, bucket_cap_mb=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     data = torch.Generator().manual_seed(SEED + rank)

@@ -1,4 +1,4 @@
-"""Selagamsetty et al., Eidola: Modeling Multi-GPU Network Communication Traffic in Distributed AI Workloads, arXiv:2606.12638 (2026).
+"""Eidola: Modeling Multi-GPU Network Communication Traffic (Selagamsetty et al., arXiv:2606.12638, 2026).
 
 One target GPU computes, sends, waits for flags and reduces; every other GPU is an eidolon that replays
 the time-stamped peer-to-peer writes of a timing profile.

@@ -8,7 +8,8 @@ from simcore import Work
 
 
 def reduce_shards(*shards: Any) -> tuple[Any, Work]:
-    """Return the element-wise sum of ``shards``, each of shape (elements,) and one dtype, added in the order given; and the work done.
+    """Return the element-wise sum of ``shards``, each of shape (elements,) and one dtype, added in the order given; and
+    the work done.
 
     Every shard is read once from memory, the running sum stays in registers, and the result is written once.
     """

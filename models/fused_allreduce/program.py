@@ -1,4 +1,4 @@
-"""The target's program and the eidolons': what a timing profile becomes when one GPU is alive and the others are replayed."""
+"""The target's program and its eidolons: a timing profile replayed around one live GPU."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,7 +34,8 @@ class Params:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a collective at the target: its own writes, the flags it waits for as (name, source), and shards to reduce."""
+    """One step of a collective at the target: its own writes, the flags it waits for as (name, source), and shards to
+    reduce."""
 
     own: list[tuple[int, int, str]]
     flags: list[tuple[str, int]]
@@ -52,7 +53,8 @@ class Collective:
 
 @dataclass(frozen=True)
 class Eidolon:
-    """A replayed rank: its stamped writes, the flags they set at the target, and its recorded collectives as (begin, end, name)."""
+    """A replayed rank: its stamped writes, the flags they set at the target, and its recorded collectives as (begin,
+    end, name)."""
 
     writes: Writes
     sets: list[str]
@@ -74,7 +76,8 @@ class FusedAllReduce:
     Params = Params
 
     def world(self, params: Params) -> int:
-        """Return the number of ranks that the profile speaks of; raises ``InputError`` for a target that is none of them."""
+        """Return the number of ranks that the profile speaks of; raises ``InputError`` for a target that is none of
+        them."""
         world = read_profile(locate(params.profile, "traces")).world
         if not 0 <= params.target < world:
             raise InputError(f"target {params.target} is no rank of {params.profile}; it has 0 to {world - 1}")
@@ -128,12 +131,18 @@ def _eidolon(profile: Profile, rank: int, params: Params) -> Eidolon:
     sets = [_flag_name(profile, row) if profile.flag[row] and profile.dst[row] == params.target else "" for row in rows]
     names = [profile.name[row] for row in rows]
     writes = Writes(profile.time[rows] + params.delay, profile.dst[rows], profile.size[rows], profile.flag[rows], names)
-    spans = {int(profile.collective[row]): (int(profile.start[row]), int(profile.time[row]), profile.name[row]) for row in rows}
-    return Eidolon(writes, sets, sorted((begin + params.delay, end + params.delay, name) for begin, end, name in spans.values()))
+    spans = {
+        int(profile.collective[row]): (int(profile.start[row]), int(profile.time[row]), profile.name[row])
+        for row in rows
+    }
+    return Eidolon(
+        writes, sets, sorted((begin + params.delay, end + params.delay, name) for begin, end, name in spans.values())
+    )
 
 
 def _collectives(profile: Profile, params: Params, rng: np.random.Generator) -> list[Collective]:
-    """Return the target's collectives in the order in which it met them, or, where its own trace is absent, its peers did."""
+    """Return the target's collectives in the order in which it met them, or, where its own trace is absent, its peers
+    did."""
     own, inbound = profile.rank == params.target, profile.dst == params.target
     involved = np.nonzero(own | inbound)[0]
     order: dict[int, tuple[bool, int]] = {}
@@ -148,7 +157,9 @@ def _collectives(profile: Profile, params: Params, rng: np.random.Generator) -> 
         mine = rows[own[rows]]
         gap = max(0, int(profile.start[mine[0]]) - previous_end) if len(mine) else 0
         previous_end = max(previous_end, int(profile.time[mine].max())) if len(mine) else previous_end
-        steps = [_step(profile, rows[profile.step[rows] == step], params, rng) for step in np.unique(profile.step[rows])]
+        steps = [
+            _step(profile, rows[profile.step[rows] == step], params, rng) for step in np.unique(profile.step[rows])
+        ]
         collectives.append(Collective(profile.name[rows[0]], gap, steps))
     return collectives
 

@@ -28,7 +28,8 @@ Column = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Writes:
-    """Stamped one-sided writes of one rank: parallel columns of issue instants (ps), destination ranks, sizes (bytes), flags, names."""
+    """Stamped one-sided writes of one rank: parallel columns of issue instants (ps), destination ranks, sizes (bytes),
+    flags, names."""
 
     time: Column
     dst: Column
@@ -40,11 +41,14 @@ class Writes:
 class Fabric:
     """Carries messages between ranks over shared links; ``gpus[rank]`` is the GPU that hosts a rank.
 
-    ``fifo``: every link serves whole messages one after another (store and forward), in the order (arrival, source rank,
-    source sequence). ``ideal``: every message travels as if alone, except that messages of one pair arrive in the order sent.
+    ``fifo``: every link serves whole messages one after another (store and forward), in the order (arrival, source
+    rank, source sequence). ``ideal``: every message travels as if alone, except that messages of one pair arrive in the
+    order sent.
     """
 
-    def __init__(self, simulation: Simulation, topology: Topology, sharing: Sharing, recorder: Recorder, gpus: Sequence[int]) -> None:
+    def __init__(
+        self, simulation: Simulation, topology: Topology, sharing: Sharing, recorder: Recorder, gpus: Sequence[int]
+    ) -> None:
         self._simulation, self._topology, self._recorder = simulation, topology, recorder
         self._queueing = sharing == "fifo"
         self._gpus = gpus
@@ -76,7 +80,8 @@ class Fabric:
         simulation.attach(self)
 
     def send(self, src: int, dst: int, size: int, what: str, *, flag: bool = False) -> Event:
-        """Send one message of ``size`` bytes now; the event happens when its last byte is in the destination's memory."""
+        """Send one message of ``size`` bytes now; the event happens when its last byte is in the destination's
+        memory."""
         arrived = Event(self._simulation)
         now = np.array([self._simulation.now])
         writes = Writes(now, np.array([dst]), np.array([size]), np.array([flag]), [what])
@@ -93,7 +98,9 @@ class Fabric:
         if not count:
             return
         if writes.time.min() < self._simulation.now:
-            raise SimulationError(f"rank {src} sends at {writes.time.min()} ps, in the past of {self._simulation.now} ps")
+            raise SimulationError(
+                f"rank {src} sends at {writes.time.min()} ps, in the past of {self._simulation.now} ps"
+            )
         if writes.size.min() < 0:
             raise SimulationError(f"rank {src} sends a message of {writes.size.min()} bytes")
         rows = np.zeros((count, kernels.MESSAGE_COLUMNS), np.int64)
@@ -123,7 +130,9 @@ class Fabric:
         pair = (self._gpus[src], self._gpus[dst])
         if pair not in self._routes:
             if pair[0] == pair[1]:
-                raise SimulationError(f"rank {src} sends to rank {dst} on its own GPU, gpu{pair[0]}; there is no link to itself")
+                raise SimulationError(
+                    f"rank {src} sends to rank {dst} on its own GPU, gpu{pair[0]}; there is no link to itself"
+                )
             links = [self._topology.links[index] for index in self._topology.route(*pair)]
             begin = self._hop_count
             self._hop_count += len(links)
@@ -148,15 +157,18 @@ class Fabric:
         self._settled = self._simulation.now
 
     def advance(self, limit: int) -> None:
-        """Compute up to ``limit``, or to the first instant at which somebody must know, and schedule that instant as one event."""
+        """Compute up to ``limit``, or to the first instant at which somebody must know, and schedule that instant as
+        one event."""
         while True:
             count, visible, left = kernels.advance(
-                self._messages, self._heap, self._head, self._servers, self._hops, self._bins, self._done, limit, self._settled, self._queueing
+                self._messages, self._heap, self._head, self._servers, self._hops, self._bins, self._done,
+                limit, self._settled, self._queueing,
             )  # fmt: skip
             self.next_due = LARGEST if left < 0 else left
             if visible == kernels.OVERFLOW:
                 raise SimulationError(
-                    f"a message sent before {left} ps would arrive after {LARGEST // 2} ps, the end of simulated time; its link is too slow for it"
+                    f"a message sent before {left} ps would arrive after {LARGEST // 2} ps, the end of "
+                    "simulated time; its link is too slow for it"
                 )
             done = self._messages[self._done[:count]]
             self._in_flight -= count
@@ -173,7 +185,11 @@ class Fabric:
                 return
 
     def _announce(self, done: Column, instant: int) -> None:
-        calls = [self._on_arrival.pop((src, seq)) for src, seq, seen in done[:, [kernels.SOURCE, kernels.SEQUENCE, kernels.VISIBLE]].tolist() if seen]
+        calls = [
+            self._on_arrival.pop((src, seq))
+            for src, seq, seen in done[:, [kernels.SOURCE, kernels.SEQUENCE, kernels.VISIBLE]].tolist()
+            if seen
+        ]
         arrival = Event(self._simulation)
         arrival._ok, arrival._value = True, None
         arrival.callbacks = [lambda _, call=call: call() for call in calls]  # type: ignore[misc]
@@ -199,7 +215,8 @@ class Fabric:
         )
 
     def record(self) -> None:
-        """Hand the recorder what it has not seen: the last deliveries, and the utilisation of every link that carried something."""
+        """Hand the recorder what it has not seen: the last deliveries, and the utilisation of every link that carried
+        something."""
         self._record_transfers()
         width = 1 << int(self._head[kernels.SHIFT])
         for index, server in enumerate(self._topology.servers):

@@ -1,4 +1,4 @@
-"""Compiled loops of the fabric: message heap, FIFO servers with exact rounding, and utilisation bins. All numba lives here.
+"""All compiled loops: message heap, FIFO servers with exact rounding, utilisation bins.
 
 A message is one row of ``messages``; the columns are the constants below. Rows wait in a binary heap
 ordered by (instant, deliveries before arrivals at a link, source rank, source sequence).
@@ -13,10 +13,12 @@ from numba import njit
 # Columns of a message.
 TIME, HOPS_LEFT, SOURCE, SEQUENCE, SIZE, NEXT_HOP, VISIBLE, ISSUED, ALONE, DESTINATION, KIND, WHAT = range(12)
 MESSAGE_COLUMNS = 12
-# Columns of a server: 10**12 / bandwidth = NUM / DEN in lowest terms; the busy period (BEGAN, ACCEPTED); its end; whether bins were used.
+# Columns of a server: 10**12 / bandwidth = NUM / DEN in lowest terms; the busy period (BEGAN, ACCEPTED); its end;
+# whether bins were used.
 NUM, DEN, BEGAN, ACCEPTED, FREE, TOUCHED = range(6)
 SERVER_COLUMNS = 6
-# Columns of a hop, one link of one route; the first hop of a route also keeps the latest arrival over that route (policy `ideal`).
+# Columns of a hop, one link of one route; the first hop of a route also keeps the latest arrival over that route
+# (policy `ideal`).
 HOP_SERVER, HOP_LATENCY, ROUTE_LATEST = range(3)
 HOP_COLUMNS = 3
 # Words of the head: heap length, width of a bin as a power of two.
@@ -128,8 +130,11 @@ def _share(size: int, part: int, whole: int) -> int:
 
 
 @njit(cache=True)
-def _carry(servers: np.ndarray, bins: np.ndarray, head: np.ndarray, server: int, begin: int, end: int, size: int) -> None:
-    """Add a busy stretch of a server, and the bytes it carried, to the bins; merge pairs of bins when the last one is passed."""
+def _carry(
+    servers: np.ndarray, bins: np.ndarray, head: np.ndarray, server: int, begin: int, end: int, size: int
+) -> None:
+    """Add a busy stretch of a server, and the bytes it carried, to the bins; merge pairs of bins when the last one is
+    passed."""
     while end > bins.shape[1] << head[SHIFT]:
         _halve_bins(servers, bins)
         head[SHIFT] += 1
@@ -154,7 +159,9 @@ def _fits(now: int, size: int, num: int, den: int, latency: int) -> bool:
 
 
 @njit(cache=True)
-def _queue(messages: np.ndarray, servers: np.ndarray, hops: np.ndarray, bins: np.ndarray, head: np.ndarray, row: int) -> bool:
+def _queue(
+    messages: np.ndarray, servers: np.ndarray, hops: np.ndarray, bins: np.ndarray, head: np.ndarray, row: int
+) -> bool:
     """Serve a message at its next link behind everything accepted there before; False if time would leave its range.
 
     The last byte leaves at BEGAN + ceil(ACCEPTED * NUM / DEN): one rounding, never carried into the next message.
@@ -181,8 +188,11 @@ def _queue(messages: np.ndarray, servers: np.ndarray, hops: np.ndarray, bins: np
 
 
 @njit(cache=True)
-def _travel_alone(messages: np.ndarray, servers: np.ndarray, hops: np.ndarray, bins: np.ndarray, head: np.ndarray, row: int) -> bool:
-    """Carry a message over its whole route as if alone, but not past an earlier one of the same route; False if out of range."""
+def _travel_alone(
+    messages: np.ndarray, servers: np.ndarray, hops: np.ndarray, bins: np.ndarray, head: np.ndarray, row: int
+) -> bool:
+    """Carry a message over its whole route as if alone, but not past an earlier one of the same route; False if out of
+    range."""
     first = messages[row, NEXT_HOP]
     now, size = messages[row, TIME], messages[row, SIZE]
     for hop in range(first, first + messages[row, HOPS_LEFT]):
@@ -213,10 +223,12 @@ def advance(
     settled: int,
     queueing: bool,
 ) -> tuple[int, int, int]:
-    """Carry messages on, deliveries up to ``limit`` inclusive and arrivals at links before it, to the first instant with a visible delivery.
+    """Carry messages on, deliveries up to ``limit`` inclusive and arrivals at links before it, to the first instant
+    with a visible delivery.
 
     Arrivals at ``limit`` itself wait until that instant is ``settled``, because processes may still send at it.
-    Returns (rows delivered, written to ``done`` in order; the instant of visible deliveries, -1, or OVERFLOW; the earliest instant left or -1).
+    Returns (rows delivered, written to ``done`` in order; the instant of visible deliveries, -1, or OVERFLOW; the
+    earliest instant left or -1).
     """
     count = 0
     visible = -1

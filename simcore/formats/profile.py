@@ -1,4 +1,4 @@
-"""The annotated timing profile: who writes how much into whose memory, and when; CSV with every inference in its header."""
+"""The annotated timing profile: who writes how much into whose memory, and when, as CSV."""
 
 import io
 import os
@@ -32,10 +32,10 @@ Numbers = NDArray[np.int64]
 class Profile:
     """Stamped writes as parallel columns, sorted by (time, rank, order within the rank).
 
-    ``rank`` writes ``size`` bytes into the memory of rank ``dst`` at ``time`` (ps), as part of an operation that began on
-    that rank at ``start`` (ps). ``flag`` tells flags from data; ``reduce`` says that the receiver combines the data with its
-    own; ``collective`` numbers the operation, equal on all ranks, and ``step`` the step within it. ``header`` holds pairs of
-    key and sentence; ``world`` is the number of ranks spoken of, ``ranks`` those that write.
+    ``rank`` writes ``size`` bytes into the memory of rank ``dst`` at ``time`` (ps), as part of an operation that began
+    on that rank at ``start`` (ps). ``flag`` tells flags from data; ``reduce`` says that the receiver combines the data
+    with its own; ``collective`` numbers the operation, equal on all ranks, and ``step`` the step within it. ``header``
+    holds pairs of key and sentence; ``world`` is the number of ranks spoken of, ``ranks`` those that write.
     """
 
     rank: Numbers
@@ -57,7 +57,7 @@ class Profile:
         return tuple(np.unique(self.rank).tolist())
 
 
-def write(profile: Profile, path: Path) -> None:
+def write_profile(profile: Profile, path: Path) -> None:
     """Write ``profile`` as CSV to ``path``, whole or not at all; raises ``InputError`` where that cannot be done."""
     lines = io.StringIO()
     for key, sentence in (("format", FORMAT), ("world", str(profile.world)), *profile.header):
@@ -65,7 +65,9 @@ def write(profile: Profile, path: Path) -> None:
     lines.write(",".join(COLUMNS) + "\n")
     kinds, phases = np.where(profile.flag, "flag", "data").tolist(), np.where(profile.reduce, "reduce", "copy").tolist()
     numbers = [column.tolist() for column in (profile.rank, profile.start, profile.time, profile.dst, profile.size)]
-    for row in zip(*numbers, kinds, profile.collective.tolist(), profile.step.tolist(), phases, profile.name, strict=True):
+    for row in zip(
+        *numbers, kinds, profile.collective.tolist(), profile.step.tolist(), phases, profile.name, strict=True
+    ):
         lines.write(",".join(map(str, row)) + "\n")
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -76,7 +78,7 @@ def write(profile: Profile, path: Path) -> None:
         raise InputError(f"{path}: cannot be written: {(error.strerror or 'error').lower()}") from None
 
 
-def read(path: Path) -> Profile:
+def read_profile(path: Path) -> Profile:
     """Return the profile in ``path``; raises ``InputError`` that names the first bad line."""
     text = _text(path)
     header, first = _header(text, path)
@@ -99,7 +101,8 @@ def read(path: Path) -> Profile:
     order = np.lexsort((np.arange(len(column["rank"])), column["rank"], column["time_ps"]))
     column = {name: values[order] for name, values in column.items()}
     return Profile(
-        column["rank"], column["start_ps"], column["time_ps"], column["dst"], column["size_bytes"], column["kind"] == "flag",
+        column["rank"], column["start_ps"], column["time_ps"], column["dst"], column["size_bytes"],
+        column["kind"] == "flag",
         column["collective"], column["step"], column["phase"] == "reduce", column["name"].tolist(),
         tuple(pair for pair in header if pair[0] not in ("format", "world")), world,
     )  # fmt: skip
@@ -114,7 +117,10 @@ def inspect(profile: Profile) -> list[str]:
         data = int(profile.size[rows & ~profile.flag].sum())
         span = f"{short(int(profile.start[rows].min()), TIME)} to {short(int(profile.time[rows].max()), TIME)}"
         count = len(np.unique(profile.collective[rows]))
-        lines.append(f"rank {rank}: {count} collectives, {short(data, SIZE)} of data and {int((rows & profile.flag).sum())} flags, {span}")
+        lines.append(
+            f"rank {rank}: {count} collectives, {short(data, SIZE)} of data and "
+            f"{int((rows & profile.flag).sum())} flags, {span}"
+        )
     return lines
 
 
@@ -130,7 +136,9 @@ def _text(path: Path) -> bytes:
     try:
         text.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file (byte {error.start} is not UTF-8); expected a timing profile") from None
+        raise InputError(
+            f"{path}: not a text file (byte {error.start} is not UTF-8); expected a timing profile"
+        ) from None
     return text.replace(b"\r\n", b"\n")
 
 
@@ -167,7 +175,9 @@ def _check(column: dict[str, Any], world: int, skipped: int, path: Path) -> None
         refuse(~np.isin(column[name], words), f"unknown {name} {{{name}!r}}; allowed: {', '.join(words)}")
     refuse((column["rank"] < 0) | (column["rank"] >= world), "rank {rank} is none of 0 to world - 1 ({world} ranks)")
     refuse((column["dst"] < 0) | (column["dst"] >= world), "dst {dst} is none of 0 to world - 1 ({world} ranks)")
-    refuse(column["rank"] == column["dst"], "rank {rank} writes to itself; a peer-to-peer write has another rank as dst")
+    refuse(
+        column["rank"] == column["dst"], "rank {rank} writes to itself; a peer-to-peer write has another rank as dst"
+    )
     refuse(column["start_ps"] < 0, "start_ps {start_ps} is negative; time 0 is the earliest start")
     refuse(column["time_ps"] < column["start_ps"], "time_ps {time_ps} is before start_ps {start_ps}")
     for name in ("size_bytes", "collective", "step"):
