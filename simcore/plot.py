@@ -138,13 +138,8 @@ def traffic(tables: Tables, path: Path, *, title: str = "") -> Path:
         axes.set_xlim(0, end)
 
     _matrix(figure, matrix, WIDTH - side - 92, top, side)
-    flags = int(
-        sum(
-            size
-            for size, kind in zip(*(tables["transfers"][c].to_pylist() for c in ("size_bytes", "kind")), strict=True)
-            if kind == "flag"
-        )
-    )
+    sizes, kinds = numbers(tables["transfers"], "size_bytes"), numbers(tables["transfers"], "kind")
+    flags = int(sizes[kinds == "flag"].sum())
     moved = int(matrix.sum())
     _titled(
         figure,

@@ -4,10 +4,13 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simcore import source
 from simcore.errors import InputError
-from simcore.workload import Workload
+
+if TYPE_CHECKING:
+    from simcore.workload import Workload
 
 GROUP = "simcore.models"
 
@@ -34,7 +37,7 @@ def names() -> list[str]:
     return sorted({*bundled, *outside})
 
 
-def load(name: str) -> Workload:
+def load(name: str) -> "Workload":
     """Return the workload ``name``, imported now; raises ``InputError`` with the nearest spelling."""
     if name not in names():
         raise InputError(source.unknown("model", name, names()))
