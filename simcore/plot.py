@@ -48,45 +48,23 @@ def timeline(tables: Tables, path: Path, *, title: str = "") -> Path:
     rows = sorted(set(spans["location"]), key=_natural)
     names, hidden = _busiest(links)
     end = _makespan(tables)
-    if not rows and not names:
+    if not rows:
         return _nothing(path, title)
-    heights = (_row_height(len(rows), 26, 6) * max(1, len(rows)), _row_height(len(names), 16, 9) * max(1, len(names)))
-    left, right, top, gap, bottom = 40 + 7 * max(map(len, [*rows, *names, "rank0"])), 210, 60, 22, 58
-    figure = _figure(top + heights[0] + gap + heights[1] + bottom)
-    box = _Boxes(figure, left, right)
-    upper = box.add(top, heights[0])
-    lower = box.add(top + heights[0] + gap, heights[1])
-    unit, scale = time_unit(end)
-
+    left, right, top, gap, bottom = _margin([*rows, *names]), 210, 60, 22, 58
     columns = WIDTH - left - right
     image, colours = activity_image(spans, rows, end, columns)
-    upper.imshow(image, aspect="auto", interpolation="nearest", extent=(0, end, len(rows), 0))
-    for boundary in range(1, len(rows)):
-        if heights[0] / len(rows) >= 10:
-            upper.axhline(boundary, color="white", lw=2)
-    _rows(upper, rows, heights[0])
-    upper.tick_params(bottom=False, labelbottom=False)
-    upper.legend(
-        handles=[Patch(color=colour, label=name) for name, colour in colours.items()],
-        loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=10, borderaxespad=0,
-    )  # fmt: skip
-
-    used = per_column(links, names, "busy_ps", end, columns)
-    heat = lower.imshow(
-        used * 100,
-        aspect="auto",
-        interpolation="nearest",
-        extent=(0, end, len(names), 0),
-        cmap=HEAT,
-        vmin=0,
-        vmax=_top(used * 100),
-    )
-    _rows(lower, names, heights[1])
-    _name_links(figure, lower, len(names), hidden)
-    _time_axis(lower, end, unit, scale)
-    _colour_bar(figure, heat, lower, WIDTH - right + 14, "utilisation (%)")
-    for axes in (upper, lower):
-        axes.set_xlim(0, end)
+    upper = max(_rows_height(len(rows), 26, 6), 22 * len(colours))
+    lower = _rows_height(len(names), 16, 9) if names else -gap
+    figure = _figure(top + upper + gap + lower + bottom)
+    box = _Boxes(figure, left, right)
+    axes = box.add(top, upper)
+    _draw_activities(axes, image, colours, rows, end, upper)
+    if names:
+        axes.tick_params(bottom=False, labelbottom=False)
+        axes = box.add(top + upper + gap, lower)
+        used = 100 * per_column(links, names, "busy_ps", end, columns)
+        _draw_links(figure, axes, used, names, hidden, end, lower, "utilisation (%)")
+    _time_axis(axes, end)
     _titled(
         figure, title, f"{len(rows)} ranks, {len(names) + hidden} links in use, {short(end, TIME)} of simulated time"
     )
@@ -101,42 +79,24 @@ def traffic(tables: Tables, path: Path, *, title: str = "") -> Path:
     end = _makespan(tables)
     if not names:
         return _nothing(path, title)
-    matrix = pair_matrix(tables)
-    rows = _row_height(len(names), 16, 9) * len(names)
-    left, top, total, gap, bottom = 40 + 7 * max(map(len, names)), 60, 130, 22, 58
-    side = 330
-    figure = _figure(max(top + total + gap + rows + bottom, top + side + 120))
+    left, top, total, gap, bottom, side = _margin(names), 60, 130, 22, 58, 330
+    rows = _rows_height(len(names), 16, 9)
+    figure = _figure(max(top + total + gap + rows + bottom, top + side + 72))
     right = side + 235
     box = _Boxes(figure, left, right)
-    above, below = box.add(top, total), box.add(top + total + gap, rows)
-    unit, scale = time_unit(end)
     columns = WIDTH - left - right
 
     everything = sorted(set(links["link"]))
-    rate = per_column(links, everything, "size_bytes", end, columns) * 1e12
-    rate_unit, rate_scale = _fitting(RATE, float(rate.sum(axis=0).max()))
-    moments = np.linspace(0, end, columns + 1)
-    above.stairs(rate.sum(axis=0) / rate_scale, moments, fill=True, color="#6A51A3", lw=0)
-    above.set_ylabel(f"all links ({rate_unit})", fontsize=10)
-    above.set_ylim(bottom=0)
-    above.yaxis.set_major_locator(MaxNLocator(4))
-    above.tick_params(bottom=False, labelbottom=False, labelsize=9)
-    above.grid(axis="y", color=GRID)
-    above.set_axisbelow(True)
+    rate = per_column(links, everything, "size_bytes", end, columns).sum(axis=0) * 1e12
+    _draw_total(box.add(top, total), rate, end)
 
     shown = per_column(links, names, "size_bytes", end, columns) * 1e12
-    each_unit, each_scale = _fitting(RATE, float(shown.max()))
-    heat = below.imshow(
-        shown / each_scale, aspect="auto", interpolation="nearest", extent=(0, end, len(names), 0), cmap=HEAT, vmin=0
-    )
-    heat.set_clim(0, _top(shown / each_scale))
-    _rows(below, names, rows)
-    _name_links(figure, below, len(names), hidden)
-    _time_axis(below, end, unit, scale)
-    _colour_bar(figure, heat, below, WIDTH - right + 12, f"per link ({each_unit})")
-    for axes in (above, below):
-        axes.set_xlim(0, end)
+    unit, scale = _fitting(RATE, float(shown.max()))
+    axes = box.add(top + total + gap, rows)
+    _draw_links(figure, axes, shown / scale, names, hidden, end, rows, f"per link ({unit})")
+    _time_axis(axes, end)
 
+    matrix = pair_matrix(tables)
     _matrix(figure, matrix, WIDTH - side - 92, top, side)
     sizes, kinds = numbers(tables["transfers"], "size_bytes"), numbers(tables["transfers"], "kind")
     flags = int(sizes[kinds == "flag"].sum())
@@ -328,9 +288,15 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _row_height(count: int, comfortable: int, least: int) -> int:
-    """Return pixels of a row: comfortable for few rows, less for many, never less than ``least``."""
-    return max(least, min(comfortable, 480 // max(1, count)))
+def _rows_height(count: int, comfortable: int, least: int) -> int:
+    """Return pixels of all rows: comfortable for few, less each for many, never less than ``least``, and in all enough
+    for a colour bar."""
+    return max(90, count * max(least, min(comfortable, 480 // max(1, count))))
+
+
+def _margin(names: Sequence[str]) -> int:
+    """Return pixels that the names of rows take, with the title of the axis left of them."""
+    return 36 + 8 * max(map(len, names))
 
 
 def _top(values: Floats) -> float:
@@ -373,6 +339,43 @@ def _rows(axes: Any, names: Sequence[str], height: float) -> None:
     axes.tick_params(axis="y", length=0)
 
 
+def _draw_activities(
+    axes: Any, image: Floats, colours: Mapping[str, str], rows: Sequence[str], end: int, height: int
+) -> None:
+    axes.imshow(image, aspect="auto", interpolation="nearest", extent=(0, end, len(rows), 0))
+    if height / len(rows) >= 10:
+        axes.hlines(range(1, len(rows)), 0, end, color="white", lw=2)
+    _rows(axes, rows, height)
+    axes.legend(
+        handles=[Patch(color=colour, label=name) for name, colour in colours.items()],
+        loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=10, borderaxespad=0,
+    )  # fmt: skip
+
+
+def _draw_links(
+    figure: Figure, axes: Any, values: Floats, names: Sequence[str], hidden: int, end: int, height: int, label: str
+) -> None:
+    heat = axes.imshow(
+        values, aspect="auto", interpolation="nearest", extent=(0, end, len(names), 0),
+        cmap=HEAT, vmin=0, vmax=_top(values),
+    )  # fmt: skip
+    _rows(axes, names, height)
+    _name_links(figure, axes, len(names), hidden)
+    _colour_bar(figure, heat, axes, label)
+
+
+def _draw_total(axes: Any, rate: Floats, end: int) -> None:
+    unit, scale = _fitting(RATE, float(rate.max()))
+    axes.stairs(rate / scale, np.linspace(0, end, len(rate) + 1), fill=True, color="#6A51A3", lw=0)
+    axes.set_ylabel(f"all links ({unit})", fontsize=10)
+    axes.set_xlim(0, end)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.tick_params(bottom=False, labelbottom=False, labelsize=9)
+    axes.grid(axis="y", color=GRID)
+    axes.set_axisbelow(True)
+
+
 def _name_links(figure: Figure, axes: Any, shown: int, hidden: int) -> None:
     """Name the rows of links at the left edge, clear of their labels whatever their length."""
     where = axes.get_position()
@@ -380,16 +383,19 @@ def _name_links(figure: Figure, axes: Any, shown: int, hidden: int) -> None:
     figure.text(8 / WIDTH, (where.y0 + where.y1) / 2, text, rotation=90, va="center", fontsize=10, color=INK)
 
 
-def _time_axis(axes: Any, end: int, unit: str, scale: float) -> None:
+def _time_axis(axes: Any, end: int) -> None:
+    unit, scale = time_unit(end)
     # Round in the unit shown, not in picoseconds.
     axes.set_xticks([tick * scale for tick in MaxNLocator(10).tick_values(0, end / scale) if 0 <= tick * scale <= end])
+    axes.set_xlim(0, end)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale:g}"))
     axes.tick_params(axis="x", labelsize=9)
     axes.set_xlabel(f"simulated time ({unit})", fontsize=10)
 
 
-def _colour_bar(figure: Figure, heat: Any, beside: Any, left: int, label: str) -> None:
+def _colour_bar(figure: Figure, heat: Any, beside: Any, label: str) -> None:
     where = beside.get_position()
+    left = where.x1 * WIDTH + 14
     height = min(where.height, 220 / (figure.get_figheight() * DPI))
     bar = figure.colorbar(heat, cax=figure.add_axes((left / WIDTH, where.y1 - height, 12 / WIDTH, height)))
     bar.set_label(label, fontsize=10)

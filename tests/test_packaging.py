@@ -111,7 +111,8 @@ def test_the_installed_wheel_runs_away_from_the_checkout(wheel: Path, tmp_path: 
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     program = (
-        "import sys; sys.path.insert(0, 'site'); sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f)]\n"
+        "import sys; sys.path.insert(0, 'site')\n"
+        "sys.meta_path = [finder for finder in sys.meta_path if 'editable' not in repr(finder)]\n"
         "import simcore; print(simcore.__file__)\n"
         "print(simcore.run(simcore.read_scenario('fused_allreduce')).metrics['transfers']['messages'])"
     )

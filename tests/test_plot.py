@@ -1,0 +1,272 @@
+"""Figures: what each pixel stands for, twice computed; labels that never touch; the same bytes every time."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from simcore import InputError, plot, read_scenario, run
+from simcore.trace import Recorder
+
+END = 1000
+
+
+def tables(ranks: int = 4, *, steps: int = 6) -> Any:
+    """Return the tables of a made-up run in which every rank writes to its two neighbours."""
+    recorder = Recorder()
+    rng = np.random.default_rng(20261124)
+    for rank in range(ranks):
+        at = 0
+        for step in range(steps):
+            busy, waits = (int(length) for length in rng.integers(10**8, 10**9, 2))
+            recorder.add("spans", [f"rank{rank}", at, at + busy, "compute", "", "train", 0])
+            at += busy
+            source = f"flag of rank{(rank + step) % ranks}"
+            recorder.add("spans", [f"rank{rank}", at, at + waits, "wait", source, f"step {step}", 0])
+            at += waits
+        for dst in {(rank + 1) % ranks, (rank - 1) % ranks} - {rank}:
+            recorder.add("transfers", [rank, dst, 0, 4096 * (rank + 1), "data", 0, 10**8, 0, "shard"])
+            for b in range(40):
+                recorder.add("links", [f"gpu{rank}->gpu{dst}", b << 27, (b + 1) << 27, rank << 18, 10 * rank + b])
+    return recorder.tables()
+
+
+class Drawn:
+    """The figures saved while it stands, each with its texts as they were drawn: (text, box in pixels)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.figures: list[Figure] = []
+        self.texts: list[list[tuple[str, Bbox]]] = []
+        save, draw = plot._save, Text.draw
+
+        def saved(figure: Figure, path: Path) -> Path:
+            self.figures.append(figure)
+            self.texts.append([])
+            return save(figure, path)
+
+        def noted(text: Text, renderer: Any, *rest: Any) -> Any:
+            if text.get_text().strip():
+                self.texts[-1].append((text.get_text(), text.get_window_extent(renderer)))
+            return draw(text, renderer, *rest)
+
+        monkeypatch.setattr(plot, "_save", saved)
+        monkeypatch.setattr(Text, "draw", noted)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    return Drawn(monkeypatch)
+
+
+def overlaps(texts: list[tuple[str, Bbox]]) -> list[tuple[str, str]]:
+    """Return the pairs of texts whose boxes share more than a pixel."""
+    found = []
+    for i, (text, box) in enumerate(texts):
+        for other, further in texts[:i]:
+            across = min(box.x1, further.x1) - max(box.x0, further.x0)
+            down = min(box.y1, further.y1) - max(box.y0, further.y0)
+            if across > 1 and down > 1:
+                found.append((text, other))
+    return found
+
+
+def cut_off(figure: Figure, texts: list[tuple[str, Bbox]]) -> list[str]:
+    """Return the texts that reach beyond the figure."""
+    width, height = figure.canvas.get_width_height()
+    return [text for text, box in texts if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4, 16, 64, 300])
+def test_no_two_labels_overlap_and_none_is_cut_off(ranks: int, tmp_path: Path, drawn: Drawn) -> None:
+    plot.timeline(tables(ranks), tmp_path / "timeline.png", title="x" * 60)
+    plot.traffic(tables(ranks), tmp_path / "traffic.png", title="x" * 60)
+
+    assert len(drawn.figures) == 2
+    for figure, texts in zip(drawn.figures, drawn.texts, strict=True):
+        assert len(texts) > 2
+        assert overlaps(texts) == []
+        assert cut_off(figure, texts) == []
+
+
+def test_overlaps_and_cut_off_labels_are_found(tmp_path: Path, drawn: Drawn) -> None:
+    figure = plot._figure(100)
+    figure.text(0.5, 0.5, "one")
+    figure.text(0.5, 0.5, "two")
+    figure.text(0.99, 0.1, "three")
+    plot._save(figure, tmp_path / "t.png")
+
+    assert overlaps(drawn.texts[0]) == [("two", "one")]
+    assert cut_off(figure, drawn.texts[0]) == ["three"]
+
+
+@pytest.mark.parametrize(("ranks", "height"), [(4, 500), (64, 1100), (300, 2600)])
+def test_figures_stay_on_a_screen(ranks: int, height: int, tmp_path: Path) -> None:
+    picture = imread(plot.timeline(tables(ranks), tmp_path / "t.png"))
+
+    assert picture.shape[1] == plot.WIDTH
+    assert picture.shape[0] <= height
+
+
+def test_rows_are_in_natural_order(tmp_path: Path, drawn: Drawn) -> None:
+    plot.timeline(tables(12), tmp_path / "t.png")
+    upper = drawn.figures[0].axes[0]
+
+    assert [label.get_text() for label in upper.get_yticklabels()] == [f"rank{i}" for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("end", "unit"),
+    [(1, "ps"), (999, "ps"), (1000, "ns"), (10**6, "us"), (580_800_000_000, "ms"), (10**12, "s"), (10**15, "s")],
+)
+def test_the_time_axis_has_a_fitting_unit(end: int, unit: str) -> None:
+    assert plot.time_unit(end)[0] == unit
+
+
+spans = st.lists(
+    st.tuples(
+        st.integers(0, 2), st.integers(0, END - 1), st.integers(1, 300), st.sampled_from(["compute", "send", "idle"])
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(spans=spans, columns=st.integers(1, 60))
+def test_a_pixel_has_the_colour_of_what_fills_most_of_it(spans: list[tuple[int, int, int, str]], columns: int) -> None:
+    spans = [(row, begin, min(END, begin + length), what) for row, begin, length, what in spans]
+    rows = ["rank0", "rank1", "rank2"]
+    given_ = {
+        "location": [rows[row] for row, *_ in spans],
+        "t0_ps": [begin for _, begin, _, _ in spans],
+        "t1_ps": [end for _, _, end, _ in spans],
+        "activity": [what for *_, what in spans],
+        "reason": [""] * len(spans),
+    }
+
+    image, colours = plot.activity_image(given_, rows, END, columns)
+
+    for row in range(3):
+        for column in range(columns):
+            left, right = END * column / columns, END * (column + 1) / columns
+            share = {
+                name: sum(
+                    max(0.0, min(right, end) - max(left, begin))
+                    for r, begin, end, what in spans
+                    if r == row and what == name
+                )
+                for name in colours
+            }
+            most = max(share.values())
+            pixel = tuple(image[row, column])
+            if most > 1e-6:
+                likely = {to_rgb(colours[name]) for name, value in share.items() if value > most - 1e-6}
+                assert pixel in likely
+            elif most == 0:
+                assert pixel == (1.0, 1.0, 1.0)
+
+
+@given(
+    bins=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 15), st.integers(0, 64)), max_size=12),
+    columns=st.integers(1, 70),
+)
+def test_a_column_of_a_link_is_the_mean_over_its_time(bins: list[tuple[int, int, int]], columns: int) -> None:
+    names = ["a", "b"]
+    links = {
+        "link": [names[row] for row, *_ in bins],
+        "t0_ps": [64 * k for _, k, _ in bins],
+        "t1_ps": [64 * k + 64 for _, k, _ in bins],
+        "busy_ps": [busy for *_, busy in bins],
+    }
+
+    found = plot.per_column(links, names, "busy_ps", END, columns)
+
+    for row in range(2):
+        for column in range(columns):
+            left, right = END * column / columns, END * (column + 1) / columns
+            total = sum(
+                busy * max(0.0, min(right, 64 * k + 64, END) - max(left, 64 * k)) / (min(64 * k + 64, END) - 64 * k)
+                for r, k, busy in bins
+                if r == row
+            )
+            assert found[row, column] == pytest.approx(total / (right - left), abs=1e-9)
+
+
+def test_the_matrix_holds_every_byte_from_row_to_column() -> None:
+    found = plot.pair_matrix(tables(4))
+
+    assert found.sum() == sum(2 * 4096 * (rank + 1) for rank in range(4))
+    assert found[3, 0] == found[3, 2] == 4 * 4096
+    assert found[0, 2] == 0
+
+
+def test_waits_are_told_apart_by_reason_while_colours_last() -> None:
+    few = [f"flag of rank{i}" for i in range(3)]
+    many = [f"flag of rank{i}" for i in range(30)] + ["link to gpu0"]
+
+    assert plot.activity_classes(["wait"] * 3, few)[0] == [f"wait: {reason}" for reason in few]
+    assert set(plot.activity_classes(["wait"] * 31, many)[0]) == {"wait: flag", "wait: link"}
+    assert plot.activity_classes(["dream"], [""])[0] == ["other"]
+
+
+def test_classes_differ_in_colour() -> None:
+    colours = [*plot.COLOURS.values(), *plot.WAITS, plot.OTHER]
+
+    assert len({to_rgb(colour) for colour in colours}) == len(colours)
+
+
+def test_of_many_links_the_busiest_are_shown_and_the_rest_counted(tmp_path: Path, drawn: Drawn) -> None:
+    plot.timeline(tables(64), tmp_path / "t.png")
+
+    assert "busiest 32 of 128 links" in {text for text, _ in drawn.texts[0]}
+
+
+@pytest.mark.parametrize("figure", [plot.timeline, plot.traffic])
+def test_a_run_without_rows_draws_a_sentence(figure: Any, tmp_path: Path) -> None:
+    path = figure(Recorder().tables(), tmp_path / "empty.png")
+
+    assert imread(path).shape[1] == plot.WIDTH
+
+
+@pytest.mark.parametrize("figure", [plot.timeline, plot.traffic])
+def test_the_same_tables_give_the_same_bytes(figure: Any, tmp_path: Path) -> None:
+    made = run(read_scenario("fused_allreduce")).tables
+    one, two = (hashlib.sha256(figure(made, tmp_path / name).read_bytes()) for name in ("1.png", "2.png"))
+
+    assert one.hexdigest() == two.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("given_", "gpus"),
+    [
+        ({"topology": "switch"}, 8),
+        ({"topology": "full_mesh"}, 8),
+        ({"topology": "ring"}, 5),
+        ({"topology": "switch"}, 64),
+        ({"topology": "full_mesh", "link.duplex": "half"}, 4),
+    ],
+)
+def test_a_machine_is_drawn_without_overlapping_labels(
+    given_: dict[str, str], gpus: int, tmp_path: Path, drawn: Drawn
+) -> None:
+    settings = [f"machine.gpus={gpus}", *(f"machine.{key}={value}" for key, value in given_.items())]
+    asked = read_scenario("fused_allreduce", settings)
+
+    plot.topology(asked.machine.build_topology().graph(), tmp_path / "machine.png", title="machine")
+
+    assert len(drawn.texts[0]) > gpus
+    assert overlaps(drawn.texts[0]) == []
+    assert cut_off(drawn.figures[0], drawn.texts[0]) == []
+
+
+def test_a_folder_that_is_gone_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written: no such file or directory"):
+        plot.timeline(tables(2), tmp_path / "gone" / "t.png")
