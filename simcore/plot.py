@@ -386,7 +386,13 @@ def _name_links(figure: Figure, axes: Any, shown: int, hidden: int) -> None:
 def _time_axis(axes: Any, end: int) -> None:
     unit, scale = time_unit(end)
     # Round in the unit shown, not in picoseconds.
-    axes.set_xticks([tick * scale for tick in MaxNLocator(10).tick_values(0, end / scale) if 0 <= tick * scale <= end])
+    axes.set_xticks(
+        [
+            tick * scale
+            for tick in MaxNLocator(10, steps=[1, 2, 5, 10]).tick_values(0, end / scale)
+            if 0 <= tick * scale <= end
+        ]
+    )
     axes.set_xlim(0, end)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale:g}"))
     axes.tick_params(axis="x", labelsize=9)

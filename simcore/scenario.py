@@ -188,15 +188,11 @@ def _check_placement(document: source.Document, placement: list[str], ranks: int
 
 
 def resolved(record: Any) -> dict[str, Any]:
-    """Return a frozen record as plain values for YAML, quantities as text with units; reading that back gives an equal
-    record."""
+    """Return a frozen record as plain values for YAML, defaults included, quantities as text with units; reading that
+    back gives an equal record."""
     hints = get_type_hints(type(record), include_extras=True)
-    plain = {}
-    for each in dataclasses.fields(record):
-        value = getattr(record, each.name)
-        if value != each.default or each.default is dataclasses.MISSING:
-            plain[each.name] = _plain(value, hints[each.name])
-    return {key: value for key, value in plain.items() if value not in (None, [])}
+    plain = {part.name: _plain(getattr(record, part.name), hints[part.name]) for part in dataclasses.fields(record)}
+    return {key: value for key, value in plain.items() if value not in (None, [], {})}
 
 
 def _plain(value: Any, hint: Any) -> Any:

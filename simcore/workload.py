@@ -91,15 +91,16 @@ class Rank:
             yield self._simulation.timeout(duration)
             self._span(begin, activity, "", what, 0)
 
-    def put(self, dst: int, payload: Any, what: str, *, flag: bool = False) -> None:
+    def put(self, dst: int, payload: Any, what: str, *, sets: str = "") -> None:
         """Write ``payload`` into the memory of rank ``dst`` (one-sided, posted: the rank goes on at once).
 
-        The message has the size of the payload; ``flag`` says that it is a flag, which only the accounts tell apart.
+        The message has the size of the payload. With ``sets`` it is a flag: on arrival it sets the flag of that name
+        there.
         """
         import numpy as np
 
-        one = Writes(np.array([self.now]), np.array([dst]), np.array([payload.nbytes]), np.array([flag]), [what])
-        self._fabric.send_many(self.index, one)
+        one = Writes(np.array([self.now]), np.array([dst]), np.array([payload.nbytes]), np.array([bool(sets)]), [what])
+        self.replay(one, [sets])
 
     def replay(self, writes: Writes, sets: Sequence[str]) -> None:
         """Issue a whole table of stamped writes; row i, where ``sets[i]`` names a flag, sets that flag at its

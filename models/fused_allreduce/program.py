@@ -34,8 +34,8 @@ class Params:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a collective at the target: its own writes, the flags it waits for as (name, source), and shards to
-    reduce."""
+    """One step of a collective at the target: its own writes as (destination, size, flag they set or ""), the flags it
+    waits for as (name, source), and shards to reduce."""
 
     own: list[tuple[int, int, str]]
     flags: list[tuple[str, int]]
@@ -107,8 +107,8 @@ def _live(rank: "Rank", plan: Plan) -> "Generator[Any, Any, None]":
     for collective in plan.collectives:
         yield from rank.spend(collective.gap, "compute", f"before {collective.name}")
         for step in collective.steps:
-            for dst, size, kind in step.own:
-                rank.put(dst, Virtual((size,), "uint8"), collective.name, flag=kind == "flag")
+            for dst, size, sets in step.own:
+                rank.put(dst, Virtual((size,), "uint8"), collective.name, sets=sets)
             yield from rank.wait([(name, f"flag of rank{src}") for name, src in step.flags], collective.name)
             if step.shards:
                 total = yield from rank.compute(REDUCE, *step.shards, what=f"reduce of {collective.name}")
@@ -167,7 +167,10 @@ def _collectives(profile: Profile, params: Params, rng: np.random.Generator) -> 
 def _step(profile: Profile, rows: "np.ndarray[Any, Any]", params: Params, rng: np.random.Generator) -> Step:
     mine = [int(row) for row in rows if profile.rank[row] == params.target]
     theirs = [int(row) for row in rows if profile.rank[row] != params.target]
-    own = [(int(profile.dst[row]), int(profile.size[row]), "flag" if profile.flag[row] else "data") for row in mine]
+    own = [
+        (int(profile.dst[row]), int(profile.size[row]), _flag_name(profile, row) if profile.flag[row] else "")
+        for row in mine
+    ]
     flags = [(_flag_name(profile, row), int(profile.rank[row])) for row in theirs if profile.flag[row]]
     sizes = [int(profile.size[row]) for row in theirs if profile.reduce[row] and not profile.flag[row]]
     # The target's own shard is as long as the longest that it receives.
