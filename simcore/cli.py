@@ -118,7 +118,7 @@ def models() -> None:
     """List the models: one folder a paper."""
     from simcore import registry
 
-    for name in registry.names():
+    for name in registry.folders():
         print(f"{name:20} {registry.citation(name)}")
 
 

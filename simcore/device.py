@@ -7,7 +7,10 @@ from simcore.simulation import Simulation
 
 
 class Device:
-    """One GPU at work; ``flag_reads`` and ``other_reads`` count lines read by polls and by everything else."""
+    """One GPU at work; ``flag_reads`` and ``other_reads`` count lines read by polls and by everything else.
+
+    Model: polls do not queue at the memory port, neither behind each other nor behind the reads of kernels.
+    """
 
     def __init__(self, simulation: Simulation, spec: GpuSpec) -> None:
         self.spec = spec

@@ -65,6 +65,8 @@ def wait(simulation: Simulation, device: Device, flag: Flag, value: int, policy:
     A read of the flag is issued, spends ``poll_request`` on the way, holds the memory port for one line, and
     spends ``poll_response`` on the way back. It sees the value in force when the port service ends, a write
     of that very instant included.
+
+    Model: a flag is read past the caches, by one waiter that has one read under way.
     """
     run = _spin if policy == "spin" else _monitor
     sample = yield from run(simulation, device, flag, value, location)

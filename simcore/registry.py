@@ -1,8 +1,10 @@
 """Which workloads there are: each folder of `models/`, and each entry point of the group `simcore.models`."""
 
+import ast
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,38 +23,33 @@ def _outside() -> dict[str, EntryPoint]:
 
 
 def folders() -> dict[str, Path]:
-    """Return the bundled papers by name, without importing any; a leading underscore hides a folder."""
-    return {path.parent.name: path.parent for path in sorted(source.bundle("models").glob("[!_]*/__init__.py"))}
+    """Return the folder of every workload by name, sorted, without importing any; a leading underscore hides a folder.
 
-
-def names() -> list[str]:
-    """Return the names of all workloads, sorted; the same name twice is an error, never "the last one wins"."""
-    bundled, outside = folders(), _outside()
-    twice = sorted(set(bundled) & set(outside))
-    if twice:
-        raise InputError(
-            f"the model {twice[0]!r} is bundled and also given by the entry point "
-            f"{outside[twice[0]].value!r}; rename one"
-        )
-    return sorted({*bundled, *outside})
+    The same name twice is an ``InputError``, never "the last one wins", and so is an entry point to no package.
+    """
+    found = {path.parent.name: path.parent for path in source.bundle("models").glob("[!_]*/__init__.py")}
+    for name, point in _outside().items():
+        if name in found:
+            raise InputError(
+                f"the model {name!r} is bundled and also given by the entry point {point.value!r}; rename one"
+            )
+        spec = find_spec(point.module)
+        if spec is None or not spec.submodule_search_locations:
+            raise InputError(f"the model {name!r}: its entry point {point.value!r} names no package that is installed")
+        found[name] = Path(next(iter(spec.submodule_search_locations)))
+    return dict(sorted(found.items()))
 
 
 def load(name: str) -> "Workload":
     """Return the workload ``name``, imported now; raises ``InputError`` with the nearest spelling."""
-    if name not in names():
-        raise InputError(source.unknown("model", name, names()))
+    if name not in folders():
+        raise InputError(source.unknown("model", name, list(folders())))
     module = _outside()[name].load() if name in _outside() else import_module(f"simcore.models.{name}")
     workload: Workload = module.WORKLOAD()
     return workload
 
 
 def citation(name: str) -> str:
-    """Return the first line of the model's docstring, its citation, without importing the model where it is bundled."""
-    import ast
-
-    if name in folders():
-        tree = ast.parse((folders()[name] / "__init__.py").read_text(encoding="utf-8"))
-        doc = ast.get_docstring(tree) or ""
-    else:
-        doc = _outside()[name].load().__doc__ or ""
-    return doc.splitlines()[0] if doc else ""
+    """Return the first line of the model's docstring, its citation, without importing the model."""
+    tree = ast.parse((folders()[name] / "__init__.py").read_text(encoding="utf-8"))
+    return (ast.get_docstring(tree) or "").partition("\n")[0]

@@ -233,9 +233,9 @@ def schema() -> dict[str, Any]:
         "description": "another scenario, bundled or beside this file, below this one",
     }
     definitions["Machine"]["properties"]["node"]["examples"] = hardware.names()
-    models = {"type": "string", "enum": registry.names()}
+    models = {"type": "string", "enum": list(registry.folders())}
     definitions["Job"]["properties"]["model"] = models
-    for name in registry.names():
+    for name in registry.folders():
         params = TypeAdapter(registry.load(name).Params).json_schema(ref_template="#/$defs/{model}")
         definitions.update(params.pop("$defs", {}))
         definitions[f"params of {name}"] = params | {"additionalProperties": False}
@@ -244,6 +244,6 @@ def schema() -> dict[str, Any]:
             "if": {"properties": {"model": {"const": name}}},
             "then": {"properties": {"params": {"$ref": f"#/$defs/params of {name}"}}},
         }
-        for name in registry.names()
+        for name in registry.folders()
     ]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | whole | {"title": "simcore scenario"}

@@ -59,7 +59,11 @@ class EdgeError(ValueError):
 
 class Topology:
     """Directed links between GPUs and switches, and routes by rule (switch, full mesh, ring) or by breadth-first search
-    (edges)."""
+    (edges).
+
+    Model: a switch is a point where links meet; it has no capacity and no latency beyond those of its links, and one
+    path serves a pair.
+    """
 
     def __init__(self, family: Family, gpus: int, link: LinkSpec, edges: Sequence[Edge] = ()) -> None:
         self.family, self.gpus = family, gpus

@@ -103,7 +103,10 @@ class FusedAllReduce:
 
 
 def _live(rank: "Rank", plan: Plan) -> "Generator[Any, Any, None]":
-    """Compute as recorded, then run each collective step by step: store to the peers, wait for their flags, reduce."""
+    """Compute as recorded, then run each collective step by step: store to the peers, wait for their flags, reduce.
+
+    Model: what the target computed between two collectives lasts as long as recorded, whatever the machine.
+    """
     for collective in plan.collectives:
         yield from rank.spend(collective.gap, "compute", f"before {collective.name}")
         for step in collective.steps:

@@ -44,6 +44,9 @@ class Fabric:
     ``fifo``: every link serves whole messages one after another (store and forward), in the order (arrival, source
     rank, source sequence). ``ideal``: every message travels as if alone, except that messages of one pair arrive in the
     order sent.
+
+    Model: a message is its payload, without headers or packets; buffers are infinite; a link serves one message at a
+    time.
     """
 
     def __init__(

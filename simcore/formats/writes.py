@@ -23,6 +23,8 @@ def to_profile(
     ``align``: ``none`` takes the clocks as they are, ``base`` puts every rank's first collective at the same instant,
     ``match`` shifts ranks so that equal collectives (name, group, sequence) end together in the median. Ranks without a
     trace stay absent unless ``clone_rank`` names the rank whose times they get. Raises ``InputError``.
+
+    Model: a trace tells when a collective ended, not when its bytes moved; so all its writes carry that instant.
     """
     if algorithm not in ("direct", "ring"):
         raise InputError(f"--as {algorithm}: unknown algorithm; allowed: direct, ring")

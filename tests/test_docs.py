@@ -1,0 +1,201 @@
+"""What the pages say is what happens: their commands run, their tables are the schemas, their examples work."""
+
+import doctest
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import simcore
+from simcore import read_scenario, run
+from simcore.formats import profile
+from simcore.trace import SCHEMAS
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("traces/*.md"), *ROOT.glob("models/*/*.md")])
+FILE = re.compile(r"^`([\w./]+\.(?:py|yaml))`[^\n]*\n\n```(?:python|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+pytestmark = pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the pages are not here")
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def commands(page: str) -> list[tuple[str, str]]:
+    """Return every command of a page's console blocks with the output that the page shows."""
+    found = []
+    for block in CONSOLE.findall(page):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, shown = part.partition("\n")
+            found.append((command, shown.rstrip("\n")))
+    return found
+
+
+def workplace(page: str, folder: Path) -> dict[str, str]:
+    """Write the files of a page into ``folder``, its packages installed there as papers; return the environment."""
+    for name, content in FILE.findall(page):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
+    (folder / "traces").symlink_to(ROOT / "traces")
+    packages = [path.parent.name for path in folder.glob("*/__init__.py") if path.parent.name != "traces"]
+    if packages:
+        about = folder / "papers-1.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: papers\nVersion: 1\n", encoding="utf-8")
+        points = "".join(f"{name} = {name}\n" for name in packages)
+        (about / "entry_points.txt").write_text(f"[simcore.models]\n{points}", encoding="utf-8")
+    commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": commands, "PYTHONPATH": str(folder), "COLUMNS": "80"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/writing-a-model.md"])
+def test_the_commands_of_a_page_print_what_it_shows(page: str, tmp_path: Path) -> None:
+    environment = workplace(text(page), tmp_path)
+
+    shown = commands(text(page))
+    assert len(shown) >= 3
+    for command, expected in shown:
+        done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "\n".join(line.rstrip() for line in done.stdout.rstrip("\n").split("\n")) == expected
+
+
+def test_the_example_model_is_right_and_its_formula_is_its_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = workplace(text("docs/writing-a-model.md"), tmp_path)
+    program = """
+import numpy as np, simcore
+from halo_mean import program
+ask = ["workloads.0.params.halo=64kB", "workloads.0.params.payload=real"]
+scenario = simcore.read_scenario("halo_mean", ask)
+result = simcore.run(scenario)
+job = program.HaloMean()
+params = scenario.workloads[0].params
+plan = job.plan(params, 8, 1, np.random.default_rng(1))
+for left, own in zip(plan, plan[1:]):
+    total, counted = program.MEAN(left, own, left)
+    shape, formula = program.MEAN(*[simcore.Virtual(own.shape, "float32")] * 3)
+    assert (total.shape, counted) == (shape.shape, formula)
+print(sum(len(found) for found in result.results.values()), result.metrics["transfers"]["messages"])
+virtual = simcore.run(simcore.read_scenario("halo_mean", ask[:1]))
+assert virtual.digest == result.digest
+"""
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+
+    assert done.stderr == ""
+    assert done.stdout == "8 32\n"
+
+
+def table_rows(page: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]
+
+
+def test_outputs_lists_every_column_with_its_meaning() -> None:
+    rows = table_rows(text("docs/outputs.md"))
+
+    for columns in SCHEMAS.values():
+        for column in columns:
+            assert [f"`{column.name}`", column.type, column.meaning] in rows
+    described = [row[0] for row in rows]
+    for name in profile.COLUMNS:
+        assert f"`{name}`" in described
+
+
+def metric_names(metrics: dict[str, Any], prefix: str = "") -> set[str]:
+    names = set()
+    for key, value in metrics.items():
+        key = "rankN" if re.fullmatch(r"rank\d+", key) else "A->B" if "->" in key else key
+        names |= metric_names(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
+    return names
+
+
+def test_outputs_lists_every_metric_and_no_other() -> None:
+    documented = set()
+    for row in table_rows(text("docs/outputs.md")):
+        names = re.findall(r"`([^`]+)`", row[0])
+        if (names and "." in names[0]) or names == ["makespan_ps"]:
+            for name in names:
+                whole = name if not name.startswith(".") else names[0].rpartition(".")[0] + name
+                documented.add(whole)
+
+    found = metric_names(run(read_scenario("fused_allreduce")).metrics)
+    assert found == {name for name in documented if not name.endswith((".parquet", ".yaml", ".json", ".png"))}
+
+
+def test_limits_repeats_every_simplification() -> None:
+    rows = [row for row in table_rows(text("docs/limits.md")) if row[0].startswith("`")]
+    stated = sorted(row[0].strip("`") for row in rows)
+    commented = sorted(
+        str(path.relative_to(ROOT))
+        for folder in ("simcore", "models")
+        for path in (ROOT / folder).rglob("*.py")
+        for _ in re.findall(r"Model: ", path.read_text(encoding="utf-8"))
+    )
+
+    assert stated == commented
+
+
+def test_the_readme_begins_as_a_readme_should() -> None:
+    page = text("README.md")
+    order = [page.index(mark) for mark in ("![", "```yaml", "```console", "**Not modelled**")]
+
+    assert order == sorted(order)
+    assert len(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1].splitlines()) == 8  # type: ignore[index]
+    assert "make demo" in page
+    assert "make test" in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_readme_names_every_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "simcore.cli", "--help"], capture_output=True, text=True, check=True)
+    listed = re.findall(r"^  ([a-z]+)  ", done.stdout, re.MULTILINE)
+
+    assert len(listed) == 8
+    for name in listed:
+        assert f"simcore {name}" in text("README.md")
+
+
+EXAMPLES = [path.stem for path in sorted((ROOT / "simcore").glob("*.py")) if ">>>" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("module", EXAMPLES)
+def test_examples_in_docstrings_are_true(module: str) -> None:
+    failed, tried = doctest.testmod(importlib.import_module(f"simcore.{module}"))
+
+    assert (failed, tried > 0) == (0, True)
+
+
+def test_the_changelog_names_every_golden_digest() -> None:
+    golden = (Path(simcore.__file__).parents[1] / "traces" / "golden.yaml").read_text(encoding="utf-8")
+
+    for name, digest in re.findall(r"^(\w+): ([0-9a-f]{64})$", golden, re.MULTILINE):
+        assert f"`{name}`, `{digest[:8]}" in text("CHANGELOG.md")
+
+
+def test_pages_name_no_machine() -> None:
+    tracked = [path for path in ROOT.rglob("*") if path.suffix in (".md", ".py", ".yaml", ".cfg", ".toml", ".csv")]
+    strangers = [
+        str(path)
+        for path in tracked
+        if not {".venv", "build", "runs"} & set(path.relative_to(ROOT).parts) and path != Path(__file__)
+        if re.search(r"/(?:home|root|tmp|work)/\w", path.read_text(encoding="utf-8", errors="ignore"))
+    ]
+
+    assert strangers == []
