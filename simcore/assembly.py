@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from simcore import metrics, registry, scenario, trace
 from simcore.device import Device
-from simcore.errors import Deadlock, SimcoreError, SimulationError
+from simcore.errors import Deadlock, SimcoreError
 from simcore.fabric import Fabric
 from simcore.scenario import Scenario
 from simcore.simulation import Simulation
@@ -76,8 +76,6 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Callable[[Simu
         interrupted_at = simulation.now
     except SimcoreError as error:
         raise type(error)(str(error)) from None
-    except ValueError as error:
-        raise SimulationError(f"{asked.name}: {error}") from error
     with trace.uninterrupted():
         fabric.record()
         tables = recorder.tables()

@@ -6,6 +6,7 @@ from functools import cached_property
 from math import prod
 from typing import Any, Protocol
 
+from simcore.errors import SimulationError
 from simcore.hardware import GpuSpec
 from simcore.units import PS_PER_S
 
@@ -82,7 +83,7 @@ class Roofline:
         up."""
         missing = sorted(set(work.operations) - set(gpu.throughput))
         if missing:
-            raise ValueError(f"the GPU states no throughput for {missing[0]}; it has {', '.join(gpu.throughput)}")
+            raise SimulationError(f"the GPU states no throughput for {missing[0]}; it has {', '.join(gpu.throughput)}")
         compute = sum(-(-count * PS_PER_S // gpu.throughput[dtype]) for dtype, count in work.operations.items())
         traffic = work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0)
         return max(compute, -(-traffic * PS_PER_S // gpu.memory_bandwidth)) + work.launches * gpu.launch

@@ -1,0 +1,148 @@
+"""Ranks: their spans tile their lives, live ranks talk by flags, and a wait for nobody is a deadlock with names."""
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+
+from simcore import Deadlock, InputError, Rank, Result, SimulationError, Virtual, read_scenario, registry, run
+
+Program = Callable[[Rank], Generator[Any, Any, None]]
+
+
+class Given:
+    """A workload whose program is given, for any number of ranks."""
+
+    Params = registry.load("fused_allreduce").Params
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def world(self, params: Any) -> None:
+        """Return None: any number of ranks will do."""
+
+    def plan(self, params: Any, world: int, nodes: int, rng: Any) -> None:
+        """Return nothing: there is nothing to plan."""
+
+    def program(self, rank: Rank, plan: None) -> Generator[Any, Any, None]:
+        yield from self._program(rank)
+
+
+@pytest.fixture
+def lived(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Return a function that runs a program on the ranks of the default scenario."""
+
+    def live(program: Program, *overrides: str) -> Result:
+        monkeypatch.setattr(registry, "load", lambda name: Given(program))
+        return run(read_scenario("fused_allreduce", list(overrides)))
+
+    return live
+
+
+def ping_pong(rank: Rank) -> Generator[Any, Any, None]:
+    """Ranks 0 and 1 send each other one megabyte and a flag, twice, in turn."""
+    for turn in range(4):
+        if rank.index == turn % 2:
+            rank.put(1 - rank.index, Virtual((10**6,), "uint8"), "ball")
+            rank.put(1 - rank.index, Virtual((8,), "uint8"), "ball", sets=f"turn {turn}")
+        elif rank.index < 2:
+            yield from rank.wait([(f"turn {turn}", f"flag of rank{1 - rank.index}")], "ball")
+
+
+@pytest.mark.parametrize("policy", ["spin", "monitor"])
+def test_live_ranks_talk_by_flags(lived: Callable[..., Result], policy: str) -> None:
+    found = lived(ping_pong, f"wait.policy={policy}")
+
+    arrivals = [row["arrived_ps"] for row in found.tables["transfers"].to_pylist() if row["kind"] == "flag"]
+    flight = 500_000 + -(-(10**6 + 8) * 10**12 // (64 * 10**9))
+    assert arrivals[0] == flight
+    waits = found.tables["flags"].to_pylist()
+    assert [wait["set_ps"] for wait in waits] == arrivals
+    assert [wait["location"] for wait in waits] == ["rank1", "rank0", "rank1", "rank0"]
+    # Each throw leaves at the instant at which the last one was seen.
+    assert arrivals[1:] == [wait["detected_ps"] + flight for wait in waits[:-1]]
+
+
+def test_spans_tile_the_life_of_a_rank(lived: Callable[..., Result]) -> None:
+    def program(rank: Rank) -> Generator[Any, Any, None]:
+        yield from rank.spend(100, "compute", "a")
+        yield from rank.spend(0, "compute", "nothing")
+        yield from rank.spend(7, "idle", "b")
+        rank.put((rank.index + 1) % rank.world, Virtual((64,), "uint8"), "m", sets=f"from {rank.index}")
+        yield from rank.wait([(f"from {(rank.index - 1) % rank.world}", "flag")], "m")
+        yield from rank.wait([], "nobody")
+
+    spans = lived(program).tables["spans"].to_pylist()
+
+    for rank in range(4):
+        mine = [(row["t0_ps"], row["t1_ps"], row["activity"]) for row in spans if row["location"] == f"rank{rank}"]
+        assert [activity for *_, activity in mine] == ["compute", "idle", "wait"]
+        assert mine[0][0] == 0
+        assert [end for _, end, _ in mine[:-1]] == [begin for begin, _, _ in mine[1:]]
+
+
+@pytest.mark.parametrize("policy", ["spin", "monitor"])
+def test_a_flag_that_nobody_sets_is_a_deadlock_that_names_it(lived: Callable[..., Result], policy: str) -> None:
+    def program(rank: Rank) -> Generator[Any, Any, None]:
+        yield from rank.spend(5, "compute", "a")
+        if rank.index == 2:
+            yield from rank.wait([("never", "flag of rank9")], "collective")
+
+    with pytest.raises(
+        Deadlock, match=r"nothing can happen after \d+ ps, but rank2 waits for flag of rank9$"
+    ) as caught:
+        lived(program, f"wait.policy={policy}")
+
+    assert caught.value.exit_code == 3
+
+
+def test_many_stuck_ranks_are_counted(lived: Callable[..., Result]) -> None:
+    def program(rank: Rank) -> Generator[Any, Any, None]:
+        yield from rank.wait([("never", "flag of nobody")], "collective")
+
+    with pytest.raises(Deadlock, match=r"rank3 waits for flag of nobody \(and 4 more ranks\)$"):
+        lived(program, "machine.gpus=8", "workloads.0.ranks=8")
+
+
+@pytest.mark.parametrize("delay", [1.5, 2**62])
+def test_time_that_is_no_whole_number_is_refused(lived: Callable[..., Result], delay: Any) -> None:
+    def program(rank: Rank) -> Generator[Any, Any, None]:
+        yield from rank.spend(delay, "compute", "a")
+
+    with pytest.raises(SimulationError, match=rf"a delay of {delay} .*; time is int picoseconds"):
+        lived(program)
+
+
+def test_an_error_in_a_program_keeps_its_type(lived: Callable[..., Result]) -> None:
+    def program(rank: Rank) -> Generator[Any, Any, None]:
+        yield from rank.spend(5, "compute", "a")
+        raise ValueError("the author's own")
+
+    with pytest.raises(ValueError, match=r"^the author's own$"):
+        lived(program)
+
+
+class Point:
+    """An entry point, as far as the registry looks at one."""
+
+    def __init__(self, value: str) -> None:
+        self.value = self.module = value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("fused_allreduce", "json", "the model 'fused_allreduce' is bundled and also given by the entry point 'json'"),
+        ("ghost", "no_such_package", "the model 'ghost': its entry point 'no_such_package' names no package"),
+        ("flat", "this", "the model 'flat': its entry point 'this' names no package"),
+    ],
+)
+def test_an_entry_point_that_cannot_be_is_an_input_error(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_outside", lambda: {name: Point(value)})
+
+    with pytest.raises(InputError) as caught:
+        registry.folders()
+
+    assert str(caught.value).startswith(said)
