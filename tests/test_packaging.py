@@ -90,7 +90,8 @@ def test_the_sdist_is_what_git_tracks(sdist: Path) -> None:
 
 def test_the_sdist_makes_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:
     with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # type: ignore[assignment]
+        archive.extractall(tmp_path)
     (unpacked,) = tmp_path.iterdir()
 
     assert contents(built("wheel", unpacked, tmp_path / "again")) == contents(wheel)
