@@ -106,11 +106,12 @@ def topo(
 
     asked = assembly.read_scenario(name, overrides)
     graph = asked.machine.build_topology().graph()
+    drawn = plot.topology(graph, out, title=f"{asked.machine.name}, {asked.machine.topology}")
     print(
         f"{asked.machine.name}: {asked.machine.gpus} GPUs, {asked.machine.topology}, "
         f"{graph.number_of_edges()} directed links"
     )
-    _print_files([plot.topology(graph, out, title=f"{asked.machine.name}, {asked.machine.topology}")])
+    _print_files([drawn])
 
 
 @app.command()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
@@ -29,6 +30,12 @@ Floats = NDArray[np.float64]
 DPI = 100
 WIDTH = 1400
 """Pixels of every figure's width."""
+METADATA: dict[str, dict[str, None]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""Endings of figures, and what matplotlib would write into each that differs between two machines or two days."""
 MOST_LINKS = 32
 """Links that a figure shows; of more, the busiest."""
 
@@ -489,8 +496,11 @@ def _nothing(path: Path, title: str) -> Path:
 
 
 def _save(figure: Figure, path: Path) -> Path:
+    if path.suffix not in METADATA:
+        raise InputError(f"{path}: a figure's name ends in {', '.join(METADATA)}")
     try:
-        figure.savefig(path, metadata={"Software": None})
+        with rc_context({"svg.hashsalt": "simcore"}):
+            figure.savefig(path, metadata=METADATA[path.suffix])
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {(error.strerror or 'error').lower()}") from None
     return path

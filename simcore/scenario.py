@@ -12,6 +12,9 @@ from simcore.flags import WaitSpec
 from simcore.hardware import Family, GpuSpec, LinkSpec, Sharing
 from simcore.topology import Edge, EdgeError, Topology
 
+MOST_LINKS = 2**22
+"""Directed links of a machine; more is a slip of the pen, or needs gigabytes before anything is simulated."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -31,6 +34,9 @@ class Machine:
     def __post_init__(self) -> None:
         if self.gpus < 1:
             raise ValueError(f"gpus must be 1 or more, not {self.gpus}")
+        links = self.gpus * (self.gpus - 1 if self.topology == "full_mesh" else 2)
+        if links > MOST_LINKS:
+            raise ValueError(f"{self.gpus} GPUs in a {self.topology} make {links} links; {MOST_LINKS} is the limit")
         if (self.topology == "edges") != bool(self.edges):
             raise ValueError("'topology: edges' and a list of 'edges' go together; one of them is missing")
 

@@ -163,10 +163,11 @@ class Document:
         shipped = sorted(
             str(p.relative_to(bundled)) for p in bundled.rglob("*") if p.is_file() and p.suffix == Path(name).suffix
         )
+        place = self.place(keys)
+        beside = f"beside {Path(place.file).name}" if place.line else "here"
         raise self.error(
             keys,
-            f"no file {name!r} beside {Path(self.place(keys).file).name} and none bundled; bundled are: "
-            f"{', '.join(shipped) or 'none'}",
+            f"no file {name!r} {beside} and none bundled; bundled are: {', '.join(shipped) or 'none'}",
         )
 
     def _explained(self, problem: Any, others: int) -> InputError:

@@ -124,12 +124,12 @@ class Topology:
         for link in self.links:
             tail, head = (link.head, link.tail) if backwards else (link.tail, link.head)
             neighbours.setdefault(tail, []).append(head)
-        reached, todo = {start}, [start]
-        while todo:
-            for name in neighbours.get(todo.pop(), []):
+        reached, ahead = {start}, [start]
+        while ahead:
+            for name in neighbours.get(ahead.pop(), []):
                 if name not in reached:
                     reached.add(name)
-                    todo.append(name)
+                    ahead.append(name)
         return reached
 
     def route(self, src: int, dst: int) -> tuple[int, ...]:
@@ -157,13 +157,13 @@ class Topology:
     def _searched(self, src: int, dst: int) -> list[int]:
         start, goal = f"gpu{src}", f"gpu{dst}"
         came: dict[str, int] = {start: -1}
-        todo = deque([start])
+        ahead = deque([start])
         while goal not in came:
-            for index in self._out.get(todo.popleft(), []):
+            for index in self._out.get(ahead.popleft(), []):
                 head = self.links[index].head
                 if head not in came:
                     came[head] = index
-                    todo.append(head)
+                    ahead.append(head)
         path: list[int] = []
         while goal != start:
             path.append(came[goal])

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from simcore import InputError, plot, read_scenario, run
+from simcore import InputError, plot, read_scenario
 from simcore.trace import Recorder
 
 END = 1000
@@ -236,12 +236,18 @@ def test_a_run_without_rows_draws_a_sentence(figure: Any, tmp_path: Path) -> Non
     assert imread(path).shape[1] == plot.WIDTH
 
 
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 @pytest.mark.parametrize("figure", [plot.timeline, plot.traffic])
-def test_the_same_tables_give_the_same_bytes(figure: Any, tmp_path: Path) -> None:
-    made = run(read_scenario("fused_allreduce")).tables
-    one, two = (hashlib.sha256(figure(made, tmp_path / name).read_bytes()) for name in ("1.png", "2.png"))
+def test_the_same_tables_give_the_same_bytes(figure: Any, ending: str, tmp_path: Path) -> None:
+    made = tables(4)
+    one, two = (hashlib.sha256(figure(made, tmp_path / f"{name}.{ending}").read_bytes()) for name in "ab")
 
     assert one.hexdigest() == two.hexdigest()
+
+
+def test_an_ending_that_is_no_figure_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"t\.xyz: a figure's name ends in \.png, \.svg, \.pdf$"):
+        plot.timeline(tables(2), tmp_path / "t.xyz")
 
 
 @pytest.mark.parametrize(
