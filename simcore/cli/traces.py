@@ -1,0 +1,52 @@
+"""Commands on profiler traces: trace import, trace inspect."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simcore.cli._console import print_files
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("import")
+def trace_import(
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Kineto traces, one a rank, plain or gzip.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="PROFILE", help="The timing profile to write (CSV).")],
+    algorithm: Annotated[
+        str, typer.Option("--as", metavar="direct|ring", help="The algorithm whose writes a collective becomes.")
+    ] = "direct",
+    align: Annotated[
+        str | None, typer.Option(metavar="none|base|match", help="How the clocks of ranks are aligned.")
+    ] = None,
+    clone_rank: Annotated[
+        int | None,
+        typer.Option("--clone-rank", metavar="RANK", help="Give ranks without a trace the writes of this one."),
+    ] = None,
+) -> None:
+    """Turn the collectives of profiler traces into an annotated timing profile."""
+    from simcore.formats import kineto, profile, writes
+
+    made = writes.to_profile(
+        [kineto.read_trace(path) for path in files], algorithm=algorithm, align=align, clone_rank=clone_rank
+    )
+    profile.write_profile(made, out)
+    for key, value in made.header:
+        print(f"{key}: {value}")
+    print_files([out])
+
+
+@app.command("inspect")
+def trace_inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A Kineto trace or a timing profile.")],
+) -> None:
+    """Say what a trace or a timing profile holds, and what it lacks."""
+    from simcore.formats import kineto, profile
+
+    lines = (
+        profile.inspect(profile.read_profile(file))
+        if file.suffix == ".csv"
+        else kineto.inspect(kineto.read_trace(file))
+    )
+    print("\n".join(lines))
