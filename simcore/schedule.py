@@ -1,0 +1,49 @@
+"""A table of transfers and computations with dependencies, which the data plane plays without an event a row."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from simcore.errors import SimulationError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Column = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Rows of work; parallel ``int64`` columns of length n.
+
+    A row is a transfer of ``size`` bytes from ``rank`` to ``peer``, or, where the two are equal, a computation of
+    ``duration`` ps on that rank's compute stream. It may begin once every row of
+    ``after[after_begin[i]:after_begin[i + 1]]`` has ended: a transfer when its last byte has arrived.
+    Ranks count from 0 within the schedule; ``-1 - k`` is the k-th reducing switch.
+    """
+
+    rank: "Column"
+    peer: "Column"
+    size: "Column"
+    duration: "Column"
+    after_begin: "Column"
+    after: "Column"
+
+    def __len__(self) -> int:
+        return len(self.rank)
+
+    def dependents(self) -> "tuple[Column, Column, Column]":
+        """Return the same dependencies the other way round: how many rows each row waits for, and, as (begin, rows),
+        which rows wait for it.
+
+        Raises ``SimulationError`` for a dependency on a row that does not exist.
+        """
+        import numpy as np
+
+        count = np.diff(self.after_begin)
+        if len(self.after) and (self.after.min() < 0 or self.after.max() >= len(self)):
+            raise SimulationError(f"a schedule of {len(self)} rows depends on row {int(self.after.max())}")
+        waiting = np.repeat(np.arange(len(self)), count)
+        order = np.argsort(self.after, kind="stable")
+        begin = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(np.bincount(self.after, minlength=len(self)), out=begin[1:])
+        return count, begin, waiting[order]
