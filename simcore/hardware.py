@@ -1,7 +1,7 @@
 """Frozen specifications of GPUs, links and nodes, read from sheets in which every value has its source."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,8 +11,8 @@ from simcore.units import PS_PER_S, Bandwidth, Cycles, Frequency, Size, Throughp
 
 Duplex = Literal["full", "half", "bus"]
 Family = Literal["switch", "full_mesh", "ring", "edges"]
-Sharing = Literal["ideal", "fifo"]
-"""How messages share links: not at all, or one whole message after another."""
+Sharing = Literal["ideal", "fair", "fifo"]
+"""How messages share links: not at all, all at once in fair shares, or one whole message after another."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,45 @@ class GpuSpec:
 
 
 @dataclass(frozen=True)
+class Efficiency:
+    """One measured point: messages of ``size`` reach ``percent`` of the bandwidth."""
+
+    size: Size
+    percent: float
+
+    def __post_init__(self) -> None:
+        if self.size == 0 or not 0 < self.percent <= 100:
+            raise ValueError(
+                f"an efficiency needs a size above zero and 0 < percent <= 100, not {self.size} B, {self.percent}"
+            )
+
+
+@dataclass(frozen=True)
 class LinkSpec:
-    """One link: bandwidth per direction, latency of one traversal, and how its directions share (a bus: one server for
-    all members)."""
+    """One link: bandwidth per direction, latency of one traversal, how its directions share (a bus: one server for
+    all members), time that each message costs on top, and the share of bandwidth that messages of a size reach."""
 
     bandwidth: Bandwidth
     latency: Time
     duplex: Duplex = "full"
+    overhead: Time = 0
+    efficiency: list[Efficiency] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Queues:
+    """How links queue under `fifo`: whole messages or cut through, cut into packets of ``mtu`` bytes, and room for
+    ``buffer`` bytes in every queue inside the network (none stated: endless)."""
+
+    switching: Literal["store_and_forward", "cut_through"] = "store_and_forward"
+    mtu: Size | None = None
+    buffer: Size | None = None
+
+    def __post_init__(self) -> None:
+        if self.mtu == 0 or self.buffer == 0:
+            raise ValueError("mtu and buffer must be greater than zero")
+        if self.buffer is not None and self.mtu is not None and self.buffer < self.mtu:
+            raise ValueError(f"a buffer of {self.buffer} B holds no packet of {self.mtu} B; make it at least the mtu")
 
 
 @dataclass(frozen=True)

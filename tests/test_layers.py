@@ -15,7 +15,7 @@ FLOORS = {
     0: ["units", "errors"],
     1: ["source", "trace"],
     2: ["hardware", "formats", "metrics"],
-    3: ["work", "simulation", "topology"],
+    3: ["work", "simulation", "topology", "schedule"],
     4: ["fabric"],
     5: ["device"],
     6: ["flags"],
