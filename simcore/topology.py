@@ -36,6 +36,8 @@ class Server:
 
     name: str
     bandwidth: int
+    overhead: int = 0
+    wire: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,20 @@ class Topology:
         if pair not in self._routes:
             self._routes[pair] = tuple(self._searched(*pair) if self.family == "edges" else self._by_rule(*pair))
         return self._routes[pair]
+
+    @property
+    def endpoints(self) -> int:
+        """Endpoints of routes."""
+        return self.gpus
+
+    def routes(self, src: "Any", dst: "Any") -> "tuple[Any, Any]":
+        """Return the routes of many pairs, (begin, links)."""
+        import numpy as np
+
+        paths = [self.route(a, b) for a, b in zip(src.tolist(), dst.tolist(), strict=True)]
+        begin = np.zeros(len(paths) + 1, np.int64)
+        np.cumsum([len(path) for path in paths], out=begin[1:])
+        return begin, np.array(list(itertools.chain.from_iterable(paths)), np.int64)
 
     def _by_rule(self, src: int, dst: int) -> list[int]:
         names = [f"gpu{src}", f"gpu{dst}"]

@@ -117,7 +117,7 @@ def test_check_prints_the_resolved_scenario(tmp_path: Path) -> None:
     done = simcore("check", "fused_allreduce", "--set", "machine.link.latency=7 ns")
 
     resolved = yaml.safe_load(done.stdout)
-    assert resolved["machine"]["link"] == {"bandwidth": "64 GB/s", "latency": "7 ns", "duplex": "full"}
+    assert resolved["machine"]["link"].items() >= {"bandwidth": "64 GB/s", "latency": "7 ns", "duplex": "full"}.items()
     assert resolved["workloads"][0]["ranks"] == 4
 
 

@@ -1,8 +1,9 @@
-"""The links: messages in, one event at each instant at which a process must know; policies `ideal` and `fifo`."""
+"""The links: messages in, one event at each instant at which a process must know; policies `ideal`, `fair`, `fifo`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,10 @@ from simpy.events import Event
 
 from simcore.errors import SimulationError
 from simcore.fabric import _kernels as kernels
-from simcore.hardware import Sharing
+from simcore.fabric import _policies as policies
+from simcore.fabric._store import Gaps, Table, grown
+from simcore.hardware import Queues, Sharing
+from simcore.schedule import Schedule
 from simcore.simulation import COMPLETION, SETTLE, Simulation
 from simcore.topology import Topology
 from simcore.trace import CHUNK, Recorder
@@ -23,62 +27,68 @@ MOST_BINS = 4_096
 BIN_WORDS = 2**23
 """Words that the bins of all links may take together; machines with very many links get fewer bins a link."""
 
-Column = NDArray[np.int64]
+Column = Table
 
 
 @dataclass(frozen=True)
 class Writes:
-    """Stamped one-sided writes of one rank: parallel columns of issue instants (ps), destination ranks, sizes (bytes),
-    flags, names."""
+    """Stamped one-sided writes: parallel columns of issue instants (ps), destination ranks, sizes (bytes), flags, and
+    names, or one name for all."""
 
     time: Column
     dst: Column
     size: Column
     flag: NDArray[np.bool_]
-    what: Sequence[str]
+    what: Sequence[str] | str
 
 
 class Fabric:
     """Carries messages between ranks over shared links; ``gpus[rank]`` is the GPU that hosts a rank.
 
-    ``fifo``: every link serves whole messages one after another (store and forward), in the order (arrival, source
-    rank, source sequence). ``ideal``: every message travels as if alone, except that messages of one pair arrive in the
-    order sent.
+    ``fifo``: every link serves whole messages, or packets, one after another, in the order (arrival, source rank,
+    source sequence). ``fair``: a message waits the latency of its path, then flows; flows share links max-min fairly.
+    ``ideal``: every message travels as if alone, except that messages of one pair arrive in the order sent.
 
-    Model: a message is its payload, without headers or packets; buffers are infinite; a link serves one message at a
-    time.
+    Model: a message is its payload, without headers; what a link costs per message or small message is for its
+    ``overhead`` and ``efficiency`` to say.
     """
 
     def __init__(
-        self, simulation: Simulation, topology: Topology, sharing: Sharing, recorder: Recorder, gpus: Sequence[int]
-    ) -> None:
+        self, simulation: Simulation, topology: Topology, sharing: Sharing, recorder: Recorder | None,
+        gpus: Sequence[int], queues: Queues = Queues(),  # noqa: B008 frozen
+    ) -> None:  # fmt: skip
         self._simulation, self._topology, self._recorder = simulation, topology, recorder
-        self._queueing = sharing == "fifo"
-        self._gpus = gpus
-        self._servers = np.zeros((len(topology.servers), kernels.SERVER_COLUMNS), np.int64)
-        for row, server in zip(self._servers, topology.servers, strict=True):
-            common = gcd(PS_PER_S, server.bandwidth)
-            row[kernels.NUM], row[kernels.DEN] = PS_PER_S // common, server.bandwidth // common
-        count = MOST_BINS
-        while count > 64 and 2 * count * len(topology.servers) > BIN_WORDS:
-            count //= 2
-        self._bins = np.zeros((len(topology.servers), count, 2), np.int64)
-        self._hops = np.zeros((64, kernels.HOP_COLUMNS), np.int64)
-        self._hop_count = 0
-        self._routes: dict[tuple[int, int], tuple[int, int]] = {}
-        self._messages = np.zeros((1024, kernels.MESSAGE_COLUMNS), np.int64)
-        self._heap = np.zeros(1024, np.int64)
-        self._rows = 0
-        self._head = np.zeros(2, np.int64)
-        self._done = np.zeros(CHUNK, np.int64)
-        self._sequence = [0] * len(gpus)
+        self._gpus = list(gpus)
+        self._endpoints = np.array([*gpus, *range(topology.gpus, topology.endpoints)], np.int64)
+        self._link_rows = np.array([(link.server, index, link.latency) for index, link in enumerate(topology.links)])
+        self._route_of = np.zeros((topology.endpoints,) * 2, np.int32)
+        self._route_rows = np.zeros((1024, 2), np.int64)
+        self._routes = 0
+        self._sequence = [0] * len(self._endpoints)
         self._names: dict[str, int] = {}
-        self._injected: list[Column] = []
+        self._waiting: dict[int, Event] = {}
+        self._playing: dict[int, tuple[Event, int, int, int, int]] = {}
+        self._pending_gaps, self._operation_gaps, self._dependent_gaps = Gaps(), Gaps(), Gaps()
+        self._run_gaps, self._group_gaps = Gaps(), Gaps()
+        self._running: list[tuple[int, int, int]] = []
+        self._settling = False
         self._settled = -1
-        self._on_arrival: dict[tuple[int, int], Callable[[], object]] = {}
-        self._in_flight = 0
-        self._delivered: list[Column] = []
+        self._deliveries: list[Column] = []
         self._undescribed = 0
+        self._state = policies.State.new(_servers(topology, len(self._endpoints)), len(topology.links), CHUNK)
+        self._policy = policies.choose(sharing, queues, self._state, topology)
+        self._state.head[kernels.RECORDING] = recorder is not None
+        if recorder is not None:
+            count = MOST_BINS
+            while count > 64 and 2 * count * len(topology.servers) > BIN_WORDS:
+                count //= 2
+            self._state.bins = np.zeros((len(topology.servers), count, 2), np.int64)
+        self._mtu = queues.mtu or LARGEST
+        self._hop_count = len(self._endpoints)
+        self._state.reserve_hops(self._hop_count)
+        streams = self._state.hops[: self._hop_count]
+        streams[:, kernels.HOP_SERVER] = len(topology.servers) + np.arange(self._hop_count)
+        streams[:, kernels.HOP_LINK] = -1
         self.next_due = LARGEST
         simulation.attach(self)
 
@@ -86,13 +96,36 @@ class Fabric:
         """Send one message of ``size`` bytes now; the event happens when its last byte is in the destination's
         memory."""
         arrived = Event(self._simulation)
-        now = np.array([self._simulation.now])
-        writes = Writes(now, np.array([dst]), np.array([size]), np.array([flag]), [what])
-        self.send_many(src, writes, {0: arrived.succeed})
+        self._admit(src, dst, size, self._name(what) << kernels.META_WHAT | flag, arrived)
         return arrived
 
-    def send_many(self, src: int, writes: Writes, on_arrival: Mapping[int, Callable[[], object]] | None = None) -> None:
-        """Send a table of stamped writes, none of them in the past, each to be issued at its own instant.
+    def compute(self, rank: int, duration: int) -> Event:
+        """Queue ``duration`` ps of computation on the compute stream of ``rank``; the event happens when it ends."""
+        ended = Event(self._simulation)
+        self._admit(rank, rank, duration, kernels.META_SILENT, ended)
+        return ended
+
+    def _admit(self, src: int, dst: int, size: int, meta: int, known: Event) -> None:
+        if size < 0:
+            raise SimulationError(f"rank {src} sends a message of {size} bytes")
+        first, count = (src, 1) if meta & kernels.META_SILENT else self._route(src, dst)
+        order = src << kernels.ORDER_SOURCE | self._sequence[src]
+        self._sequence[src] += 1
+        self._waiting[order] = known
+        state, now = self._state, self._simulation.now
+        self._policy.make_room(1, size, self._mtu)
+        kernels.inject(
+            state.head, state.agenda, state.messages, now, order, size, first, count,
+            meta | kernels.META_SEEN | dst << kernels.META_DST,
+        )  # fmt: skip
+        self.next_due = min(self.next_due, now)
+        self._settle_later()
+
+    def send_many(
+        self, src: int | Column, writes: Writes, on_arrival: Mapping[int, Callable[[], object]] | None = None
+    ) -> None:
+        """Send a table of stamped writes, none of them in the past, each to be issued at its own instant; ``src`` is
+        their rank, or a column of ranks.
 
         ``on_arrival[row]`` is called at the instant at which that row has arrived, before any process of that instant;
         rows without it are carried and recorded without an event.
@@ -100,130 +133,262 @@ class Fabric:
         count = len(writes.time)
         if not count:
             return
+        sources = np.broadcast_to(np.asarray(src, np.int64), count)
         if writes.time.min() < self._simulation.now:
+            row = int(writes.time.argmin())
             raise SimulationError(
-                f"rank {src} sends at {writes.time.min()} ps, in the past of {self._simulation.now} ps"
+                f"rank {sources[row]} sends at {writes.time[row]} ps, in the past of {self._simulation.now} ps"
             )
         if writes.size.min() < 0:
-            raise SimulationError(f"rank {src} sends a message of {writes.size.min()} bytes")
-        rows = np.zeros((count, kernels.MESSAGE_COLUMNS), np.int64)
-        rows[:, kernels.TIME] = rows[:, kernels.ISSUED] = writes.time
-        rows[:, kernels.SOURCE], rows[:, kernels.DESTINATION] = src, writes.dst
-        first = self._sequence[src]
-        rows[:, kernels.SEQUENCE] = np.arange(first, first + count)
-        self._sequence[src] += count
-        rows[:, kernels.SIZE], rows[:, kernels.KIND] = writes.size, writes.flag
-        rows[:, kernels.WHAT] = [self._names.setdefault(what, len(self._names)) for what in writes.what]
-        for dst in np.unique(writes.dst):
-            chosen = writes.dst == dst
-            rows[chosen, kernels.NEXT_HOP], rows[chosen, kernels.HOPS_LEFT] = self._route(src, int(dst))
+            row = int(writes.size.argmin())
+            raise SimulationError(f"rank {sources[row]} sends a message of {writes.size[row]} bytes")
+        order = self._number(sources)
+        meta = np.left_shift(writes.dst, kernels.META_DST, dtype=np.int64)
+        meta |= writes.flag
+        if isinstance(writes.what, str):
+            meta |= self._name(writes.what) << kernels.META_WHAT
+        else:
+            meta |= np.array([self._name(what) for what in writes.what], np.int64) << kernels.META_WHAT
         for row, call in (on_arrival or {}).items():
-            rows[row, kernels.VISIBLE] = 1
-            self._on_arrival[src, first + row] = call
-        if not self._injected:
+            meta[row] |= kernels.META_SEEN
+            self._waiting[int(order[row])] = _calling(self._simulation, call)
+        first, hops = self._routes_of(sources, writes.dst)
+        self._begin_run(
+            [writes.time, order, writes.size, first, hops, meta], int(writes.size.max()), int(writes.time.max())
+        )
+
+    def _begin_run(self, columns: list[Column], largest: int, last: int) -> None:
+        time, order = columns[:2]
+        count = len(time)
+        state = self._state
+        for run, first, length in list(self._running):
+            if state.runs[run, kernels.RUN_NEXT] == state.runs[run, kernels.RUN_END]:
+                self._pending_gaps.give(first, length)
+                self._run_gaps.give(run, 1)
+                self._running.remove((run, first, length))
+        later = time[1:] > time[:-1]
+        if not np.all(later | ((time[1:] == time[:-1]) & (order[1:] > order[:-1]))):
+            ranking = np.lexsort((order, time))
+            columns = [column[ranking] for column in columns]
+        begin, run = self._pending_gaps.take(count), self._run_gaps.take(1)
+        state.pending = grown(state.pending, self._pending_gaps.length, axis=1)
+        state.runs = grown(state.runs, self._run_gaps.length)
+        for place, column in enumerate(columns):
+            state.pending[place, begin : begin + count] = column
+        state.runs[run] = begin, begin + count
+        self._running.append((run, begin, count))
+        self._policy.make_room(1, largest, self._mtu)
+        kernels.begin_run(state.head, state.agenda, state.pending, begin, run)
+        self.next_due = min(self.next_due, int(state.pending[kernels.P_TIME, begin]))
+        self._simulation.horizon = max(self._simulation.horizon, last)
+        self._settle_later()
+
+    def play(self, schedule: Schedule, ranks: Sequence[int], what: str) -> Event:
+        """Begin a schedule now, its rank i being rank ``ranks[i]``; the event happens when all of its rows have ended.
+
+        Transfers queue and share with everything else; computations queue on the compute stream of their rank.
+        """
+        ended = Event(self._simulation)
+        count = len(schedule)
+        if not count:
+            return ended.succeed()
+        waits, dependents_begin, dependents = schedule.dependents()
+        known = np.array([*ranks, *range(len(self._endpoints) - 1, len(self._gpus) - 1, -1)], np.int64)
+        # Reducing switches count down from -1, so Python's way of counting from the end finds them.
+        src, dst = known[schedule.rank], known[schedule.peer]
+        computes = src == dst
+        operations = np.zeros((count, kernels.OPERATION_COLUMNS), np.int64)
+        operations[:, kernels.WAITING], operations[:, kernels.READY] = waits, self._simulation.now
+        operations[:, kernels.O_ORDER] = self._number(src)
+        operations[:, kernels.O_SIZE] = np.where(computes, schedule.duration, schedule.size)
+        if operations[:, kernels.O_SIZE].min() < 0:
+            raise SimulationError(f"{what}: row {int(operations[:, kernels.O_SIZE].argmin())} has a negative size")
+        name = self._name(what) << kernels.META_WHAT
+        operations[:, kernels.O_META] = dst << kernels.META_DST | name | np.where(computes, kernels.META_SILENT, 0)
+        operations[computes, kernels.O_HOP], operations[computes, kernels.O_LEFT] = src[computes], 1
+        moves = ~computes
+        operations[moves, kernels.O_HOP], operations[moves, kernels.O_LEFT] = self._routes_of(src[moves], dst[moves])
+        begin, group = self._operation_gaps.take(count), self._group_gaps.take(1)
+        edges = self._dependent_gaps.take(len(dependents)) if len(dependents) else 0
+        operations[:, kernels.GROUP] = group
+        operations[:, kernels.DEPENDENTS] = edges + dependents_begin[:-1]
+        operations[:, kernels.DEPENDENTS_END] = edges + dependents_begin[1:]
+        state = self._state
+        state.operations = grown(state.operations, self._operation_gaps.length)
+        state.dependents = grown(state.dependents, self._dependent_gaps.length)
+        state.groups = grown(state.groups, self._group_gaps.length)
+        state.operations[begin : begin + count] = operations
+        state.dependents[edges : edges + len(dependents)] = begin + dependents
+        state.groups[group] = count, self._simulation.now
+        self._playing[group] = (ended, begin, count, edges, len(dependents))
+        largest = int(schedule.size.max())
+        self._policy.make_room(count, largest, self._mtu, operations=count)
+        kernels.begin_schedule(state.head, state.agenda, state.operations, begin, begin + count)
+        self.next_due = min(self.next_due, self._simulation.now)
+        self._settle_later()
+        return ended
+
+    def prepare(self, src: Column, dst: Column) -> None:
+        """Find the routes of many pairs of ranks at once, before they are first used."""
+        self._routes_of(src, dst)
+
+    def _name(self, what: str) -> int:
+        return self._names.setdefault(what, len(self._names))
+
+    def _number(self, sources: Column) -> Column:
+        """Give every row the next sequence number of its source; return the orders."""
+        if sources[0] == sources[-1] and np.all(sources == sources[0]):
+            one = int(sources[0])
+            first = one << kernels.ORDER_SOURCE | self._sequence[one]
+            self._sequence[one] += len(sources)
+            return np.arange(first, first + len(sources))
+        ranking = np.argsort(sources, kind="stable")
+        counts = np.bincount(sources, minlength=len(self._sequence))
+        begins = np.cumsum(counts) - counts
+        order = np.empty(len(sources), np.int64)
+        there = sources[ranking]
+        order[ranking] = np.arange(len(sources)) - begins[there] + np.array(self._sequence)[there]
+        order |= sources << kernels.ORDER_SOURCE
+        self._sequence = (np.array(self._sequence) + counts).tolist()
+        return order
+
+    def _route(self, src: int, dst: int) -> tuple[int, int]:
+        """Return where the hops from rank ``src`` to rank ``dst`` begin in the table of hops, and how many they are."""
+        number = self._route_of.item(self._endpoints.item(src), self._endpoints.item(dst))
+        if not number:
+            first, hops = self._routes_of(np.array([src]), np.array([dst]))
+            return int(first[0]), int(hops[0])
+        return self._route_rows.item(number - 1, 0), self._route_rows.item(number - 1, 1)
+
+    def _routes_of(self, src: Column, dst: Column) -> tuple[Column, Column]:
+        """The same for many pairs."""
+        tail, head = self._endpoints[src], self._endpoints[dst]
+        number = self._route_of[tail, head]
+        if not number.all():
+            self._learn(tail[number == 0], head[number == 0])
+            number = self._route_of[tail, head]
+        return self._route_rows[number - 1, 0], self._route_rows[number - 1, 1]
+
+    def _learn(self, tail: Column, head: Column) -> None:
+        if np.any(tail == head):
+            gpu = int(tail[tail == head][0])
+            ranks = [rank for rank, each in enumerate(self._gpus) if each == gpu]
+            raise SimulationError(
+                f"rank {ranks[0]} sends to rank {ranks[-1]} on its own GPU, gpu{gpu}; there is no link to itself"
+            )
+        pairs = np.unique(tail * len(self._route_of) + head)
+        tail, head = np.divmod(pairs, len(self._route_of))
+        begin, links = self._topology.routes(tail, head)
+        first, count = self._hop_count, self._routes
+        self._hop_count += len(links)
+        self._routes += len(pairs)
+        self._state.reserve_hops(self._hop_count)
+        hops = self._state.hops[first : self._hop_count]
+        hops[:, : kernels.HOP_LATENCY + 1] = self._link_rows[links]
+        hops[:, kernels.ROUTE] = np.repeat(np.arange(count, self._routes), np.diff(begin))
+        self._route_rows = grown(self._route_rows, self._routes)
+        self._route_rows[count : self._routes, 0] = first + begin[:-1]
+        self._route_rows[count : self._routes, 1] = np.diff(begin)
+        self._route_of[tail, head] = np.arange(count + 1, self._routes + 1)
+        self._policy.make_room_for_routes(self._routes)
+
+    def _settle_later(self) -> None:
+        """Hold back what is issued now until every process of this instant has sent."""
+        if self._settled == self._simulation.now:
+            self._settled = -1
+        if not self._settling:
+            self._settling = True
             settle = Event(self._simulation)
             settle._ok, settle._value = True, None
             settle.callbacks = [self._settle]
             self._simulation.schedule(settle, SETTLE)
-        self._injected.append(rows)
-        self._simulation.horizon = max(self._simulation.horizon, int(writes.time.max()))
-
-    def _route(self, src: int, dst: int) -> tuple[int, int]:
-        """Return where the hops from rank ``src`` to rank ``dst`` begin in the table of hops, and how many they are."""
-        pair = (self._gpus[src], self._gpus[dst])
-        if pair not in self._routes:
-            if pair[0] == pair[1]:
-                raise SimulationError(
-                    f"rank {src} sends to rank {dst} on its own GPU, gpu{pair[0]}; there is no link to itself"
-                )
-            links = [self._topology.links[index] for index in self._topology.route(*pair)]
-            begin = self._hop_count
-            self._hop_count += len(links)
-            self._hops = _grown(self._hops, self._hop_count)
-            self._hops[begin : self._hop_count] = [(link.server, link.latency, 0) for link in links]
-            self._routes[pair] = (begin, len(links))
-        return self._routes[pair]
 
     def _settle(self, _: Event) -> None:
-        """Admit everything that was sent at this instant, whatever the order in which the processes ran."""
-        rows = np.concatenate(self._injected)
-        self._injected.clear()
-        if not self._in_flight:
-            self._rows = 0
-        first = self._rows
-        self._rows += len(rows)
-        self._in_flight += len(rows)
-        self._messages = _grown(self._messages, self._rows)
-        self._heap = _grown(self._heap, self._rows)
-        self._messages[first : self._rows] = rows
-        self.next_due = int(kernels.admit(self._messages, self._heap, self._head, first, self._rows))
+        self._settling = False
         self._settled = self._simulation.now
 
     def advance(self, limit: int) -> None:
-        """Compute up to ``limit``, or to the first instant at which somebody must know, and schedule that instant as
-        one event."""
+        """Compute up to ``limit``, or to the first instant at which somebody must know, and schedule that instant."""
+        head = self._state.head
         while True:
-            count, visible, left = kernels.advance(
-                self._messages, self._heap, self._head, self._servers, self._hops, self._bins, self._done,
-                limit, self._settled, self._queueing,
-            )  # fmt: skip
-            self.next_due = LARGEST if left < 0 else left
-            if visible == kernels.OVERFLOW:
-                raise SimulationError(
-                    f"a message sent before {left} ps would arrive after {LARGEST // 2} ps, the end of "
-                    "simulated time; its link is too slow for it"
-                )
-            done = self._messages[self._done[:count]]
-            self._in_flight -= count
-            self._delivered.append(done)
-            self._undescribed += count
-            if self._undescribed >= CHUNK:
-                self._record_transfers()
-            if visible >= 0:
-                self._announce(done, int(visible))
-                limit = int(visible)
-                if count < len(self._done):
-                    return
-            elif count < len(self._done):
+            why, due = self._policy.advance(limit, self._settled)
+            if head[kernels.DONE]:
+                self._collect(int(head[kernels.DONE]))
+            if head[kernels.SEEN]:
+                limit = min(limit, self._announce(int(head[kernels.SEEN])))
+            if why == kernels.ENOUGH:
+                self.next_due = LARGEST if due < 0 else due
                 return
+            if why == kernels.ROOM:
+                self._policy.make_room(len(self._state.messages), 0, self._mtu)
+            elif why != kernels.DRAIN:
+                self._policy.refuse(why, due)
 
-    def _announce(self, done: Column, instant: int) -> None:
-        calls = [
-            self._on_arrival.pop((src, seq))
-            for src, seq, seen in done[:, [kernels.SOURCE, kernels.SEQUENCE, kernels.VISIBLE]].tolist()
-            if seen
-        ]
-        arrival = Event(self._simulation)
-        arrival._ok, arrival._value = True, None
-        arrival.callbacks = [lambda _, call=call: call() for call in calls]  # type: ignore[misc]
-        self._simulation.schedule(arrival, COMPLETION, instant - self._simulation.now)
+    def _collect(self, count: int) -> None:
+        state = self._state
+        state.head[kernels.DONE] = 0
+        if self._recorder is None:
+            self._deliveries.append(state.done[:count, [kernels.D_ISSUED, kernels.D_ARRIVED]])
+            return
+        self._deliveries.append(state.done[:count].copy())
+        self._undescribed += count
+        if self._undescribed >= 2 * CHUNK:
+            self._record_transfers(self._simulation.now)
 
-    def _record_transfers(self) -> None:
-        done = np.concatenate([np.zeros((0, kernels.MESSAGE_COLUMNS), np.int64), *self._delivered])
-        self._delivered.clear()
-        self._undescribed = 0
+    def _announce(self, count: int) -> int:
+        """Schedule the events of the instants that processes wait for; return the earliest."""
+        rows = self._state.seen[:count].tolist()
+        self._state.head[kernels.SEEN] = 0
+        now, schedule = self._simulation.now, self._simulation.schedule
+        for order, instant in rows:
+            if order >= 0:
+                known = self._waiting.pop(order)
+            else:
+                known, begin, length, edges, edge_count = self._playing.pop(-1 - order)
+                self._group_gaps.give(-1 - order, 1)
+                self._operation_gaps.give(begin, length)
+                if edge_count:
+                    self._dependent_gaps.give(edges, edge_count)
+            known._ok, known._value = True, None
+            schedule(known, COMPLETION, instant - now)
+        earliest: int = min(instant for _, instant in rows)
+        return earliest
+
+    def _record_transfers(self, until: int) -> None:
+        """Hand the recorder the deliveries before ``until``, ps, in the order of (arrival, source, sequence)."""
+        rows = np.concatenate([np.zeros((0, kernels.DELIVERY_COLUMNS), np.int64), *self._deliveries])
+        ripe = rows[:, kernels.D_ARRIVED] < until
+        self._deliveries = [rows[~ripe]]
+        self._undescribed = len(self._deliveries[0])
+        rows = rows[ripe]
+        rows = rows[np.lexsort((rows[:, kernels.D_ORDER], rows[:, kernels.D_ARRIVED]))]
+        meta = rows[:, kernels.D_META]
+        assert self._recorder is not None
         self._recorder.extend(
             "transfers",
             {
-                "src": done[:, kernels.SOURCE].astype(np.int32),
-                "dst": done[:, kernels.DESTINATION].astype(np.int32),
-                "sequence": done[:, kernels.SEQUENCE],
-                "size_bytes": done[:, kernels.SIZE],
-                "kind": np.array(KINDS, object)[done[:, kernels.KIND]],
-                "issued_ps": done[:, kernels.ISSUED],
-                "arrived_ps": done[:, kernels.TIME],
-                "queued_ps": done[:, kernels.TIME] - done[:, kernels.ISSUED] - done[:, kernels.ALONE],
-                "what": np.array([*self._names, ""], object)[done[:, kernels.WHAT]],
+                "src": (rows[:, kernels.D_ORDER] >> kernels.ORDER_SOURCE).astype(np.int32),
+                "dst": (meta >> kernels.META_DST).astype(np.int32),
+                "sequence": rows[:, kernels.D_ORDER] & kernels.SEQUENCE_MASK,
+                "size_bytes": rows[:, kernels.D_SIZE],
+                "kind": np.array(KINDS, object)[meta & kernels.META_FLAG],
+                "issued_ps": rows[:, kernels.D_ISSUED],
+                "arrived_ps": rows[:, kernels.D_ARRIVED],
+                "queued_ps": rows[:, kernels.D_QUEUED],
+                "what": np.array([*self._names, ""], object)[(meta >> kernels.META_WHAT) & kernels.WHAT_MASK],
             },
         )
 
     def record(self) -> None:
-        """Hand the recorder what it has not seen: the last deliveries, and the utilisation of every link that carried
-        something."""
-        self._record_transfers()
-        width = 1 << int(self._head[kernels.SHIFT])
+        """Hand the recorder what it has not seen: the deliveries up to now, and the utilisation of every link that
+        carried something."""
+        if self._recorder is None:
+            return
+        self._record_transfers(LARGEST)
+        width = 1 << int(self._state.head[kernels.SHIFT])
+        bins = self._state.bins
         for index, server in enumerate(self._topology.servers):
-            (used,) = np.nonzero(self._bins[index].any(axis=1))
+            (used,) = np.nonzero(bins[index].any(axis=1))
             if len(used):
                 self._recorder.extend(
                     "links",
@@ -231,21 +396,42 @@ class Fabric:
                         "link": [server.name] * len(used),
                         "t0_ps": used * width,
                         "t1_ps": (used + 1) * width,
-                        "busy_ps": self._bins[index, used, 0],
-                        "size_bytes": self._bins[index, used, 1],
+                        "busy_ps": bins[index, used, 0],
+                        "size_bytes": bins[index, used, 1],
                     },
                 )
 
+    def completions(self) -> tuple[Column, Column]:
+        """Return when each message so far was issued and when it arrived, ps; only for a fabric without recorder."""
+        rows = np.concatenate([np.zeros((0, 2), np.int64), *self._deliveries])
+        return rows[:, 0], rows[:, 1]
 
-def _grown(array: Column, length: int) -> Column:
-    """Return ``array`` with room for ``length`` rows, doubled where it was too short."""
-    if length <= len(array):
-        return array
-    grown = np.zeros((max(length, 2 * len(array)), *array.shape[1:]), np.int64)
-    grown[: len(array)] = array
-    return grown
+
+def _calling(simulation: Simulation, call: Callable[[], object]) -> Event:
+    """Return an event that calls ``call`` when it happens."""
+    event = Event(simulation)
+    event.callbacks = [lambda _: call()]  # type: ignore[list-item]
+    return event
+
+
+def _servers(topology: Topology, streams: int) -> tuple[Table, Table]:
+    """Return the rows of all servers, then of the compute streams, and the points of efficiency."""
+    rows = np.zeros((len(topology.servers) + streams, kernels.SERVER_COLUMNS), np.int64)
+    rows[:, kernels.NUM] = rows[:, kernels.DEN] = 1
+    curves: list[tuple[int, int]] = []
+    known: dict[Any, int] = {}
+    for row, server in zip(rows, topology.servers, strict=False):
+        common = gcd(PS_PER_S, server.bandwidth)
+        row[kernels.NUM], row[kernels.DEN] = PS_PER_S // common, server.bandwidth // common
+        row[kernels.OVERHEAD] = server.overhead
+        if server.wire and server.wire not in known:
+            known[server.wire] = len(curves)
+            curves.extend(server.wire)
+        row[kernels.CURVE] = known.get(server.wire, 0)
+        row[kernels.CURVE_END] = row[kernels.CURVE] + len(server.wire)
+    return rows, np.array(curves, np.int64).reshape(-1, 2)
 
 
 def compiled() -> bool:
     """Return whether the compiled loops are on disk already, so that the next run starts at once."""
-    return kernels.on_disk()
+    return policies.on_disk()

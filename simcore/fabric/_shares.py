@@ -1,0 +1,583 @@
+"""`fair`: exact max-min sharing of fluid flows, re-solved only where an arrival or a departure can be felt.
+
+All flows of one route have the same rate, so the solver sees *bundles*: a route with the number of its flows. A bundle
+counts the bytes SERVED to each of its flows; a flow ends when that reaches its own mark, so a change of rate costs one
+step a bundle, whatever the number of flows in it.
+
+An arrival or departure touches the links of its route. The bundles that are limited there are solved again by
+water-filling, all others frozen at their rates; then the certificate of max-min fairness (every flow has a saturated
+link on which none is faster) is checked on every link of the solved ones, and frozen bundles that break it join, until
+none does.
+
+Model: flows are fluid and rates change at once, without the time that a transport needs to find them; a flow is charged
+on all of its links as on the least efficient one.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from simcore.fabric._kernels import (
+    AFTER,
+    AGENDA,
+    ARRIVAL,
+    AVAILABLE,
+    BEFORE,
+    DONE,
+    DRAIN,
+    ENOUGH,
+    HOP,
+    HOP_LATENCY,
+    HOP_LINK,
+    HOP_SERVER,
+    ISSUED,
+    LATEST,
+    LEFT,
+    NEXT,
+    ORDER,
+    OVERFLOW,
+    OVERHEAD,
+    PREVIOUS,
+    QUEUE,
+    RECORDING,
+    ROOM,
+    ROUTE,
+    SEEN,
+    SIZE,
+    TAIL,
+    carry,
+    charged,
+    deliver,
+    drop_first,
+    push,
+    take_first,
+)  # fmt: skip
+from simcore.fabric._queues import serve
+
+# Columns of a bundle, one a route: its hops, flows, first flow to end, place in the ranking, the link that limits it,
+# the solve in which it was last solved or fixed, whether its next end must be computed anew.
+B_HOP, B_HOPS, B_FLOWS, B_TOP, B_PLACE, B_LIMIT, B_SOLVED, B_FIXED, B_TOUCHED = range(9)
+BUNDLE_COLUMNS = 9
+# Columns of a bundle's amounts: bytes per ps of each flow, the same as solved now, bytes served to
+# each flow up to WHEN.
+RATE, SOLVED, SERVED, WHEN = range(4)
+AMOUNT_COLUMNS = 4
+# Columns of a port, the side of a server that shares: first hop with flows, flows to solve, the solve in which it was
+# last touched or saturated, frozen bundles and whether one of them is limited here, bytes of flows that ended.
+P_FIRST, P_FLOWS, P_TOUCHED, P_LEVELLED, P_FROZEN, P_LIMITS, P_TOTAL, P_DIRTY = range(8)
+PORT_COLUMNS = 8
+# Columns of a port's measures: bytes per ps in all, left in this solve, level of saturation, fastest frozen and solved
+# flow; the load since SINCE and all bytes up to then.
+CAPACITY, REST, LEVEL, FROZEN_MOST, SOLVED_MOST, LOAD, SINCE, CARRIED = range(8)
+MEASURE_COLUMNS = 8
+# Words of the fluid's own head.
+EPOCH, RANKED, STAMP, DIRTY, BATCH = range(5)
+FLUID_WORDS = 5
+# Words of its clock.
+BATCH_TIME = 0
+
+LEVEL_SLACK = 2e-13
+"""Relative difference below which two rates are the same."""
+LOAD_SLACK = 1e-12
+"""Relative rest below which a link is saturated."""
+TOGETHER = 2.0**-11
+"""Ends that lie closer than this (ps) are one; float64 tells instants up to 2**40 ps from the epoch apart by 2**-12."""
+ROUND = 2.0**-10
+RENEW = 2.0**40
+
+
+@njit(cache=True)
+def instant_of(x: float) -> int:
+    """Return the integer instant of ``x`` ps after the epoch."""
+    return math.ceil(x - ROUND)
+
+
+@njit(cache=True)
+def _rank(bundles: np.ndarray, keys: np.ndarray, ranked: np.ndarray, count: int, place: int) -> None:
+    """Restore the ranking after the key at ``place`` changed."""
+    key, bundle = keys[place], ranked[place]
+    while place > 0:
+        parent = (place - 1) >> 1
+        if keys[parent] <= key:
+            break
+        keys[place], ranked[place] = keys[parent], ranked[parent]
+        bundles[ranked[place], B_PLACE] = place
+        place = parent
+    while True:
+        child = 2 * place + 1
+        if child >= count:
+            break
+        if child + 1 < count and keys[child + 1] < keys[child]:
+            child += 1
+        if keys[child] >= key:
+            break
+        keys[place], ranked[place] = keys[child], ranked[child]
+        bundles[ranked[place], B_PLACE] = place
+        place = child
+    keys[place], ranked[place] = key, bundle
+    bundles[bundle, B_PLACE] = place
+
+
+@njit(cache=True)
+def _unrank(fluid: np.ndarray, bundles: np.ndarray, keys: np.ndarray, ranked: np.ndarray, place: int) -> None:
+    bundles[ranked[place], B_PLACE] = -1
+    fluid[RANKED] -= 1
+    last = fluid[RANKED]
+    if place < last:
+        keys[place], ranked[place] = keys[last], ranked[last]
+        _rank(bundles, keys, ranked, last, place)
+
+
+@njit(cache=True)
+def _merge(messages: np.ndarray, marks: np.ndarray, a: int, b: int) -> int:
+    """Merge two skew heaps of flows, ordered by (mark, order); NEXT and PREVIOUS are the children."""
+    root, above = -1, -1
+    while a >= 0 and b >= 0:
+        if marks[b, TAIL] < marks[a, TAIL] or (
+            marks[b, TAIL] == marks[a, TAIL] and messages[b, ORDER] < messages[a, ORDER]
+        ):
+            a, b = b, a
+        if above < 0:
+            root = a
+        else:
+            messages[above, NEXT] = a
+        above = a
+        a = messages[above, PREVIOUS]
+        messages[above, PREVIOUS] = messages[above, NEXT]
+    rest = a if a >= 0 else b
+    if above < 0:
+        return rest
+    messages[above, NEXT] = rest
+    return root
+
+
+@njit(cache=True)
+def _touch(fluid: np.ndarray, bundles: np.ndarray, hops: np.ndarray, ports: np.ndarray, dirty: np.ndarray,
+           bundle: int) -> None:  # fmt: skip
+    """Note that the flows of a bundle, and so the links of its route, have changed."""
+    bundles[bundle, B_TOUCHED] = 1
+    first = bundles[bundle, B_HOP]
+    for hop in range(first, first + bundles[bundle, B_HOPS]):
+        server = hops[hop, HOP_SERVER]
+        if not ports[server, P_DIRTY]:
+            ports[server, P_DIRTY] = 1
+            dirty[fluid[DIRTY]] = server
+            fluid[DIRTY] += 1
+
+
+@njit(cache=True)
+def _serve_up_to(amounts: np.ndarray, bundle: int, x: float) -> None:
+    amounts[bundle, SERVED] += amounts[bundle, RATE] * (x - amounts[bundle, WHEN])
+    amounts[bundle, WHEN] = x
+
+
+@njit(cache=True)
+def _join(
+    fluid: np.ndarray, messages: np.ndarray, marks: np.ndarray, hops: np.ndarray, bundles: np.ndarray,
+    amounts: np.ndarray, ports: np.ndarray, dirty: np.ndarray, row: int, charge: int, x: float,
+) -> None:  # fmt: skip
+    """Let a message begin to flow."""
+    first = messages[row, HOP]
+    bundle = hops[first, ROUTE]
+    if bundles[bundle, B_FLOWS] == 0:
+        bundles[bundle, B_HOP], bundles[bundle, B_HOPS] = first, messages[row, LEFT]
+        bundles[bundle, B_TOP] = bundles[bundle, B_PLACE] = bundles[bundle, B_LIMIT] = -1
+        amounts[bundle, RATE] = amounts[bundle, SERVED] = 0.0
+        amounts[bundle, WHEN] = x
+        for hop in range(first, first + messages[row, LEFT]):
+            server = hops[hop, HOP_SERVER]
+            after = ports[server, P_FIRST]
+            hops[hop, AFTER], hops[hop, BEFORE] = after, -1
+            if after >= 0:
+                hops[after, BEFORE] = hop
+            ports[server, P_FIRST] = hop
+    else:
+        _serve_up_to(amounts, bundle, x)
+    bundles[bundle, B_FLOWS] += 1
+    messages[row, NEXT] = messages[row, PREVIOUS] = -1
+    marks[row, TAIL] = amounts[bundle, SERVED] + float(charge)
+    bundles[bundle, B_TOP] = _merge(messages, marks, bundles[bundle, B_TOP], row)
+    _touch(fluid, bundles, hops, ports, dirty, bundle)
+
+
+@njit(cache=True)
+def _leave(
+    fluid: np.ndarray, messages: np.ndarray, marks: np.ndarray, hops: np.ndarray, bundles: np.ndarray,
+    ports: np.ndarray, keys: np.ndarray, ranked: np.ndarray, dirty: np.ndarray, bundle: int, charge: int,
+) -> None:  # fmt: skip
+    """Take the first flow out of a bundle, and the bundle off its links if that was its last."""
+    row = bundles[bundle, B_TOP]
+    bundles[bundle, B_TOP] = _merge(messages, marks, messages[row, NEXT], messages[row, PREVIOUS])
+    bundles[bundle, B_FLOWS] -= 1
+    _touch(fluid, bundles, hops, ports, dirty, bundle)
+    first = bundles[bundle, B_HOP]
+    for hop in range(first, first + bundles[bundle, B_HOPS]):
+        server = hops[hop, HOP_SERVER]
+        ports[server, P_TOTAL] += charge
+        if bundles[bundle, B_FLOWS] == 0:
+            after, before = hops[hop, AFTER], hops[hop, BEFORE]
+            if after >= 0:
+                hops[after, BEFORE] = before
+            if before >= 0:
+                hops[before, AFTER] = after
+            else:
+                ports[server, P_FIRST] = after
+    if bundles[bundle, B_FLOWS] == 0:
+        _unrank(fluid, bundles, keys, ranked, bundles[bundle, B_PLACE])
+
+
+@njit(cache=True)
+def _include(
+    hops: np.ndarray, bundles: np.ndarray, ports: np.ndarray, chosen: np.ndarray, links: np.ndarray, counts: np.ndarray,
+    stamp: int, bundle: int,
+) -> None:  # fmt: skip
+    """Add a bundle, and the links of its route, to those that are solved."""
+    bundles[bundle, B_SOLVED] = stamp
+    chosen[counts[0]] = bundle
+    counts[0] += 1
+    first = bundles[bundle, B_HOP]
+    for hop in range(first, first + bundles[bundle, B_HOPS]):
+        server = hops[hop, HOP_SERVER]
+        if ports[server, P_TOUCHED] != stamp:
+            ports[server, P_TOUCHED] = stamp
+            links[counts[1]] = server
+            counts[1] += 1
+
+
+@njit(cache=True)
+def _freeze(
+    hops: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray, link: int,
+    stamp: int,
+) -> None:  # fmt: skip
+    """Find what is left on a link for the flows that are solved, the others frozen."""
+    rest, flows, frozen, limits, most = measures[link, CAPACITY], 0, 0, 0, 0.0
+    hop = ports[link, P_FIRST]
+    while hop >= 0:
+        bundle = hops[hop, ROUTE]
+        if bundles[bundle, B_SOLVED] == stamp:
+            flows += bundles[bundle, B_FLOWS]
+        else:
+            rate = amounts[bundle, RATE]
+            rest -= bundles[bundle, B_FLOWS] * rate
+            frozen += 1
+            most = max(most, rate)
+            if bundles[bundle, B_LIMIT] == link:
+                limits = 1
+        hop = hops[hop, AFTER]
+    measures[link, REST], measures[link, FROZEN_MOST], measures[link, SOLVED_MOST] = rest, most, 0.0
+    ports[link, P_FLOWS], ports[link, P_FROZEN], ports[link, P_LIMITS] = flows, frozen, limits
+
+
+@njit(cache=True)
+def _sink(levels: np.ndarray, filling: np.ndarray, count: int, place: int) -> None:
+    level, link = levels[place], filling[place]
+    while True:
+        child = 2 * place + 1
+        if child >= count:
+            break
+        if child + 1 < count and levels[child + 1] < levels[child]:
+            child += 1
+        if levels[child] >= level:
+            break
+        levels[place], filling[place] = levels[child], filling[child]
+        place = child
+    levels[place], filling[place] = level, link
+
+
+@njit(cache=True)
+def _fill(
+    hops: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray,
+    links: np.ndarray, counts: np.ndarray, levels: np.ndarray, filling: np.ndarray, stamp: int, turn: int,
+) -> None:  # fmt: skip
+    """Water-filling: saturate the link with the smallest share, fix its flows at that, and go on with the rest."""
+    count = 0
+    for k in range(counts[1]):
+        link = links[k]
+        if ports[link, P_FLOWS] > 0:
+            levels[count], filling[count] = measures[link, REST] / ports[link, P_FLOWS], link
+            count += 1
+    for place in range(count // 2 - 1, -1, -1):
+        _sink(levels, filling, count, place)
+    while count > 0:
+        link = filling[0]
+        flows = ports[link, P_FLOWS]
+        if flows > 0:
+            level = measures[link, REST] / flows
+            if level > levels[0] and count > 1:
+                # Flows fixed elsewhere left more for the others here; shares never shrink while the water rises.
+                levels[0] = level
+                _sink(levels, filling, count, 0)
+                if filling[0] != link:
+                    continue
+            ports[link, P_LEVELLED] = turn
+            measures[link, LEVEL] = level
+            hop = ports[link, P_FIRST]
+            while hop >= 0:
+                bundle = hops[hop, ROUTE]
+                if bundles[bundle, B_SOLVED] == stamp and bundles[bundle, B_FIXED] != turn:
+                    bundles[bundle, B_FIXED], bundles[bundle, B_LIMIT] = turn, link
+                    amounts[bundle, SOLVED] = level
+                    flows = bundles[bundle, B_FLOWS]
+                    first = bundles[bundle, B_HOP]
+                    for each in range(first, first + bundles[bundle, B_HOPS]):
+                        server = hops[each, HOP_SERVER]
+                        measures[server, REST] -= flows * level
+                        measures[server, SOLVED_MOST] = max(measures[server, SOLVED_MOST], level)
+                        ports[server, P_FLOWS] -= flows
+                hop = hops[hop, AFTER]
+        count -= 1
+        if count > 0:
+            levels[0], filling[0] = levels[count], filling[count]
+            _sink(levels, filling, count, 0)
+
+
+@njit(cache=True)
+def _widen(
+    hops: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray,
+    chosen: np.ndarray, links: np.ndarray, counts: np.ndarray, stamp: int, turn: int,
+) -> bool:  # fmt: skip
+    """Check the certificate on every link of the solved flows; include every frozen bundle that breaks it, and return
+    whether there was one."""
+    broken = False
+    for k in range(counts[1]):
+        link = links[k]
+        if ports[link, P_FROZEN] == 0:
+            continue
+        levelled = ports[link, P_LEVELLED] == turn
+        level = measures[link, LEVEL] if levelled else math.inf
+        above = level * (1.0 + LEVEL_SLACK)
+        # A frozen flow that this link limits stays so if the link is still full and nobody on it is faster.
+        full = levelled or measures[link, REST] <= LOAD_SLACK * measures[link, CAPACITY]
+        below = measures[link, SOLVED_MOST] * (1.0 - LEVEL_SLACK) if full else math.inf
+        if measures[link, FROZEN_MOST] <= above and not ports[link, P_LIMITS]:
+            continue
+        hop = ports[link, P_FIRST]
+        while hop >= 0:
+            bundle = hops[hop, ROUTE]
+            if bundles[bundle, B_SOLVED] != stamp:
+                rate = amounts[bundle, RATE]
+                if rate > above or (bundles[bundle, B_LIMIT] == link and rate < below):
+                    _include(hops, bundles, ports, chosen, links, counts, stamp, bundle)
+                    broken = True
+            hop = hops[hop, AFTER]
+    return broken
+
+
+@njit(cache=True)
+def _account(
+    head: np.ndarray, fluid: np.ndarray, servers: np.ndarray, bins: np.ndarray, ports: np.ndarray, measures: np.ndarray,
+    link: int, x: float,
+) -> None:  # fmt: skip
+    """Add to the bins what a link has carried since its load last changed, and note its load from now on."""
+    before = measures[link, CARRIED]
+    after = before + measures[link, LOAD] * (x - measures[link, SINCE])
+    if ports[link, P_FIRST] < 0:
+        # All that began here has ended: the exact sum replaces the integral.
+        after = float(ports[link, P_TOTAL])
+    size = max(math.floor(after) - math.floor(before), 0)
+    begin, end = fluid[EPOCH] + instant_of(measures[link, SINCE]), fluid[EPOCH] + instant_of(x)
+    if measures[link, LOAD] > 0.0:
+        carry(head, servers, bins, link, begin, end, True, size)
+    measures[link, CARRIED], measures[link, SINCE] = after, x
+    load = 0.0
+    if ports[link, P_FIRST] >= 0:
+        load = measures[link, CAPACITY] - measures[link, REST]
+    measures[link, LOAD] = load
+
+
+@njit(cache=True)
+def _solve(
+    head: np.ndarray, fluid: np.ndarray, messages: np.ndarray, marks: np.ndarray, hops: np.ndarray, servers: np.ndarray,
+    bins: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray,
+    keys: np.ndarray, ranked: np.ndarray, dirty: np.ndarray, chosen: np.ndarray, links: np.ndarray, levels: np.ndarray,
+    filling: np.ndarray, counts: np.ndarray, x: float,
+) -> bool:  # fmt: skip
+    """Give every flow its max-min rate from ``x`` on; False if some flow would end beyond the range of time."""
+    fluid[STAMP] += 1
+    stamp = fluid[STAMP]
+    counts[0] = counts[1] = 0
+    for k in range(fluid[DIRTY]):
+        link = dirty[k]
+        ports[link, P_DIRTY] = 0
+        if ports[link, P_TOUCHED] != stamp:
+            ports[link, P_TOUCHED] = stamp
+            links[counts[1]] = link
+            counts[1] += 1
+        hop = ports[link, P_FIRST]
+        while hop >= 0:
+            bundle = hops[hop, ROUTE]
+            limit = bundles[bundle, B_LIMIT]
+            if bundles[bundle, B_SOLVED] != stamp and (limit == link or limit < 0):
+                _include(hops, bundles, ports, chosen, links, counts, stamp, bundle)
+            hop = hops[hop, AFTER]
+    fluid[DIRTY] = 0
+    while True:
+        fluid[STAMP] += 1
+        turn = fluid[STAMP]
+        for k in range(counts[1]):
+            _freeze(hops, bundles, amounts, ports, measures, links[k], stamp)
+        _fill(hops, bundles, amounts, ports, measures, links, counts, levels, filling, stamp, turn)
+        if not _widen(hops, bundles, amounts, ports, measures, chosen, links, counts, stamp, turn):
+            break
+    if head[RECORDING]:
+        for k in range(counts[1]):
+            _account(head, fluid, servers, bins, ports, measures, links[k], x)
+    for k in range(counts[0]):
+        bundle = chosen[k]
+        if amounts[bundle, SOLVED] != amounts[bundle, RATE] or bundles[bundle, B_TOUCHED]:
+            _serve_up_to(amounts, bundle, x)
+            rate = amounts[bundle, RATE] = amounts[bundle, SOLVED]
+            due = x + max(marks[bundles[bundle, B_TOP], TAIL] - amounts[bundle, SERVED], 0.0) / rate
+            if float(fluid[EPOCH]) + due >= LATEST:
+                return False
+            place = bundles[bundle, B_PLACE]
+            if place < 0:
+                place = fluid[RANKED]
+                fluid[RANKED] += 1
+                ranked[place] = bundle
+            keys[place] = due
+            _rank(bundles, keys, ranked, fluid[RANKED], place)
+            bundles[bundle, B_TOUCHED] = 0
+    return True
+
+
+@njit(cache=True)
+def _renew(
+    fluid: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray,
+    keys: np.ndarray, ranked: np.ndarray, x: float,
+) -> float:  # fmt: skip
+    """Begin a new epoch a whole number of ps before ``x``; return x in it."""
+    shift = math.floor(x)
+    fluid[EPOCH] += int(shift)
+    for place in range(fluid[RANKED]):
+        keys[place] -= shift
+        amounts[ranked[place], WHEN] -= shift
+    for link in range(ports.shape[0]):
+        measures[link, SINCE] -= shift
+    return x - shift
+
+
+@njit(cache=True)
+def _alone(
+    messages: np.ndarray, hops: np.ndarray, servers: np.ndarray, measures: np.ndarray, row: int, charge: int
+) -> int:
+    """Return how long a message takes over its empty path, ps."""
+    first, latency, slowest = messages[row, HOP], 0, math.inf
+    for hop in range(first, first + messages[row, LEFT]):
+        server = hops[hop, HOP_SERVER]
+        latency += hops[hop, HOP_LATENCY] + servers[server, OVERHEAD]
+        slowest = min(slowest, measures[server, CAPACITY])
+    return latency + instant_of(charge / slowest)
+
+
+@njit(cache=True)
+def advance(
+    head: np.ndarray, agenda: np.ndarray, messages: np.ndarray, queues: np.ndarray, hops: np.ndarray,
+    servers: np.ndarray, curves: np.ndarray, bins: np.ndarray, pending: np.ndarray, runs: np.ndarray,
+    operations: np.ndarray, dependents: np.ndarray, groups: np.ndarray, done: np.ndarray, seen: np.ndarray,
+    scratch: np.ndarray, fluid: np.ndarray, marks: np.ndarray, bundles: np.ndarray, amounts: np.ndarray,
+    ports: np.ndarray, measures: np.ndarray, keys: np.ndarray, ranked: np.ndarray, dirty: np.ndarray,
+    chosen: np.ndarray, links: np.ndarray, levels: np.ndarray, filling: np.ndarray, counts: np.ndarray,
+    clock: np.ndarray, limit: int, settled: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Let flows run, up to ``limit`` or to the first instant at which a process must act; as in `_queues`."""
+    status = ENOUGH
+    while True:
+        x = clock[BATCH_TIME]
+        now = -1
+        if not fluid[BATCH]:
+            now = agenda[0, 0] if head[AGENDA] > 0 else -1
+            if fluid[RANKED] > 0 and (now < 0 or keys[0] <= float(now - fluid[EPOCH])):
+                x = keys[0]
+                now = fluid[EPOCH] + instant_of(x)
+                if now > limit:
+                    return ENOUGH, now
+                if x > RENEW:
+                    x = _renew(fluid, bundles, amounts, ports, measures, keys, ranked, x)
+                fluid[BATCH] = 1
+                clock[BATCH_TIME] = x
+            elif now < 0:
+                return ENOUGH, -1
+            elif now > limit or (now == limit and now > settled):
+                return ENOUGH, now
+        if fluid[BATCH]:
+            now = fluid[EPOCH] + instant_of(x)
+            while fluid[RANKED] > 0 and keys[0] <= x + TOGETHER:
+                if head[DONE] >= done.shape[0] or head[SEEN] + 2 > seen.shape[0]:
+                    return DRAIN, now
+                bundle = ranked[0]
+                _serve_up_to(amounts, bundle, x)
+                row = bundles[bundle, B_TOP]
+                amounts[bundle, SERVED] = max(amounts[bundle, SERVED], marks[row, TAIL])
+                charge = messages[row, ARRIVAL]
+                _leave(fluid, messages, marks, hops, bundles, ports, keys, ranked, dirty, bundle, charge)
+                if bundles[bundle, B_FLOWS] > 0:
+                    left = marks[bundles[bundle, B_TOP], TAIL] - amounts[bundle, SERVED]
+                    keys[0] = x + max(left, 0.0) / amounts[bundle, RATE]
+                    _rank(bundles, keys, ranked, fluid[RANKED], 0)
+                known = head[SEEN]
+                alone = _alone(messages, hops, servers, measures, row, charge)
+                bound = deliver(
+                    head, agenda, messages, operations, dependents, groups, done, seen, row, now, alone, limit
+                )
+                if head[SEEN] > known:
+                    limit = bound
+                    if settled >= limit:
+                        settled = -1
+            fluid[BATCH] = 0
+        else:
+            if fluid[RANKED] == 0:
+                fluid[EPOCH] = now
+            x = float(now - fluid[EPOCH])
+            if x > RENEW:
+                x = _renew(fluid, bundles, amounts, ports, measures, keys, ranked, x)
+            while head[AGENDA] > 0 and agenda[0, 0] == now:
+                if head[DONE] >= done.shape[0] or head[SEEN] + 2 > seen.shape[0]:
+                    status = DRAIN
+                    break
+                if head[AVAILABLE] < 2 or head[AGENDA] + 2 > agenda.shape[0]:
+                    status = ROOM
+                    break
+                if agenda[0, 3] & 3 == QUEUE:
+                    row = agenda[0, 3] >> 2
+                    drop_first(head, agenda)
+                    charge = messages[row, ARRIVAL]
+                    if charge > 0:
+                        _join(fluid, messages, marks, hops, bundles, amounts, ports, dirty, row, charge, x)
+                        continue
+                    last = now
+                else:
+                    row = take_first(head, agenda, messages, pending, runs, operations)
+                    first = messages[row, HOP]
+                    if hops[first, HOP_LINK] >= 0:
+                        begin, charge = now, 0
+                        for hop in range(first, first + messages[row, LEFT]):
+                            server = hops[hop, HOP_SERVER]
+                            begin += hops[hop, HOP_LATENCY] + servers[server, OVERHEAD]
+                            charge = max(charge, charged(servers, curves, server, messages[row, SIZE]))
+                        if float(begin) >= LATEST:
+                            return OVERFLOW, now
+                        messages[row, ARRIVAL] = charge
+                        push(head, agenda, begin, messages[row, ORDER], 0, 4 * row + QUEUE)
+                        continue
+                    if not serve(head, messages, hops, servers, curves, bins, row):
+                        return OVERFLOW, now
+                    last = messages[row, TAIL]
+                known = head[SEEN]
+                bound = deliver(
+                    head, agenda, messages, operations, dependents, groups, done, seen, row, last,
+                    last - messages[row, ISSUED], limit,
+                )  # fmt: skip
+                if head[SEEN] > known:
+                    limit = bound
+                    if settled >= limit:
+                        settled = -1
+                        break
+        if fluid[DIRTY] > 0 and not _solve(
+            head, fluid, messages, marks, hops, servers, bins, bundles, amounts, ports, measures, keys, ranked, dirty,
+            chosen, links, levels, filling, counts, x,
+        ):  # fmt: skip
+            return OVERFLOW, now
+        if status != ENOUGH:
+            return status, now
