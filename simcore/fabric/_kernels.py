@@ -196,7 +196,7 @@ def fill(
     messages[row, ORDER], messages[row, META], messages[row, OPERATION] = order, meta, operation
     messages[row, ALONE_HEAD] = messages[row, ALONE_TAIL] = 0
     messages[row, PACKET] = messages[row, PACKETS] = 0
-    messages[row, PARENT] = -1
+    messages[row, PARENT] = messages[row, NEXT] = messages[row, PREVIOUS] = -1
 
 
 @njit(cache=True)

@@ -6,9 +6,9 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from simcore.errors import SimulationError
+from simcore.errors import Deadlock, SimulationError
+from simcore.fabric import _buffers, _queues, _shares
 from simcore.fabric import _kernels as kernels
-from simcore.fabric import _queues, _shares
 from simcore.fabric._store import Table, grown
 from simcore.hardware import Queues, Sharing
 from simcore.topology import Topology
@@ -117,6 +117,41 @@ class Policy:
         )
 
 
+class Buffered(Policy):
+    """`fifo` with finite buffers: a gate a server."""
+
+    def __init__(self, state: State, topology: Topology) -> None:
+        super().__init__(state, _buffers.advance)
+        self._names = [server.name for server in topology.servers]
+        self._gates = np.full((len(state.servers), _buffers.GATE_COLUMNS), -1, np.int64)
+        self._gates[:, [_buffers.G_SENDING, _buffers.G_TAKEN, _buffers.G_HELD, _buffers.G_WAITS, _buffers.G_STARTS]] = 0
+
+    def advance(self, limit: int, settled: int) -> tuple[int, int]:
+        """Run the kernel; see `_buffers.advance`. Raises ``Deadlock`` when every packet waits for another."""
+        s = self.state
+        why, due = self._kernel(
+            s.head, s.agenda, s.messages, s.queues, s.hops, s.servers, s.curves, s.bins, s.pending, s.runs,
+            s.operations, s.dependents, s.groups, s.done, s.seen, s.scratch, self._gates, limit, settled,
+        )  # fmt: skip
+        if why == kernels.ENOUGH and due < 0:
+            (stuck,) = np.nonzero(self._gates[:, _buffers.G_WAITS])
+            if len(stuck):
+                names = ", ".join(self._names[server] for server in stuck[:4]) + (", ..." if len(stuck) > 4 else "")
+                raise Deadlock(
+                    f"{len(stuck)} links wait for room in each other's buffers of {int(s.head[kernels.BUFFER])} B: "
+                    f"{names}; larger buffers, or routes without a cycle, would end that"
+                )
+        return why, due
+
+    def refuse(self, why: int, instant: int) -> NoReturn:
+        """Raise what a kernel found to be impossible; for a packet too large, ``instant`` is its size."""
+        if why == kernels.TOO_LARGE:
+            buffer, mtu = int(self.state.head[kernels.BUFFER]), int(self.state.head[kernels.MTU])
+            cut = f"packets of mtu {mtu} B" if mtu else "no mtu, so it stays whole"
+            raise SimulationError(f"a message of {instant} B ({cut}) fits no buffer of {buffer} B; set a smaller mtu")
+        super().refuse(why, instant)
+
+
 class Fluid(Policy):
     """`fair`: bundles of flows, ports with their measures, and the scratch lists of the solver."""
 
@@ -166,6 +201,9 @@ def choose(sharing: Sharing, queues: Queues, state: State, topology: Topology) -
     if sharing == "fifo":
         state.head[kernels.CUT_THROUGH] = queues.switching == "cut_through"
         state.head[kernels.MTU] = queues.mtu or 0
+        if queues.buffer is not None:
+            state.head[kernels.BUFFER] = queues.buffer
+            return Buffered(state, topology)
     return Policy(state, _queues.advance)
 
 

@@ -151,7 +151,7 @@ def _dequeue(head: np.ndarray, agenda: np.ndarray, messages: np.ndarray, queues:
 
 
 @njit(cache=True)
-def _cut(head: np.ndarray, messages: np.ndarray, row: int, number: int) -> int:
+def cut(head: np.ndarray, messages: np.ndarray, row: int, number: int) -> int:
     """Return a new row with packet ``number`` of the message in ``row``."""
     packet = claim(head, messages)
     mtu = head[MTU]
@@ -290,7 +290,7 @@ def advance(
                     )  # fmt: skip
             for number in range(count):
                 if count > 1:
-                    row = _cut(head, messages, message, number)
+                    row = cut(head, messages, message, number)
                 link = hops[messages[row, HOP], HOP_LINK]
                 if not serve(head, messages, hops, servers, curves, bins, row):
                     return OVERFLOW, now
