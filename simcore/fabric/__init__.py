@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,9 +62,9 @@ class Fabric:
         self._endpoints = np.array([*gpus, *range(topology.gpus, topology.endpoints)], np.int64)
         self._link_rows = np.array([(link.server, index, link.latency) for index, link in enumerate(topology.links)])
         self._route_of = np.zeros((topology.endpoints,) * 2, np.int32)
-        self._route_rows = np.zeros((1024, 2), np.int64)
+        self._route_hop = np.zeros(1024, np.int64)
         self._routes = 0
-        self._sequence = [0] * len(self._endpoints)
+        self._sequence = np.zeros(len(self._endpoints), np.int64)
         self._names: dict[str, int] = {}
         self._waiting: dict[int, Event] = {}
         self._playing: dict[int, tuple[Event, int, int, int, int]] = {}
@@ -88,7 +88,7 @@ class Fabric:
         self._state.reserve_hops(self._hop_count)
         streams = self._state.hops[: self._hop_count]
         streams[:, kernels.HOP_SERVER] = len(topology.servers) + np.arange(self._hop_count)
-        streams[:, kernels.HOP_LINK] = -1
+        streams[:, kernels.HOP_LINK], streams[:, kernels.HOP_LEFT] = -1, 1
         self.next_due = LARGEST
         simulation.attach(self)
 
@@ -108,14 +108,14 @@ class Fabric:
     def _admit(self, src: int, dst: int, size: int, meta: int, known: Event) -> None:
         if size < 0:
             raise SimulationError(f"rank {src} sends a message of {size} bytes")
-        first, count = (src, 1) if meta & kernels.META_SILENT else self._route(src, dst)
-        order = src << kernels.ORDER_SOURCE | self._sequence[src]
+        hop = src if meta & kernels.META_SILENT else self._route(src, dst)
+        order = src << kernels.ORDER_SOURCE | self._sequence.item(src)
         self._sequence[src] += 1
         self._waiting[order] = known
         state, now = self._state, self._simulation.now
-        self._policy.make_room(1, size, self._mtu)
+        self._policy.make_room(size, self._mtu)
         kernels.inject(
-            state.head, state.agenda, state.messages, now, order, size, first, count,
+            state.head, state.book, state.entries, state.front, state.messages, now, order, size, hop,
             meta | kernels.META_SEEN | dst << kernels.META_DST,
         )  # fmt: skip
         self.next_due = min(self.next_due, now)
@@ -133,7 +133,7 @@ class Fabric:
         count = len(writes.time)
         if not count:
             return
-        sources = np.broadcast_to(np.asarray(src, np.int64), count)
+        sources = np.ascontiguousarray(np.broadcast_to(np.asarray(src, np.int64), count))
         if writes.time.min() < self._simulation.now:
             row = int(writes.time.argmin())
             raise SimulationError(
@@ -142,46 +142,49 @@ class Fabric:
         if writes.size.min() < 0:
             row = int(writes.size.argmin())
             raise SimulationError(f"rank {sources[row]} sends a message of {writes.size[row]} bytes")
-        order = self._number(sources)
-        meta = np.left_shift(writes.dst, kernels.META_DST, dtype=np.int64)
-        meta |= writes.flag
+        meta = np.array(writes.flag, np.int64)
         if isinstance(writes.what, str):
             meta |= self._name(writes.what) << kernels.META_WHAT
         else:
             meta |= np.array([self._name(what) for what in writes.what], np.int64) << kernels.META_WHAT
-        for row, call in (on_arrival or {}).items():
-            meta[row] |= kernels.META_SEEN
-            self._waiting[int(order[row])] = _calling(self._simulation, call)
-        first, hops = self._routes_of(sources, writes.dst)
-        self._begin_run(
-            [writes.time, order, writes.size, first, hops, meta], int(writes.size.max()), int(writes.time.max())
-        )
+        calls = on_arrival or {}
+        meta[list(calls)] |= kernels.META_SEEN
+        orders = self._begin_run(sources, writes, meta)
+        for row, call in calls.items():
+            self._waiting[orders.item(row)] = _calling(self._simulation, call)
 
-    def _begin_run(self, columns: list[Column], largest: int, last: int) -> None:
-        time, order = columns[:2]
-        count = len(time)
-        state = self._state
+    def _begin_run(self, sources: Column, writes: Writes, meta: Column) -> Column:
+        """Put a stamped table on the agenda; return the order of each of its rows."""
+        state, count = self._state, len(sources)
         for run, first, length in list(self._running):
             if state.runs[run, kernels.RUN_NEXT] == state.runs[run, kernels.RUN_END]:
                 self._pending_gaps.give(first, length)
                 self._run_gaps.give(run, 1)
                 self._running.remove((run, first, length))
-        later = time[1:] > time[:-1]
-        if not np.all(later | ((time[1:] == time[:-1]) & (order[1:] > order[:-1]))):
-            ranking = np.lexsort((order, time))
-            columns = [column[ranking] for column in columns]
         begin, run = self._pending_gaps.take(count), self._run_gaps.take(1)
         state.pending = grown(state.pending, self._pending_gaps.length, axis=1)
         state.runs = grown(state.runs, self._run_gaps.length)
-        for place, column in enumerate(columns):
-            state.pending[place, begin : begin + count] = column
+        time, dst, size = (np.ascontiguousarray(each, np.int64) for each in (writes.time, writes.dst, writes.size))
+        unknown = 0
+        while unknown >= 0:
+            ordered, largest, unknown = kernels.stamp(
+                time, sources, dst, size, meta, self._endpoints, self._route_of, self._route_hop,
+                self._sequence, state.pending, begin,
+            )  # fmt: skip
+            if unknown >= 0:
+                self._routes_of(sources, dst)
+        rows = state.pending[:, begin : begin + count]
+        orders = rows[kernels.P_ORDER].copy() if not ordered else rows[kernels.P_ORDER]
+        if not ordered:
+            rows[:] = rows[:, np.lexsort((rows[kernels.P_ORDER], rows[kernels.P_TIME]))]
         state.runs[run] = begin, begin + count
         self._running.append((run, begin, count))
-        self._policy.make_room(1, largest, self._mtu)
-        kernels.begin_run(state.head, state.agenda, state.pending, begin, run)
-        self.next_due = min(self.next_due, int(state.pending[kernels.P_TIME, begin]))
-        self._simulation.horizon = max(self._simulation.horizon, last)
+        self._policy.make_room(largest, self._mtu)
+        kernels.begin_run(state.book, state.entries, state.front, state.pending, begin, run)
+        self.next_due = min(self.next_due, int(rows[kernels.P_TIME, 0]))
+        self._simulation.horizon = max(self._simulation.horizon, int(rows[kernels.P_TIME, -1]))
         self._settle_later()
+        return cast(Column, orders)
 
     def play(self, schedule: Schedule, ranks: Sequence[int], what: str) -> Event:
         """Begin a schedule now, its rank i being rank ``ranks[i]``; the event happens when all of its rows have ended.
@@ -197,33 +200,30 @@ class Fabric:
         # Reducing switches count down from -1, so Python's way of counting from the end finds them.
         src, dst = known[schedule.rank], known[schedule.peer]
         computes = src == dst
-        operations = np.zeros((count, kernels.OPERATION_COLUMNS), np.int64)
-        operations[:, kernels.WAITING], operations[:, kernels.READY] = waits, self._simulation.now
-        operations[:, kernels.O_ORDER] = self._number(src)
-        operations[:, kernels.O_SIZE] = np.where(computes, schedule.duration, schedule.size)
-        if operations[:, kernels.O_SIZE].min() < 0:
-            raise SimulationError(f"{what}: row {int(operations[:, kernels.O_SIZE].argmin())} has a negative size")
-        name = self._name(what) << kernels.META_WHAT
-        operations[:, kernels.O_META] = dst << kernels.META_DST | name | np.where(computes, kernels.META_SILENT, 0)
-        operations[computes, kernels.O_HOP], operations[computes, kernels.O_LEFT] = src[computes], 1
-        moves = ~computes
-        operations[moves, kernels.O_HOP], operations[moves, kernels.O_LEFT] = self._routes_of(src[moves], dst[moves])
-        begin, group = self._operation_gaps.take(count), self._group_gaps.take(1)
+        begin, group = self._operation_gaps.take(count + 1), self._group_gaps.take(1)
         edges = self._dependent_gaps.take(len(dependents)) if len(dependents) else 0
-        operations[:, kernels.GROUP] = group
-        operations[:, kernels.DEPENDENTS] = edges + dependents_begin[:-1]
-        operations[:, kernels.DEPENDENTS_END] = edges + dependents_begin[1:]
         state = self._state
         state.operations = grown(state.operations, self._operation_gaps.length)
         state.dependents = grown(state.dependents, self._dependent_gaps.length)
         state.groups = grown(state.groups, self._group_gaps.length)
-        state.operations[begin : begin + count] = operations
+        operations = state.operations[begin : begin + count + 1]
+        operations[:-1, kernels.WAITING], operations[:-1, kernels.READY] = waits, self._simulation.now
+        operations[:-1, kernels.O_ORDER] = self._number(src)
+        operations[:-1, kernels.O_SIZE] = np.where(computes, schedule.duration, schedule.size)
+        operations[:-1, kernels.O_META] = dst << kernels.META_DST | self._name(what) << kernels.META_WHAT
+        operations[:-1, kernels.O_META] |= np.where(computes, kernels.META_SILENT, 0)
+        operations[:-1, kernels.O_HOP] = src
+        operations[:-1, kernels.O_HOP][~computes] = self._routes_of(src[~computes], dst[~computes])
+        operations[:-1, kernels.GROUP] = group
+        operations[:, kernels.DEPENDENTS] = edges + dependents_begin
+        least = int(operations[:-1, kernels.O_SIZE].min())
+        if least < 0:
+            raise SimulationError(f"{what}: a row of the schedule has a size or duration of {least}")
         state.dependents[edges : edges + len(dependents)] = begin + dependents
         state.groups[group] = count, self._simulation.now
         self._playing[group] = (ended, begin, count, edges, len(dependents))
-        largest = int(schedule.size.max())
-        self._policy.make_room(count, largest, self._mtu, operations=count)
-        kernels.begin_schedule(state.head, state.agenda, state.operations, begin, begin + count)
+        self._policy.make_room(int(schedule.size.max()), self._mtu, count)
+        kernels.begin_schedule(state.book, state.entries, state.front, state.operations, begin, begin + count)
         self.next_due = min(self.next_due, self._simulation.now)
         self._settle_later()
         return ended
@@ -237,37 +237,29 @@ class Fabric:
 
     def _number(self, sources: Column) -> Column:
         """Give every row the next sequence number of its source; return the orders."""
-        if sources[0] == sources[-1] and np.all(sources == sources[0]):
-            one = int(sources[0])
-            first = one << kernels.ORDER_SOURCE | self._sequence[one]
-            self._sequence[one] += len(sources)
-            return np.arange(first, first + len(sources))
         ranking = np.argsort(sources, kind="stable")
         counts = np.bincount(sources, minlength=len(self._sequence))
-        begins = np.cumsum(counts) - counts
-        order = np.empty(len(sources), np.int64)
         there = sources[ranking]
-        order[ranking] = np.arange(len(sources)) - begins[there] + np.array(self._sequence)[there]
-        order |= sources << kernels.ORDER_SOURCE
-        self._sequence = (np.array(self._sequence) + counts).tolist()
-        return order
+        order = np.empty(len(sources), np.int64)
+        order[ranking] = np.arange(len(sources)) - (np.cumsum(counts) - counts)[there] + self._sequence[there]
+        self._sequence += counts
+        return order | sources << kernels.ORDER_SOURCE
 
-    def _route(self, src: int, dst: int) -> tuple[int, int]:
-        """Return where the hops from rank ``src`` to rank ``dst`` begin in the table of hops, and how many they are."""
+    def _route(self, src: int, dst: int) -> int:
+        """Return where the hops from rank ``src`` to rank ``dst`` begin in the table of hops."""
         number = self._route_of.item(self._endpoints.item(src), self._endpoints.item(dst))
         if not number:
-            first, hops = self._routes_of(np.array([src]), np.array([dst]))
-            return int(first[0]), int(hops[0])
-        return self._route_rows.item(number - 1, 0), self._route_rows.item(number - 1, 1)
+            return int(self._routes_of(np.array([src]), np.array([dst]))[0])
+        return self._route_hop.item(number - 1)
 
-    def _routes_of(self, src: Column, dst: Column) -> tuple[Column, Column]:
+    def _routes_of(self, src: Column, dst: Column) -> Column:
         """The same for many pairs."""
         tail, head = self._endpoints[src], self._endpoints[dst]
         number = self._route_of[tail, head]
         if not number.all():
             self._learn(tail[number == 0], head[number == 0])
             number = self._route_of[tail, head]
-        return self._route_rows[number - 1, 0], self._route_rows[number - 1, 1]
+        return self._route_hop[number - 1]
 
     def _learn(self, tail: Column, head: Column) -> None:
         if np.any(tail == head):
@@ -284,11 +276,13 @@ class Fabric:
         self._routes += len(pairs)
         self._state.reserve_hops(self._hop_count)
         hops = self._state.hops[first : self._hop_count]
+        lengths = np.diff(begin)
+        place = np.arange(len(links)) - np.repeat(begin[:-1], lengths)
         hops[:, : kernels.HOP_LATENCY + 1] = self._link_rows[links]
-        hops[:, kernels.ROUTE] = np.repeat(np.arange(count, self._routes), np.diff(begin))
-        self._route_rows = grown(self._route_rows, self._routes)
-        self._route_rows[count : self._routes, 0] = first + begin[:-1]
-        self._route_rows[count : self._routes, 1] = np.diff(begin)
+        hops[:, kernels.HOP_PLACE], hops[:, kernels.HOP_LEFT] = place, np.repeat(lengths, lengths) - place
+        hops[:, kernels.ROUTE] = np.repeat(np.arange(count, self._routes), lengths)
+        self._route_hop = grown(self._route_hop, self._routes)
+        self._route_hop[count : self._routes] = first + begin[:-1]
         self._route_of[tail, head] = np.arange(count + 1, self._routes + 1)
         self._policy.make_room_for_routes(self._routes)
 
@@ -320,7 +314,7 @@ class Fabric:
                 self.next_due = LARGEST if due < 0 else due
                 return
             if why == kernels.ROOM:
-                self._policy.make_room(len(self._state.messages), 0, self._mtu)
+                self._policy.make_room(0, self._mtu)
             elif why != kernels.DRAIN:
                 self._policy.refuse(why, due)
 
@@ -346,7 +340,8 @@ class Fabric:
             else:
                 known, begin, length, edges, edge_count = self._playing.pop(-1 - order)
                 self._group_gaps.give(-1 - order, 1)
-                self._operation_gaps.give(begin, length)
+                self._operation_gaps.give(begin, length + 1)
+                self._policy.ended(length)
                 if edge_count:
                     self._dependent_gaps.give(edges, edge_count)
             known._ok, known._value = True, None

@@ -6,13 +6,11 @@ apart by what is added to their order.
 """
 
 import numpy as np
-from numba import njit
 
+from simcore.fabric._agenda import ITEM_BITS, ITEM_MASK, LENGTH, Agenda, earliest, push, take
+from simcore.fabric._compiled import compiled
 from simcore.fabric._kernels import (
     ACCEPTED,
-    AGENDA,
-    ALONE_HEAD,
-    ALONE_TAIL,
     ARRIVAL,
     AVAILABLE,
     BEGAN,
@@ -25,10 +23,11 @@ from simcore.fabric._kernels import (
     FREE,
     HOP,
     HOP_LATENCY,
+    HOP_LEFT,
     HOP_LINK,
+    HOP_PLACE,
     HOP_SERVER,
-    LATEST,
-    LEFT,
+    ISSUED,
     MESSAGE,
     MTU,
     NEXT,
@@ -36,26 +35,26 @@ from simcore.fabric._kernels import (
     ORDER,
     OVERFLOW,
     OVERHEAD,
-    PACKET,
-    PACKETS,
     PACKETS_MOST,
-    PREVIOUS,
     QUEUE,
     RECORDING,
     ROOM,
     SEEN,
     SIZE,
+    TAG,
     TAIL,
     TOO_LARGE,
+    Lines,
+    Plans,
+    Reports,
+    begin_message,
     carry,
     charged,
     deliver,
     divide_up,
-    drop_first,
-    push,
-    take_first,
+    fits,
 )  # fmt: skip
-from simcore.fabric._queues import cut, packets_alone, packets_of, rejoin
+from simcore.fabric._queues import cut, lone_time, packets_of, rejoin, room_left
 
 # Columns of a gate, the queue of a server: its first and last packet; whether the server sends; bytes for which room is
 # taken; those of the packet that is being sent; the first and last server that wait for room here; the next that waits
@@ -65,71 +64,63 @@ GATE_COLUMNS = 10
 
 PHASE = 2**62
 """Taken from the order of ends, added to that of starts."""
-FORWARDED = -2
-"""In PREVIOUS: the message is past its first link."""
 
 
-@njit(cache=True)
-def _begin_service(
-    head: np.ndarray, messages: np.ndarray, hops: np.ndarray, servers: np.ndarray, curves: np.ndarray,
-    bins: np.ndarray, row: int, now: int,
-) -> int:  # fmt: skip
+@compiled
+def _packet(messages: np.ndarray, row: int) -> int:
+    return messages[row, TAG] if messages[row, ISSUED] < 0 else 0
+
+
+@compiled
+def _begin_service(head: np.ndarray, messages: np.ndarray, lines: Lines, row: int, now: int) -> int:
     """Start to send a packet at its link now; return when its last byte leaves, or -1 if that is out of range.
 
     It continues the busy period if it was there before the link became free, and starts at that very instant.
     """
-    hop = messages[row, HOP]
+    hops, servers = lines[0], lines[1]
+    hop, size = messages[row, HOP], messages[row, SIZE]
     server, latency = hops[hop, HOP_SERVER], hops[hop, HOP_LATENCY]
-    size = messages[row, SIZE]
     num, den, overhead = servers[server, NUM], servers[server, DEN], servers[server, OVERHEAD]
-    charge = charged(servers, curves, server, size)
+    charge = charged(lines, server, size)
     goes_on = now == servers[server, FREE] and messages[row, ARRIVAL] < now
     start = now + overhead
     began = (servers[server, BEGAN] if goes_on else now) + overhead
     accepted = servers[server, ACCEPTED] + charge if goes_on else charge
-    if float(began) + float(accepted) * num / den + float(latency) >= LATEST:
+    if not fits(began, accepted, num, den, latency):
         return -1
     end = began + divide_up(accepted, num, den)
     if head[CUT_THROUGH] and messages[row, TAIL] > end:
         end = began = messages[row, TAIL]
         accepted = 0
     servers[server, BEGAN], servers[server, ACCEPTED], servers[server, FREE] = began, accepted, end
-    if head[RECORDING]:
-        if size > 0 and hops[hop, HOP_LINK] >= 0:
-            carry(head, servers, bins, server, min(start, end), end, True, size)
-        alone = messages[row, ALONE_HEAD] + overhead
-        last = max(alone + divide_up(charge, num, den), messages[row, ALONE_TAIL])
-        messages[row, ALONE_TAIL] = last + latency
-        messages[row, ALONE_HEAD] = (alone if head[CUT_THROUGH] else last) + latency
+    if head[RECORDING] and size > 0 and hops[hop, HOP_LINK] >= 0:
+        carry(head, lines, server, min(start, end), end, size)
     messages[row, TAIL] = end + latency
     messages[row, ARRIVAL] = (start if head[CUT_THROUGH] else end) + latency
-    messages[row, HOP] += 1
-    messages[row, LEFT] -= 1
     return end
 
 
-@njit(cache=True)
-def _plan_start(head: np.ndarray, agenda: np.ndarray, messages: np.ndarray, gates: np.ndarray, server: int,
-                now: int) -> None:  # fmt: skip
+@compiled
+def _plan_start(agenda: Agenda, messages: np.ndarray, gates: np.ndarray, server: int, now: int) -> None:
     """Put the start of a server's first packet on the agenda if nothing stands in its way but room."""
     row = gates[server, G_FIRST]
     if row >= 0 and not (gates[server, G_SENDING] or gates[server, G_WAITS] or gates[server, G_STARTS]):
         gates[server, G_STARTS] = 1
-        push(head, agenda, now, messages[row, ORDER] + PHASE, messages[row, PACKET], 4 * (2 * server + 1) + QUEUE)
+        word = _packet(messages, row) << ITEM_BITS | (4 * (2 * server + 1) + QUEUE)
+        push(agenda, now, messages[row, ORDER] + PHASE, word)
 
 
-@njit(cache=True)
+@compiled
 def _has_room(head: np.ndarray, messages: np.ndarray, hops: np.ndarray, gates: np.ndarray, row: int) -> bool:
-    if messages[row, LEFT] == 1:
+    hop = messages[row, HOP]
+    if hops[hop, HOP_LEFT] == 1:
         return True
-    beyond = hops[messages[row, HOP] + 1, HOP_SERVER]
-    return gates[beyond, G_TAKEN] + messages[row, SIZE] <= head[BUFFER]
+    return gates[hops[hop + 1, HOP_SERVER], G_TAKEN] + messages[row, SIZE] <= head[BUFFER]
 
 
-@njit(cache=True)
-def _wait(messages: np.ndarray, hops: np.ndarray, gates: np.ndarray, server: int) -> None:
-    """Let a server stand in line for room in the queue that its first packet goes to."""
-    beyond = hops[messages[gates[server, G_FIRST], HOP] + 1, HOP_SERVER]
+@compiled
+def _wait(gates: np.ndarray, server: int, beyond: int) -> None:
+    """Let a server stand in line for room in the queue of server ``beyond``."""
     last = gates[beyond, G_LAST_WAITER]
     if last >= 0:
         gates[last, G_NEXT_WAITER] = server
@@ -139,7 +130,7 @@ def _wait(messages: np.ndarray, hops: np.ndarray, gates: np.ndarray, server: int
     gates[server, G_NEXT_WAITER], gates[server, G_WAITS] = -1, 1
 
 
-@njit(cache=True)
+@compiled
 def _append(messages: np.ndarray, gates: np.ndarray, server: int, row: int) -> None:
     messages[row, NEXT] = -1
     if gates[server, G_LAST] >= 0:
@@ -149,123 +140,120 @@ def _append(messages: np.ndarray, gates: np.ndarray, server: int, row: int) -> N
     gates[server, G_LAST] = row
 
 
-@njit(cache=True)
+@compiled
 def _start(
-    head: np.ndarray, agenda: np.ndarray, messages: np.ndarray, hops: np.ndarray, servers: np.ndarray,
-    curves: np.ndarray, bins: np.ndarray, operations: np.ndarray, dependents: np.ndarray, groups: np.ndarray,
-    done: np.ndarray, seen: np.ndarray, gates: np.ndarray, server: int, now: int, limit: int,
+    head: np.ndarray, agenda: Agenda, messages: np.ndarray, lines: Lines, plans: Plans, reports: Reports,
+    gates: np.ndarray, server: int, now: int, limit: int,
 ) -> int:  # fmt: skip
     """Send the first packet of a server's queue; return the limit, as `deliver` does, or -1 if time leaves its
     range."""
+    hops = lines[0]
     row = gates[server, G_FIRST]
+    hop = messages[row, HOP]
     gates[server, G_FIRST] = messages[row, NEXT]
     if messages[row, NEXT] < 0:
         gates[server, G_LAST] = -1
     gates[server, G_SENDING] = 1
-    gates[server, G_HELD] = messages[row, SIZE] if messages[row, PREVIOUS] == FORWARDED else 0
-    if messages[row, LEFT] > 1:
-        gates[hops[messages[row, HOP] + 1, HOP_SERVER], G_TAKEN] += messages[row, SIZE]
-    order, packet = messages[row, ORDER], messages[row, PACKET]
-    end = _begin_service(head, messages, hops, servers, curves, bins, row, now)
+    gates[server, G_HELD] = messages[row, SIZE] if hops[hop, HOP_PLACE] > 0 else 0
+    order, packet = messages[row, ORDER], _packet(messages, row)
+    end = _begin_service(head, messages, lines, row, now)
     if end < 0:
         return -1
-    push(head, agenda, end, order - PHASE, packet, 4 * (2 * server) + QUEUE)
-    if messages[row, LEFT] > 0:
-        messages[row, PREVIOUS] = FORWARDED
-        push(head, agenda, messages[row, ARRIVAL], order, packet, 4 * row + MESSAGE)
+    push(agenda, end, order - PHASE, packet << ITEM_BITS | (4 * (2 * server) + QUEUE))
+    if hops[hop, HOP_LEFT] > 1:
+        gates[hops[hop + 1, HOP_SERVER], G_TAKEN] += messages[row, SIZE]
+        messages[row, HOP] += 1
+        push(agenda, messages[row, ARRIVAL], order, packet << ITEM_BITS | (4 * row + MESSAGE))
         return limit
     whole = rejoin(head, messages, row)
     if whole >= 0:
-        limit = deliver(
-            head, agenda, messages, operations, dependents, groups, done, seen, whole, messages[whole, TAIL],
-            messages[whole, ALONE_TAIL], limit,
-        )  # fmt: skip
+        lone = lone_time(head, messages, lines, whole)
+        limit = deliver(head, agenda, messages, plans, reports, whole, messages[whole, TAIL], lone, limit)
     return limit
 
 
-@njit(cache=True)
-def _arrive(
-    head: np.ndarray, messages: np.ndarray, hops: np.ndarray, servers: np.ndarray, curves: np.ndarray,
-    gates: np.ndarray, scratch: np.ndarray, row: int,
-) -> int:  # fmt: skip
+@compiled
+def _arrive(head: np.ndarray, messages: np.ndarray, lines: Lines, gates: np.ndarray, row: int) -> int:
     """Put a message, cut into its packets if it is new, into the queue of its next link; return that server, or -1 if a
     packet fits no buffer."""
-    server = hops[messages[row, HOP], HOP_SERVER]
-    if messages[row, PREVIOUS] == FORWARDED:
-        _append(messages, gates, server, row)
-        return server
-    count = packets_of(head, messages, hops, row)
+    hops = lines[0]
+    hop = messages[row, HOP]
+    server = hops[hop, HOP_SERVER]
+    count = packets_of(head, messages, lines, row) if hops[hop, HOP_PLACE] == 0 else 1
     largest = messages[row, SIZE] if count == 1 else head[MTU]
-    if messages[row, LEFT] > 1 and largest > head[BUFFER]:
+    if hops[hop, HOP_LEFT] > 1 and largest > head[BUFFER]:
         return -1
     if count == 1:
         _append(messages, gates, server, row)
         return server
-    messages[row, PACKETS] = count
-    if head[RECORDING]:
-        messages[row, ALONE_TAIL] = packets_alone(
-            messages, hops, servers, curves, scratch, head[CUT_THROUGH], row, head[MTU], messages[row, HOP],
-            messages[row, LEFT],
-        )  # fmt: skip
+    messages[row, NEXT] = count
     for number in range(count):
         _append(messages, gates, server, cut(head, messages, row, number))
     return server
 
 
-@njit(cache=True)
+@compiled
+def _end(
+    head: np.ndarray, agenda: Agenda, messages: np.ndarray, lines: Lines, plans: Plans, reports: Reports,
+    gates: np.ndarray, server: int, now: int, limit: int,
+) -> int:  # fmt: skip
+    """Free a link and the room that its packet took; whoever has waited longest for that room starts, as many as fit,
+    then the link itself may. Return the limit, or -1 if time leaves its range."""
+    gates[server, G_TAKEN] -= gates[server, G_HELD]
+    gates[server, G_SENDING] = gates[server, G_HELD] = 0
+    waiter = gates[server, G_WAITER]
+    while waiter >= 0 and _has_room(head, messages, lines[0], gates, gates[waiter, G_FIRST]):
+        gates[server, G_WAITER] = gates[waiter, G_NEXT_WAITER]
+        if gates[server, G_WAITER] < 0:
+            gates[server, G_LAST_WAITER] = -1
+        gates[waiter, G_WAITS] = 0
+        limit = _start(head, agenda, messages, lines, plans, reports, gates, waiter, now, limit)
+        if limit < 0:
+            return -1
+        waiter = gates[server, G_WAITER]
+    _plan_start(agenda, messages, gates, server, now)
+    return limit
+
+
+@compiled
 def advance(
-    head: np.ndarray, agenda: np.ndarray, messages: np.ndarray, queues: np.ndarray, hops: np.ndarray,
-    servers: np.ndarray, curves: np.ndarray, bins: np.ndarray, pending: np.ndarray, runs: np.ndarray,
-    operations: np.ndarray, dependents: np.ndarray, groups: np.ndarray, done: np.ndarray, seen: np.ndarray,
-    scratch: np.ndarray, gates: np.ndarray, limit: int, settled: int,
+    head: np.ndarray, book: np.ndarray, entries: np.ndarray, front: np.ndarray, messages: np.ndarray,
+    queues: np.ndarray, hops: np.ndarray, servers: np.ndarray, curves: np.ndarray, bins: np.ndarray,
+    scratch: np.ndarray, pending: np.ndarray, runs: np.ndarray, operations: np.ndarray, dependents: np.ndarray,
+    groups: np.ndarray, done: np.ndarray, seen: np.ndarray, gates: np.ndarray, limit: int, settled: int,
 ) -> tuple[int, int]:  # fmt: skip
     """Carry packets on, up to ``limit`` or to the first instant at which a process must act; as in `_queues`."""
-    while head[AGENDA] > 0:
-        now, item = agenda[0, 0], agenda[0, 3]
+    agenda, lines = (book, entries, front), (hops, servers, curves, bins, scratch)
+    plans, reports = (pending, runs, operations, dependents, groups), (done, seen)
+    # An end may start every server that waits for its room.
+    starts = gates.shape[0] + 1
+    while book[LENGTH, 0] > 0:
+        now = earliest(agenda)
         if now > limit or (now == limit and now > settled):
             return ENOUGH, now
-        if head[DONE] + 1 >= done.shape[0] or head[SEEN] + 2 > seen.shape[0]:
+        if head[DONE] + starts > done.shape[0] or head[SEEN] + 2 * starts > seen.shape[0]:
             return DRAIN, now
-        if head[AVAILABLE] < head[PACKETS_MOST] + 1 or head[AGENDA] + 8 > agenda.shape[0]:
+        if head[AVAILABLE] <= head[PACKETS_MOST] or not room_left(agenda, 2 * starts):
             return ROOM, now
-        known, bound = head[SEEN], limit
+        item, known, bound = take(agenda)[1] & ITEM_MASK, head[SEEN], limit
+        server = item >> 3
         if item & 3 != QUEUE:
-            row = take_first(head, agenda, messages, pending, runs, operations)
-            server = _arrive(head, messages, hops, servers, curves, gates, scratch, row)
+            row = begin_message(head, agenda, messages, plans, item)
+            server = _arrive(head, messages, lines, gates, row)
             if server < 0:
                 return TOO_LARGE, messages[row, SIZE]
-            _plan_start(head, agenda, messages, gates, server, now)
-        elif (item >> 2) & 1:
-            drop_first(head, agenda)
-            server = item >> 3
+            _plan_start(agenda, messages, gates, server, now)
+        elif not (item >> 2) & 1:
+            bound = _end(head, agenda, messages, lines, plans, reports, gates, server, now, limit)
+        else:
             gates[server, G_STARTS] = 0
             row = gates[server, G_FIRST]
-            beyond = hops[messages[row, HOP] + 1, HOP_SERVER] if messages[row, LEFT] > 1 else -1
+            hop = messages[row, HOP]
+            beyond = hops[hop + 1, HOP_SERVER] if hops[hop, HOP_LEFT] > 1 else -1
             if beyond >= 0 and (gates[beyond, G_WAITER] >= 0 or not _has_room(head, messages, hops, gates, row)):
-                _wait(messages, hops, gates, server)
+                _wait(gates, server, beyond)
                 continue
-            bound = _start(
-                head, agenda, messages, hops, servers, curves, bins, operations, dependents, groups, done, seen, gates,
-                server, now, limit,
-            )  # fmt: skip
-        else:
-            server = item >> 3
-            waiter = gates[server, G_WAITER]
-            gates[server, G_TAKEN] -= gates[server, G_HELD]
-            gates[server, G_SENDING] = gates[server, G_HELD] = 0
-            if waiter >= 0 and _has_room(head, messages, hops, gates, gates[waiter, G_FIRST]):
-                # Whoever has waited longest goes first; the item stays until nobody else can start.
-                gates[server, G_WAITER] = gates[waiter, G_NEXT_WAITER]
-                if gates[server, G_WAITER] < 0:
-                    gates[server, G_LAST_WAITER] = -1
-                gates[waiter, G_WAITS] = 0
-                bound = _start(
-                    head, agenda, messages, hops, servers, curves, bins, operations, dependents, groups, done, seen,
-                    gates, waiter, now, limit,
-                )  # fmt: skip
-            else:
-                drop_first(head, agenda)
-                _plan_start(head, agenda, messages, gates, server, now)
+            bound = _start(head, agenda, messages, lines, plans, reports, gates, server, now, limit)
         if bound < 0:
             return OVERFLOW, now
         if head[SEEN] > known:

@@ -1,56 +1,66 @@
-"""What every sharing policy stands on: the layout of the state, exact arithmetic, the agenda, bins, and who is told.
+"""What every sharing policy stands on: the layout of the state, exact arithmetic, bins, and who is told.
 
 The state of the data plane is a handful of integer tables. A message under way is a row of ``messages``; what has not
-begun waits in stamped tables (``pending``, read through ``runs``) or as rows of schedules (``operations``). The
-``agenda`` is a binary heap of (instant, order, packet, item); an item names a queue between two links, a run, a
-message, or an operation. ``order`` is source rank and source sequence in one word.
+begun waits in stamped tables (``pending``, read through ``runs``) or as rows of schedules (``operations``). The agenda
+holds items: a queue between two links, a run, a message, or an operation. ``order`` is source rank and source sequence
+in one word.
 """
 
 import numpy as np
-from numba import njit
 
-# Columns of a message. ARRIVAL: its head reaches its next link; TAIL: its last byte does; ALONE_*: the same on an empty
-# path, counted from ISSUED; PARENT: the message of a packet; PACKETS: how many of a message are still under way.
-ARRIVAL, TAIL, SIZE, HOP, LEFT, ORDER, NEXT, PREVIOUS = range(8)
-ISSUED, ALONE_HEAD, ALONE_TAIL, META, OPERATION, PACKET, PARENT, PACKETS = range(8, 16)
-MESSAGE_COLUMNS = 16
-# A message's META: destination rank and name; whether it is a computation, whether a process must know of its end,
-# whether it is a flag.
+from simcore.fabric._agenda import Agenda, push
+from simcore.fabric._compiled import compiled
+
+Plans = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Pending, runs, operations, dependents, groups."""
+Lines = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Hops, servers, curves, bins, scratch."""
+Reports = tuple[np.ndarray, np.ndarray]
+"""Done, seen."""
+
+# Columns of a message, one cache line. ARRIVAL: its head reaches its next link; TAIL: its last byte does; HOP: that
+# link on its route; NEXT: behind it in a queue. TAG is the META of a message or, below zero, its operation. Of a
+# packet, ISSUED names its message (below zero) and TAG is its number; of a message that is cut, NEXT counts packets
+# under way.
+ARRIVAL, TAIL, SIZE, HOP, ORDER, NEXT, ISSUED, TAG = range(8)
+MESSAGE_COLUMNS = 8
+# META: destination rank and name; whether it is a computation, whether a process must know of its end, whether it is a
+# flag.
 META_DST, META_WHAT, META_SILENT, META_SEEN, META_FLAG = 40, 3, 4, 2, 1
 WHAT_MASK = 2 ** (META_DST - META_WHAT) - 1
-# A message's ORDER: source rank above, sequence below.
+# ORDER: source rank above, sequence below.
 ORDER_SOURCE = 40
 SEQUENCE_MASK = 2**ORDER_SOURCE - 1
-# Columns of a server: 10**12 / bandwidth = NUM / DEN in lowest terms; the busy period (BEGAN, ACCEPTED); its end;
-# whether bins were used; time a message costs on top; its points of efficiency in ``curves``.
-NUM, DEN, BEGAN, ACCEPTED, FREE, TOUCHED, OVERHEAD, CURVE, CURVE_END = range(9)
+# Columns of a server: 10**12 / bandwidth = NUM / DEN in lowest terms; the busy period (BEGAN, ACCEPTED); its end; time
+# a message costs on top; whether bins were used; its points of efficiency in ``curves``.
+NUM, DEN, BEGAN, ACCEPTED, FREE, OVERHEAD, TOUCHED, CURVE, CURVE_END = range(9)
 SERVER_COLUMNS = 9
-# Columns of a hop, one link of one route; LINK is -1 for the compute stream of a rank. ROUTE is the number of the
-# route; its first hop also keeps the latest arrival over it (policy `ideal`). AFTER and BEFORE chain the hops with
-# flows on one server (policy `fair`).
-HOP_SERVER, HOP_LINK, HOP_LATENCY, ROUTE_LATEST, ROUTE, AFTER, BEFORE = range(7)
+# Columns of a hop, one link of one route. LINK is -1 for the compute stream of a rank; LEFT counts the links from here
+# to the end, PLACE those before. ROUTE is the number of the route. AFTER and BEFORE chain the hops with flows on one
+# server (policy `fair`); the first hop of a route keeps the latest arrival over it in AFTER (policy `ideal`).
+HOP_SERVER, HOP_LINK, HOP_LATENCY, HOP_LEFT, HOP_PLACE, ROUTE, AFTER, BEFORE = range(8)
 HOP_COLUMNS = 8
 # Columns of a queue between a link and whatever follows it: first and last message.
 FIRST, LAST = range(2)
 # Rows of ``pending``, one a column of a stamped table.
-P_TIME, P_ORDER, P_SIZE, P_HOP, P_LEFT, P_META = range(6)
-PENDING_ROWS = 6
+P_TIME, P_ORDER, P_SIZE, P_HOP, P_META = range(5)
+PENDING_ROWS = 5
 # Columns of a run, a stretch of ``pending`` in order of time.
 RUN_NEXT, RUN_END = range(2)
-# Columns of an operation, a row of a schedule; its dependents are a stretch of ``dependents``.
-WAITING, READY, O_ORDER, O_SIZE, O_HOP, O_LEFT, O_META, GROUP, DEPENDENTS, DEPENDENTS_END = range(10)
-OPERATION_COLUMNS = 10
+# Columns of an operation, a row of a schedule; its dependents lie in ``dependents`` up to those of the next one.
+WAITING, READY, O_ORDER, O_SIZE, O_HOP, O_META, GROUP, DEPENDENTS = range(8)
+OPERATION_COLUMNS = 8
 # Columns of a group, a schedule at play: operations that have not ended, the latest end so far.
 OPEN, ENDED = range(2)
 # Columns of a delivery.
 D_ORDER, D_META, D_SIZE, D_ISSUED, D_ARRIVED, D_QUEUED = range(6)
 DELIVERY_COLUMNS = 6
 # Words of the head.
-AGENDA, SHIFT, SPARE, ROWS, AVAILABLE, DONE, SEEN, RECORDING, CUT_THROUGH, MTU, BUFFER, PACKETS_MOST, ALONE = range(13)
-HEAD_WORDS = 13
+SHIFT, SPARE, ROWS, AVAILABLE, DONE, SEEN, RECORDING, CUT_THROUGH, MTU, BUFFER, PACKETS_MOST, ALONE = range(12)
+HEAD_WORDS = 12
 
 # Kinds of items on the agenda, in their lowest two bits.
-QUEUE, RUN, MESSAGE, OPERATION_ITEM = range(4)
+QUEUE, RUN, MESSAGE, OPERATION = range(4)
 
 ENOUGH, DRAIN, ROOM, OVERFLOW, TOO_LARGE = range(5)
 """Why a kernel returned: nothing more to do up to the limit; the lists of deliveries are full; more rows or agenda are
@@ -60,7 +70,7 @@ SAFE = 2**62
 LATEST = 2.0**61
 
 
-@njit(cache=True)
+@compiled
 def divide_up(a: int, num: int, den: int) -> int:
     """Return ceil(a * num / den) exactly, also where a * num does not fit 64 bits; 0 <= a, 0 < num, 0 < den < 2**62."""
     if a < 2**31 and num < 2**31:
@@ -87,10 +97,19 @@ def divide_up(a: int, num: int, den: int) -> int:
     return whole + quotient + (1 if remainder else 0)
 
 
-@njit(cache=True)
-def charged(servers: np.ndarray, curves: np.ndarray, server: int, size: int) -> int:
+@compiled
+def fits(began: int, accepted: int, num: int, den: int, latency: int) -> bool:
+    """Return whether a message that ends a busy period of ``accepted`` bytes arrives within the range of time."""
+    if began < 2**60 and accepted < 2**31 and num < 2**28:
+        return True
+    return float(began) + float(accepted) * num / den + float(latency) < LATEST
+
+
+@compiled
+def charged(lines: Lines, server: int, size: int) -> int:
     """Return the bytes that a link is charged with for a message of ``size`` bytes: more than those where small
     messages are known to be inefficient, linear between measured points, of constant efficiency outside them."""
+    servers, curves = lines[1], lines[2]
     first, end = servers[server, CURVE], servers[server, CURVE_END]
     if first == end:
         return size
@@ -103,69 +122,38 @@ def charged(servers: np.ndarray, curves: np.ndarray, server: int, size: int) -> 
     return divide_up(size, curves[end - 1, 1], curves[end - 1, 0])
 
 
-@njit(cache=True)
-def _precedes(agenda: np.ndarray, place: int, time: int, order: int, packet: int) -> bool:
-    if agenda[place, 0] != time:
-        return agenda[place, 0] < time
-    if agenda[place, 1] != order:
-        return agenda[place, 1] < order
-    return agenda[place, 2] < packet
+@compiled
+def alone(head: np.ndarray, lines: Lines, hop: int, size: int, mtu: int) -> int:
+    """Return how long a message takes over its path when that is empty, ps; ``hop`` is any of the path, ``mtu`` cuts it
+    into packets (0: not at all)."""
+    hops, servers, ends = lines[0], lines[1], lines[4]
+    first = hop - hops[hop, HOP_PLACE]
+    count = hops[first, HOP_LEFT]
+    ends[:count] = 0
+    packets = 1 if mtu == 0 or size <= mtu else (size + mtu - 1) // mtu
+    arrived = 0
+    for number in range(packets):
+        part = size if packets == 1 else min(mtu, size - number * mtu)
+        reach, tail = 0, 0
+        for k in range(count):
+            server, latency = hops[first + k, HOP_SERVER], hops[first + k, HOP_LATENCY]
+            charge = charged(lines, server, part)
+            idle = reach >= ends[k, 2]
+            start = (reach if idle else ends[k, 2]) + servers[server, OVERHEAD]
+            began = (reach if idle else ends[k, 0]) + servers[server, OVERHEAD]
+            accepted = charge if idle else ends[k, 1] + charge
+            end = began + divide_up(accepted, servers[server, NUM], servers[server, DEN])
+            if head[CUT_THROUGH] and tail > end:
+                end = began = tail
+                accepted = 0
+            ends[k, 0], ends[k, 1], ends[k, 2] = began, accepted, end
+            tail = end + latency
+            reach = (start if head[CUT_THROUGH] else end) + latency
+        arrived = max(arrived, tail)
+    return arrived
 
 
-@njit(cache=True)
-def _put(agenda: np.ndarray, place: int, time: int, order: int, packet: int, item: int) -> None:
-    agenda[place, 0], agenda[place, 1], agenda[place, 2], agenda[place, 3] = time, order, packet, item
-
-
-@njit(cache=True)
-def _move(agenda: np.ndarray, to: int, there: int) -> None:
-    _put(agenda, to, agenda[there, 0], agenda[there, 1], agenda[there, 2], agenda[there, 3])
-
-
-@njit(cache=True)
-def push(head: np.ndarray, agenda: np.ndarray, time: int, order: int, packet: int, item: int) -> None:
-    """Put an item on the agenda."""
-    place = head[AGENDA]
-    head[AGENDA] += 1
-    while place > 0:
-        parent = (place - 1) >> 1
-        if not _precedes(agenda, parent, time, order, packet):
-            _move(agenda, place, parent)
-            place = parent
-        else:
-            break
-    _put(agenda, place, time, order, packet, item)
-
-
-@njit(cache=True)
-def replace_first(head: np.ndarray, agenda: np.ndarray, time: int, order: int, packet: int, item: int) -> None:
-    """Put an item on the agenda in place of its first one."""
-    length = head[AGENDA]
-    place = 0
-    while True:
-        child = 2 * place + 1
-        if child >= length:
-            break
-        right = child + 1
-        if right < length and _precedes(agenda, right, agenda[child, 0], agenda[child, 1], agenda[child, 2]):
-            child = right
-        if not _precedes(agenda, child, time, order, packet):
-            break
-        _move(agenda, place, child)
-        place = child
-    _put(agenda, place, time, order, packet, item)
-
-
-@njit(cache=True)
-def drop_first(head: np.ndarray, agenda: np.ndarray) -> None:
-    """Take the first item off the agenda."""
-    head[AGENDA] -= 1
-    last = head[AGENDA]
-    if last > 0:
-        replace_first(head, agenda, agenda[last, 0], agenda[last, 1], agenda[last, 2], agenda[last, 3])
-
-
-@njit(cache=True)
+@compiled
 def claim(head: np.ndarray, messages: np.ndarray) -> int:
     """Return a free row of ``messages``."""
     head[AVAILABLE] -= 1
@@ -178,7 +166,7 @@ def claim(head: np.ndarray, messages: np.ndarray) -> int:
     return row
 
 
-@njit(cache=True)
+@compiled
 def release(head: np.ndarray, messages: np.ndarray, row: int) -> None:
     """Give a row of ``messages`` back."""
     messages[row, NEXT] = head[SPARE]
@@ -186,107 +174,136 @@ def release(head: np.ndarray, messages: np.ndarray, row: int) -> None:
     head[AVAILABLE] += 1
 
 
-@njit(cache=True)
-def fill(
-    messages: np.ndarray, row: int, time: int, order: int, size: int, hop: int, left: int, meta: int, operation: int
-) -> None:
+@compiled
+def fill(messages: np.ndarray, row: int, time: int, order: int, size: int, hop: int, tag: int) -> None:
     """Write a new message into ``row``."""
     messages[row, ARRIVAL] = messages[row, TAIL] = messages[row, ISSUED] = time
-    messages[row, SIZE], messages[row, HOP], messages[row, LEFT] = size, hop, left
-    messages[row, ORDER], messages[row, META], messages[row, OPERATION] = order, meta, operation
-    messages[row, ALONE_HEAD] = messages[row, ALONE_TAIL] = 0
-    messages[row, PACKET] = messages[row, PACKETS] = 0
-    messages[row, PARENT] = messages[row, NEXT] = messages[row, PREVIOUS] = -1
+    messages[row, SIZE], messages[row, HOP], messages[row, ORDER], messages[row, TAG] = size, hop, order, tag
+    messages[row, NEXT] = -1
 
 
-@njit(cache=True)
+@compiled
 def inject(
-    head: np.ndarray, agenda: np.ndarray, messages: np.ndarray,
-    time: int, order: int, size: int, hop: int, left: int, meta: int,
+    head: np.ndarray, book: np.ndarray, entries: np.ndarray, front: np.ndarray, messages: np.ndarray,
+    time: int, order: int, size: int, hop: int, meta: int,
 ) -> None:  # fmt: skip
     """Admit one message that is issued now."""
     row = claim(head, messages)
-    fill(messages, row, time, order, size, hop, left, meta, -1)
-    push(head, agenda, time, order, 0, 4 * row + MESSAGE)
+    fill(messages, row, time, order, size, hop, meta)
+    push((book, entries, front), time, order, 4 * row + MESSAGE)
 
 
-@njit(cache=True)
-def begin_run(head: np.ndarray, agenda: np.ndarray, pending: np.ndarray, first: int, run: int) -> None:
+@compiled
+def begin_run(
+    book: np.ndarray, entries: np.ndarray, front: np.ndarray, pending: np.ndarray, first: int, run: int
+) -> None:
     """Put a stamped table on the agenda."""
-    push(head, agenda, pending[P_TIME, first], pending[P_ORDER, first], 0, 4 * run + RUN)
+    push((book, entries, front), pending[P_TIME, first], pending[P_ORDER, first], 4 * run + RUN)
 
 
-@njit(cache=True)
-def begin_schedule(head: np.ndarray, agenda: np.ndarray, operations: np.ndarray, first: int, end: int) -> None:
+@compiled
+def begin_schedule(
+    book: np.ndarray, entries: np.ndarray, front: np.ndarray, operations: np.ndarray, first: int, end: int
+) -> None:
     """Put every operation that waits for nothing on the agenda."""
     for operation in range(first, end):
         if operations[operation, WAITING] == 0:
             push(
-                head, agenda, operations[operation, READY], operations[operation, O_ORDER], 0,
-                4 * operation + OPERATION_ITEM,
+                (book, entries, front), operations[operation, READY], operations[operation, O_ORDER],
+                4 * operation + OPERATION,
             )  # fmt: skip
 
 
-@njit(cache=True)
-def take_first(
-    head: np.ndarray, agenda: np.ndarray, messages: np.ndarray, pending: np.ndarray, runs: np.ndarray,
-    operations: np.ndarray,
-) -> int:  # fmt: skip
-    """Take the message that the agenda names first, and that begins now, off it; return its row."""
-    kind, index = agenda[0, 3] & 3, agenda[0, 3] >> 2
+@compiled
+def stamp(
+    time: np.ndarray, src: np.ndarray, dst: np.ndarray, size: np.ndarray, meta: np.ndarray, endpoints: np.ndarray,
+    route_of: np.ndarray, route_hop: np.ndarray, sequence: np.ndarray, pending: np.ndarray, begin: int,
+) -> tuple[bool, int, int]:  # fmt: skip
+    """Write a stamped table into ``pending`` from ``begin`` on, each row with its next sequence number and its route.
+
+    Returns whether it is in the order of (time, order), its largest message, and the first row whose route is not known
+    yet, or -1. All is written again after routes were found; the sequence advances in a run without unknown routes.
+    """
+    ordered, largest = True, 0
+    for row in range(len(time)):
+        route = route_of[endpoints[src[row]], endpoints[dst[row]]]
+        if route == 0:
+            return False, 0, row
+    for row in range(len(time)):
+        place = begin + row
+        order = (src[row] << ORDER_SOURCE) | sequence[src[row]]
+        sequence[src[row]] += 1
+        pending[P_TIME, place], pending[P_ORDER, place], pending[P_SIZE, place] = time[row], order, size[row]
+        pending[P_HOP, place] = route_hop[route_of[endpoints[src[row]], endpoints[dst[row]]] - 1]
+        pending[P_META, place] = (dst[row] << META_DST) | meta[row]
+        largest = max(largest, size[row])
+        if row > 0 and (
+            time[row] < time[row - 1] or (time[row] == time[row - 1] and order < pending[P_ORDER, place - 1])
+        ):
+            ordered = False
+    return ordered, largest, -1
+
+
+@compiled
+def begin_message(head: np.ndarray, agenda: Agenda, messages: np.ndarray, plans: Plans, item: int) -> int:
+    """Return the row of the message that an item, taken off the agenda, begins; a run goes back onto it for its next
+    one."""
+    pending, runs, operations = plans[0], plans[1], plans[2]
+    kind, index = item & 3, item >> 2
     if kind == MESSAGE:
-        drop_first(head, agenda)
         return index
     row = claim(head, messages)
-    if kind == OPERATION_ITEM:
-        drop_first(head, agenda)
+    if kind == OPERATION:
         fill(
             messages, row, operations[index, READY], operations[index, O_ORDER], operations[index, O_SIZE],
-            operations[index, O_HOP], operations[index, O_LEFT], operations[index, O_META], index,
+            operations[index, O_HOP], -1 - index,
         )  # fmt: skip
         return row
     place = runs[index, RUN_NEXT]
     fill(
-        messages, row, pending[P_TIME, place], pending[P_ORDER, place], pending[P_SIZE, place],
-        pending[P_HOP, place], pending[P_LEFT, place], pending[P_META, place], -1,
+        messages, row, pending[P_TIME, place], pending[P_ORDER, place], pending[P_SIZE, place], pending[P_HOP, place],
+        pending[P_META, place],
     )  # fmt: skip
     place += 1
     runs[index, RUN_NEXT] = place
     if place < runs[index, RUN_END]:
-        replace_first(head, agenda, pending[P_TIME, place], pending[P_ORDER, place], 0, agenda[0, 3])
-    else:
-        drop_first(head, agenda)
+        push(agenda, pending[P_TIME, place], pending[P_ORDER, place], item)
     return row
 
 
-@njit(cache=True)
+@compiled
 def deliver(
-    head: np.ndarray, agenda: np.ndarray, messages: np.ndarray, operations: np.ndarray, dependents: np.ndarray,
-    groups: np.ndarray, done: np.ndarray, seen: np.ndarray, row: int, instant: int, alone: int, limit: int,
+    head: np.ndarray, agenda: Agenda, messages: np.ndarray, plans: Plans, reports: Reports, row: int, instant: int,
+    lone: int, limit: int,
 ) -> int:  # fmt: skip
     """End a message: list it, let what depends on it begin, tell whoever must know; return the limit, which is no later
-    than the instant at which a process may act on it."""
-    meta, operation = messages[row, META], messages[row, OPERATION]
+    than the instant at which a process may act on it.
+
+    ``lone`` is the time of the empty path.
+    """
+    operations, dependents, groups = plans[2], plans[3], plans[4]
+    done, seen = reports
+    tag = messages[row, TAG]
+    meta = tag if tag >= 0 else operations[-1 - tag, O_META]
     if not meta & META_SILENT:
-        delivery = done[head[DONE]]
-        delivery[D_ORDER], delivery[D_META], delivery[D_SIZE] = messages[row, ORDER], meta, messages[row, SIZE]
-        delivery[D_ISSUED], delivery[D_ARRIVED] = messages[row, ISSUED], instant
-        delivery[D_QUEUED] = max(instant - messages[row, ISSUED] - alone, 0)
+        place = head[DONE]
+        done[place, D_ORDER], done[place, D_META], done[place, D_SIZE] = messages[row, ORDER], meta, messages[row, SIZE]
+        done[place, D_ISSUED], done[place, D_ARRIVED] = messages[row, ISSUED], instant
+        done[place, D_QUEUED] = max(instant - messages[row, ISSUED] - lone, 0)
         head[DONE] += 1
     if meta & META_SEEN:
         seen[head[SEEN], 0], seen[head[SEEN], 1] = messages[row, ORDER], instant
         head[SEEN] += 1
         limit = min(limit, instant)
-    if operation >= 0:
-        for place in range(operations[operation, DEPENDENTS], operations[operation, DEPENDENTS_END]):
+    if tag < 0:
+        operation = -1 - tag
+        for place in range(operations[operation, DEPENDENTS], operations[operation + 1, DEPENDENTS]):
             other = dependents[place]
-            operations[other, READY] = max(operations[other, READY], instant)
+            ready = max(operations[other, READY], instant)
+            operations[other, READY] = ready
             operations[other, WAITING] -= 1
             if operations[other, WAITING] == 0:
-                push(
-                    head, agenda, operations[other, READY], operations[other, O_ORDER], 0,
-                    4 * other + OPERATION_ITEM,
-                )  # fmt: skip
+                push(agenda, ready, operations[other, O_ORDER], 4 * other + OPERATION)
         group = operations[operation, GROUP]
         groups[group, ENDED] = max(groups[group, ENDED], instant)
         groups[group, OPEN] -= 1
@@ -298,7 +315,7 @@ def deliver(
     return limit
 
 
-@njit(cache=True)
+@compiled
 def _halve_bins(servers: np.ndarray, bins: np.ndarray) -> None:
     half = bins.shape[1] // 2
     for server in range(bins.shape[0]):
@@ -309,7 +326,7 @@ def _halve_bins(servers: np.ndarray, bins: np.ndarray) -> None:
             bins[server, half:] = 0
 
 
-@njit(cache=True)
+@compiled
 def _share(size: int, part: int, whole: int) -> int:
     """Return floor(size * part / whole) for 0 < part < whole."""
     if size < SAFE // whole:
@@ -319,12 +336,11 @@ def _share(size: int, part: int, whole: int) -> int:
     return up - 1 if up * whole != size * part else up
 
 
-@njit(cache=True)
-def carry(
-    head: np.ndarray, servers: np.ndarray, bins: np.ndarray, server: int, begin: int, end: int, busy: bool, size: int
-) -> None:
-    """Add a stretch of a server, and the bytes it carried in it, to the bins; merge pairs of bins when the last one is
-    passed."""
+@compiled
+def carry(head: np.ndarray, lines: Lines, server: int, begin: int, end: int, size: int) -> None:
+    """Add a busy stretch of a server, and the bytes it carried in it, to the bins; merge pairs of bins when the last
+    one is passed."""
+    servers, bins = lines[1], lines[3]
     while end > bins.shape[1] << head[SHIFT]:
         _halve_bins(servers, bins)
         head[SHIFT] += 1
@@ -337,8 +353,7 @@ def carry(
     done = 0
     for i in range(begin >> shift, ((end - 1) >> shift) + 1):
         stop = min(end, (i + 1) << shift)
-        if busy:
-            bins[server, i, 0] += stop - max(begin, i << shift)
+        bins[server, i, 0] += stop - max(begin, i << shift)
         carried = size if stop == end else _share(size, stop - begin, end - begin)
         bins[server, i, 1] += carried - done
         done = carried

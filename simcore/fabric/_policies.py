@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from simcore.errors import Deadlock, SimulationError
-from simcore.fabric import _buffers, _queues, _shares
+from simcore.fabric import _agenda, _buffers, _queues, _shares
 from simcore.fabric import _kernels as kernels
 from simcore.fabric._store import Table, grown
 from simcore.hardware import Queues, Sharing
@@ -24,13 +24,16 @@ class State:
     """The integer tables of `_kernels`; each is replaced by a longer one where more rows are needed."""
 
     head: Table
-    agenda: Table
+    book: Table
+    entries: Table
+    front: Table
     messages: Table
     queues: Table
     hops: Table
     servers: Table
     curves: Table
     bins: Table
+    scratch: Table
     pending: Table
     runs: Table
     operations: Table
@@ -38,7 +41,6 @@ class State:
     groups: Table
     done: Table
     seen: Table
-    scratch: Table
 
     @classmethod
     def new(cls, servers: tuple[Table, Table], links: int, chunk: int) -> Self:
@@ -50,12 +52,14 @@ class State:
         head = empty(kernels.HEAD_WORDS)
         head[kernels.SPARE], head[kernels.PACKETS_MOST] = -1, 1
         head[kernels.AVAILABLE] = 1024
+        items = 2 * links + 1024
         return cls(
-            head=head, agenda=empty(2 * links + 1024, 4), messages=empty(1024, kernels.MESSAGE_COLUMNS),
-            queues=np.full((links, 2), -1, np.int64), hops=empty(1024, kernels.HOP_COLUMNS), servers=servers[0],
-            curves=servers[1], bins=empty(0, 0, 2), pending=empty(kernels.PENDING_ROWS, 0), runs=empty(16, 2),
+            head=head, book=_agenda.new_book(), entries=empty(items, _agenda.ENTRY_COLUMNS), front=empty(items, 2),
+            messages=empty(1024, kernels.MESSAGE_COLUMNS), queues=np.full((links, 2), -1, np.int64),
+            hops=empty(1024, kernels.HOP_COLUMNS), servers=servers[0], curves=servers[1], bins=empty(0, 0, 2),
+            scratch=empty(PATH_LINKS, 3), pending=empty(kernels.PENDING_ROWS, 0), runs=empty(16, 2),
             operations=empty(0, kernels.OPERATION_COLUMNS), dependents=empty(0), groups=empty(16, 2),
-            done=empty(chunk, kernels.DELIVERY_COLUMNS), seen=empty(SEEN_ROWS, 2), scratch=empty(PATH_LINKS, 3),
+            done=empty(chunk, kernels.DELIVERY_COLUMNS), seen=empty(SEEN_ROWS, 2),
         )  # fmt: skip
 
     def reserve_hops(self, count: int) -> None:
@@ -68,44 +72,46 @@ class Policy:
 
     def __init__(self, state: State, kernel: Any) -> None:
         self.state, self._kernel = state, kernel
-        self._items = 0
+        self._operations = 0
+        self._spare = 64
 
-    def make_room(self, rows: int, largest: int, mtu: int, *, operations: int = 0) -> None:
-        """Make room for ``rows`` more messages, the largest of ``largest`` bytes, and as many items on the agenda."""
+    def make_room(self, largest: int, mtu: int, operations: int = 0) -> None:
+        """Make room for one more message, the largest of ``largest`` bytes, and for ``operations`` on the agenda."""
         state = self.state
-        head = state.head
-        packets = max(-(-largest // mtu), 1)
+        head, book = state.head, state.book
+        packets = -(-largest // mtu)
         if packets > head[kernels.PACKETS_MOST]:
             head[kernels.PACKETS_MOST] = packets
-        most = int(head[kernels.PACKETS_MOST])
-        if operations:
-            rows = 1
-            self._items += operations
-        need = rows + most + 1
-        if head[kernels.AVAILABLE] < need:
+        most = head.item(kernels.PACKETS_MOST)
+        if head.item(kernels.AVAILABLE) <= most + 1:
             before = len(state.messages)
-            state.messages = grown(state.messages, before + need)
+            state.messages = grown(state.messages, before + most + 2)
             head[kernels.AVAILABLE] += len(state.messages) - before
-            self._grew()
-        room = int(head[kernels.AGENDA]) + need + operations + self._open_operations()
-        if room > len(state.agenda):
-            state.agenda = grown(state.agenda, room)
+            self._follow()
+        self._operations += operations
+        # Room for every operation that has not begun, so that whatever ends may let all others begin.
+        need = (
+            max(book.item(_agenda.LENGTH, 0), book.item(_agenda.FRONT_END, 0)) + self._spare + most + self._operations
+        )
+        if need > len(state.entries):
+            state.entries, state.front = grown(state.entries, need), grown(state.front, need)
 
-    def _open_operations(self) -> int:
-        return int(self.state.groups[:, kernels.OPEN].sum()) if self._items else 0
+    def ended(self, operations: int) -> None:
+        """Note that a schedule of so many operations has ended."""
+        self._operations -= operations
 
     def make_room_for_routes(self, routes: int) -> None:
         """Make room for ``routes`` routes in all."""
 
-    def _grew(self) -> None:
+    def _follow(self) -> None:
         """Follow a table of messages that was replaced."""
 
     def advance(self, limit: int, settled: int) -> tuple[int, int]:
         """Run the kernel; see `_queues.advance`."""
         s = self.state
         why, due = self._kernel(
-            s.head, s.agenda, s.messages, s.queues, s.hops, s.servers, s.curves, s.bins, s.pending, s.runs,
-            s.operations, s.dependents, s.groups, s.done, s.seen, s.scratch, limit, settled,
+            s.head, s.book, s.entries, s.front, s.messages, s.queues, s.hops, s.servers, s.curves, s.bins, s.scratch,
+            s.pending, s.runs, s.operations, s.dependents, s.groups, s.done, s.seen, limit, settled,
         )  # fmt: skip
         return why, due
 
@@ -123,6 +129,9 @@ class Buffered(Policy):
     def __init__(self, state: State, topology: Topology) -> None:
         super().__init__(state, _buffers.advance)
         self._names = [server.name for server in topology.servers]
+        self._spare = 2 * len(state.servers) + 64
+        state.done = np.zeros((len(state.done) + len(state.servers), kernels.DELIVERY_COLUMNS), np.int64)
+        state.seen = np.zeros((SEEN_ROWS + 2 * len(state.servers), 2), np.int64)
         self._gates = np.full((len(state.servers), _buffers.GATE_COLUMNS), -1, np.int64)
         self._gates[:, [_buffers.G_SENDING, _buffers.G_TAKEN, _buffers.G_HELD, _buffers.G_WAITS, _buffers.G_STARTS]] = 0
 
@@ -130,8 +139,8 @@ class Buffered(Policy):
         """Run the kernel; see `_buffers.advance`. Raises ``Deadlock`` when every packet waits for another."""
         s = self.state
         why, due = self._kernel(
-            s.head, s.agenda, s.messages, s.queues, s.hops, s.servers, s.curves, s.bins, s.pending, s.runs,
-            s.operations, s.dependents, s.groups, s.done, s.seen, s.scratch, self._gates, limit, settled,
+            s.head, s.book, s.entries, s.front, s.messages, s.queues, s.hops, s.servers, s.curves, s.bins, s.scratch,
+            s.pending, s.runs, s.operations, s.dependents, s.groups, s.done, s.seen, self._gates, limit, settled,
         )  # fmt: skip
         if why == kernels.ENOUGH and due < 0:
             (stuck,) = np.nonzero(self._gates[:, _buffers.G_WAITS])
@@ -169,7 +178,7 @@ class Fluid(Policy):
         self._bundles = np.zeros((0, _shares.BUNDLE_COLUMNS), np.int64)
         self._amounts = np.zeros((0, _shares.AMOUNT_COLUMNS))
         self._keys, self._ranked, self._chosen = np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64)
-        self._grew()
+        self._follow()
 
     def make_room_for_routes(self, routes: int) -> None:
         """Make room for ``routes`` routes, a bundle each."""
@@ -178,17 +187,17 @@ class Fluid(Policy):
             self._amounts, self._keys = grown(self._amounts, routes), grown(self._keys, routes)
             self._ranked, self._chosen = grown(self._ranked, routes), grown(self._chosen, routes)
 
-    def _grew(self) -> None:
+    def _follow(self) -> None:
         self._marks = self.state.messages.view(np.float64)
 
     def advance(self, limit: int, settled: int) -> tuple[int, int]:
         """Run the kernel; see `_shares.advance`."""
         s = self.state
         why, due = self._kernel(
-            s.head, s.agenda, s.messages, s.queues, s.hops, s.servers, s.curves, s.bins, s.pending, s.runs,
-            s.operations, s.dependents, s.groups, s.done, s.seen, s.scratch, self._fluid, self._marks, self._bundles,
-            self._amounts, self._ports, self._measures, self._keys, self._ranked, self._dirty, self._chosen,
-            self._links, self._levels, self._filling, self._counts, self._clock, limit, settled,
+            s.head, s.book, s.entries, s.front, s.messages, s.queues, s.hops, s.servers, s.curves, s.bins, s.scratch,
+            s.pending, s.runs, s.operations, s.dependents, s.groups, s.done, s.seen, self._fluid, self._marks,
+            self._bundles, self._amounts, self._ports, self._measures, self._keys, self._ranked, self._dirty,
+            self._chosen, self._links, self._levels, self._filling, self._counts, self._clock, limit, settled,
         )  # fmt: skip
         return why, due
 

@@ -16,11 +16,11 @@ on all of its links as on the least efficient one.
 import math
 
 import numpy as np
-from numba import njit
 
+from simcore.fabric._agenda import LENGTH, earliest, push, take
+from simcore.fabric._compiled import compiled
 from simcore.fabric._kernels import (
     AFTER,
-    AGENDA,
     ARRIVAL,
     AVAILABLE,
     BEFORE,
@@ -29,16 +29,15 @@ from simcore.fabric._kernels import (
     ENOUGH,
     HOP,
     HOP_LATENCY,
+    HOP_LEFT,
     HOP_LINK,
     HOP_SERVER,
     ISSUED,
     LATEST,
-    LEFT,
     NEXT,
     ORDER,
     OVERFLOW,
     OVERHEAD,
-    PREVIOUS,
     QUEUE,
     RECORDING,
     ROOM,
@@ -46,14 +45,13 @@ from simcore.fabric._kernels import (
     SEEN,
     SIZE,
     TAIL,
+    Lines,
+    begin_message,
     carry,
     charged,
     deliver,
-    drop_first,
-    push,
-    take_first,
 )  # fmt: skip
-from simcore.fabric._queues import serve
+from simcore.fabric._queues import room_left, serve
 
 # Columns of a bundle, one a route: its hops, flows, first flow to end, place in the ranking, the link that limits it,
 # the solve in which it was last solved or fixed, whether its next end must be computed anew.
@@ -76,6 +74,8 @@ EPOCH, RANKED, STAMP, DIRTY, BATCH = range(5)
 FLUID_WORDS = 5
 # Words of its clock.
 BATCH_TIME = 0
+# The second child of a flow in the heap of its bundle (NEXT is the first); nothing arrives while it flows.
+OTHER = ARRIVAL
 
 LEVEL_SLACK = 2e-13
 """Relative difference below which two rates are the same."""
@@ -87,13 +87,13 @@ ROUND = 2.0**-10
 RENEW = 2.0**40
 
 
-@njit(cache=True)
+@compiled
 def instant_of(x: float) -> int:
     """Return the integer instant of ``x`` ps after the epoch."""
     return math.ceil(x - ROUND)
 
 
-@njit(cache=True)
+@compiled
 def _rank(bundles: np.ndarray, keys: np.ndarray, ranked: np.ndarray, count: int, place: int) -> None:
     """Restore the ranking after the key at ``place`` changed."""
     key, bundle = keys[place], ranked[place]
@@ -119,7 +119,7 @@ def _rank(bundles: np.ndarray, keys: np.ndarray, ranked: np.ndarray, count: int,
     bundles[bundle, B_PLACE] = place
 
 
-@njit(cache=True)
+@compiled
 def _unrank(fluid: np.ndarray, bundles: np.ndarray, keys: np.ndarray, ranked: np.ndarray, place: int) -> None:
     bundles[ranked[place], B_PLACE] = -1
     fluid[RANKED] -= 1
@@ -129,9 +129,9 @@ def _unrank(fluid: np.ndarray, bundles: np.ndarray, keys: np.ndarray, ranked: np
         _rank(bundles, keys, ranked, last, place)
 
 
-@njit(cache=True)
+@compiled
 def _merge(messages: np.ndarray, marks: np.ndarray, a: int, b: int) -> int:
-    """Merge two skew heaps of flows, ordered by (mark, order); NEXT and PREVIOUS are the children."""
+    """Merge two skew heaps of flows, ordered by (mark, order); NEXT and OTHER are the children."""
     root, above = -1, -1
     while a >= 0 and b >= 0:
         if marks[b, TAIL] < marks[a, TAIL] or (
@@ -143,8 +143,8 @@ def _merge(messages: np.ndarray, marks: np.ndarray, a: int, b: int) -> int:
         else:
             messages[above, NEXT] = a
         above = a
-        a = messages[above, PREVIOUS]
-        messages[above, PREVIOUS] = messages[above, NEXT]
+        a = messages[above, OTHER]
+        messages[above, OTHER] = messages[above, NEXT]
     rest = a if a >= 0 else b
     if above < 0:
         return rest
@@ -152,7 +152,7 @@ def _merge(messages: np.ndarray, marks: np.ndarray, a: int, b: int) -> int:
     return root
 
 
-@njit(cache=True)
+@compiled
 def _touch(fluid: np.ndarray, bundles: np.ndarray, hops: np.ndarray, ports: np.ndarray, dirty: np.ndarray,
            bundle: int) -> None:  # fmt: skip
     """Note that the flows of a bundle, and so the links of its route, have changed."""
@@ -166,13 +166,13 @@ def _touch(fluid: np.ndarray, bundles: np.ndarray, hops: np.ndarray, ports: np.n
             fluid[DIRTY] += 1
 
 
-@njit(cache=True)
+@compiled
 def _serve_up_to(amounts: np.ndarray, bundle: int, x: float) -> None:
     amounts[bundle, SERVED] += amounts[bundle, RATE] * (x - amounts[bundle, WHEN])
     amounts[bundle, WHEN] = x
 
 
-@njit(cache=True)
+@compiled
 def _join(
     fluid: np.ndarray, messages: np.ndarray, marks: np.ndarray, hops: np.ndarray, bundles: np.ndarray,
     amounts: np.ndarray, ports: np.ndarray, dirty: np.ndarray, row: int, charge: int, x: float,
@@ -181,11 +181,11 @@ def _join(
     first = messages[row, HOP]
     bundle = hops[first, ROUTE]
     if bundles[bundle, B_FLOWS] == 0:
-        bundles[bundle, B_HOP], bundles[bundle, B_HOPS] = first, messages[row, LEFT]
+        bundles[bundle, B_HOP], bundles[bundle, B_HOPS] = first, hops[first, HOP_LEFT]
         bundles[bundle, B_TOP] = bundles[bundle, B_PLACE] = bundles[bundle, B_LIMIT] = -1
         amounts[bundle, RATE] = amounts[bundle, SERVED] = 0.0
         amounts[bundle, WHEN] = x
-        for hop in range(first, first + messages[row, LEFT]):
+        for hop in range(first, first + hops[first, HOP_LEFT]):
             server = hops[hop, HOP_SERVER]
             after = ports[server, P_FIRST]
             hops[hop, AFTER], hops[hop, BEFORE] = after, -1
@@ -195,20 +195,20 @@ def _join(
     else:
         _serve_up_to(amounts, bundle, x)
     bundles[bundle, B_FLOWS] += 1
-    messages[row, NEXT] = messages[row, PREVIOUS] = -1
+    messages[row, NEXT] = messages[row, OTHER] = -1
     marks[row, TAIL] = amounts[bundle, SERVED] + float(charge)
     bundles[bundle, B_TOP] = _merge(messages, marks, bundles[bundle, B_TOP], row)
     _touch(fluid, bundles, hops, ports, dirty, bundle)
 
 
-@njit(cache=True)
+@compiled
 def _leave(
     fluid: np.ndarray, messages: np.ndarray, marks: np.ndarray, hops: np.ndarray, bundles: np.ndarray,
     ports: np.ndarray, keys: np.ndarray, ranked: np.ndarray, dirty: np.ndarray, bundle: int, charge: int,
 ) -> None:  # fmt: skip
     """Take the first flow out of a bundle, and the bundle off its links if that was its last."""
     row = bundles[bundle, B_TOP]
-    bundles[bundle, B_TOP] = _merge(messages, marks, messages[row, NEXT], messages[row, PREVIOUS])
+    bundles[bundle, B_TOP] = _merge(messages, marks, messages[row, NEXT], messages[row, OTHER])
     bundles[bundle, B_FLOWS] -= 1
     _touch(fluid, bundles, hops, ports, dirty, bundle)
     first = bundles[bundle, B_HOP]
@@ -227,7 +227,7 @@ def _leave(
         _unrank(fluid, bundles, keys, ranked, bundles[bundle, B_PLACE])
 
 
-@njit(cache=True)
+@compiled
 def _include(
     hops: np.ndarray, bundles: np.ndarray, ports: np.ndarray, chosen: np.ndarray, links: np.ndarray, counts: np.ndarray,
     stamp: int, bundle: int,
@@ -245,7 +245,7 @@ def _include(
             counts[1] += 1
 
 
-@njit(cache=True)
+@compiled
 def _freeze(
     hops: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray, link: int,
     stamp: int,
@@ -269,7 +269,7 @@ def _freeze(
     ports[link, P_FLOWS], ports[link, P_FROZEN], ports[link, P_LIMITS] = flows, frozen, limits
 
 
-@njit(cache=True)
+@compiled
 def _sink(levels: np.ndarray, filling: np.ndarray, count: int, place: int) -> None:
     level, link = levels[place], filling[place]
     while True:
@@ -285,7 +285,7 @@ def _sink(levels: np.ndarray, filling: np.ndarray, count: int, place: int) -> No
     levels[place], filling[place] = level, link
 
 
-@njit(cache=True)
+@compiled
 def _fill(
     hops: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray,
     links: np.ndarray, counts: np.ndarray, levels: np.ndarray, filling: np.ndarray, stamp: int, turn: int,
@@ -332,7 +332,7 @@ def _fill(
             _sink(levels, filling, count, 0)
 
 
-@njit(cache=True)
+@compiled
 def _widen(
     hops: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray,
     chosen: np.ndarray, links: np.ndarray, counts: np.ndarray, stamp: int, turn: int,
@@ -364,11 +364,10 @@ def _widen(
     return broken
 
 
-@njit(cache=True)
+@compiled
 def _account(
-    head: np.ndarray, fluid: np.ndarray, servers: np.ndarray, bins: np.ndarray, ports: np.ndarray, measures: np.ndarray,
-    link: int, x: float,
-) -> None:  # fmt: skip
+    head: np.ndarray, fluid: np.ndarray, lines: Lines, ports: np.ndarray, measures: np.ndarray, link: int, x: float
+) -> None:
     """Add to the bins what a link has carried since its load last changed, and note its load from now on."""
     before = measures[link, CARRIED]
     after = before + measures[link, LOAD] * (x - measures[link, SINCE])
@@ -378,22 +377,21 @@ def _account(
     size = max(math.floor(after) - math.floor(before), 0)
     begin, end = fluid[EPOCH] + instant_of(measures[link, SINCE]), fluid[EPOCH] + instant_of(x)
     if measures[link, LOAD] > 0.0:
-        carry(head, servers, bins, link, begin, end, True, size)
+        carry(head, lines, link, begin, end, size)
     measures[link, CARRIED], measures[link, SINCE] = after, x
-    load = 0.0
-    if ports[link, P_FIRST] >= 0:
-        load = measures[link, CAPACITY] - measures[link, REST]
-    measures[link, LOAD] = load
+    idle = ports[link, P_FIRST] < 0
+    measures[link, LOAD] = 0.0 if idle else measures[link, CAPACITY] - measures[link, REST]
 
 
-@njit(cache=True)
+@compiled
 def _solve(
-    head: np.ndarray, fluid: np.ndarray, messages: np.ndarray, marks: np.ndarray, hops: np.ndarray, servers: np.ndarray,
-    bins: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray,
+    head: np.ndarray, fluid: np.ndarray, messages: np.ndarray, marks: np.ndarray, lines: Lines, bundles: np.ndarray,
+    amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray,
     keys: np.ndarray, ranked: np.ndarray, dirty: np.ndarray, chosen: np.ndarray, links: np.ndarray, levels: np.ndarray,
     filling: np.ndarray, counts: np.ndarray, x: float,
 ) -> bool:  # fmt: skip
     """Give every flow its max-min rate from ``x`` on; False if some flow would end beyond the range of time."""
+    hops = lines[0]
     fluid[STAMP] += 1
     stamp = fluid[STAMP]
     counts[0] = counts[1] = 0
@@ -422,7 +420,7 @@ def _solve(
             break
     if head[RECORDING]:
         for k in range(counts[1]):
-            _account(head, fluid, servers, bins, ports, measures, links[k], x)
+            _account(head, fluid, lines, ports, measures, links[k], x)
     for k in range(counts[0]):
         bundle = chosen[k]
         if amounts[bundle, SOLVED] != amounts[bundle, RATE] or bundles[bundle, B_TOUCHED]:
@@ -442,7 +440,7 @@ def _solve(
     return True
 
 
-@njit(cache=True)
+@compiled
 def _renew(
     fluid: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray,
     keys: np.ndarray, ranked: np.ndarray, x: float,
@@ -458,36 +456,51 @@ def _renew(
     return x - shift
 
 
-@njit(cache=True)
-def _alone(
-    messages: np.ndarray, hops: np.ndarray, servers: np.ndarray, measures: np.ndarray, row: int, charge: int
-) -> int:
+@compiled
+def _charge(lines: Lines, first: int, size: int) -> int:
+    """Return the bytes that the least efficient link of a path charges for a message."""
+    hops, most = lines[0], 0
+    for hop in range(first, first + hops[first, HOP_LEFT]):
+        most = max(most, charged(lines, hops[hop, HOP_SERVER], size))
+    return most
+
+
+@compiled
+def _lead(lines: Lines, first: int) -> int:
+    """Return how long a message waits before it flows: latency and costs per message of its path, ps."""
+    hops, servers, lead = lines[0], lines[1], 0
+    for hop in range(first, first + hops[first, HOP_LEFT]):
+        lead += hops[hop, HOP_LATENCY] + servers[hops[hop, HOP_SERVER], OVERHEAD]
+    return lead
+
+
+@compiled
+def _lone_time(lines: Lines, measures: np.ndarray, first: int, charge: int) -> int:
     """Return how long a message takes over its empty path, ps."""
-    first, latency, slowest = messages[row, HOP], 0, math.inf
-    for hop in range(first, first + messages[row, LEFT]):
-        server = hops[hop, HOP_SERVER]
-        latency += hops[hop, HOP_LATENCY] + servers[server, OVERHEAD]
-        slowest = min(slowest, measures[server, CAPACITY])
-    return latency + instant_of(charge / slowest)
+    hops, slowest = lines[0], math.inf
+    for hop in range(first, first + hops[first, HOP_LEFT]):
+        slowest = min(slowest, measures[hops[hop, HOP_SERVER], CAPACITY])
+    return _lead(lines, first) + instant_of(charge / slowest)
 
 
-@njit(cache=True)
+@compiled
 def advance(
-    head: np.ndarray, agenda: np.ndarray, messages: np.ndarray, queues: np.ndarray, hops: np.ndarray,
-    servers: np.ndarray, curves: np.ndarray, bins: np.ndarray, pending: np.ndarray, runs: np.ndarray,
-    operations: np.ndarray, dependents: np.ndarray, groups: np.ndarray, done: np.ndarray, seen: np.ndarray,
-    scratch: np.ndarray, fluid: np.ndarray, marks: np.ndarray, bundles: np.ndarray, amounts: np.ndarray,
-    ports: np.ndarray, measures: np.ndarray, keys: np.ndarray, ranked: np.ndarray, dirty: np.ndarray,
-    chosen: np.ndarray, links: np.ndarray, levels: np.ndarray, filling: np.ndarray, counts: np.ndarray,
-    clock: np.ndarray, limit: int, settled: int,
+    head: np.ndarray, book: np.ndarray, entries: np.ndarray, front: np.ndarray, messages: np.ndarray,
+    queues: np.ndarray, hops: np.ndarray, servers: np.ndarray, curves: np.ndarray, bins: np.ndarray,
+    scratch: np.ndarray, pending: np.ndarray, runs: np.ndarray, operations: np.ndarray, dependents: np.ndarray,
+    groups: np.ndarray, done: np.ndarray, seen: np.ndarray, fluid: np.ndarray, marks: np.ndarray, bundles: np.ndarray,
+    amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray, keys: np.ndarray, ranked: np.ndarray,
+    dirty: np.ndarray, chosen: np.ndarray, links: np.ndarray, levels: np.ndarray, filling: np.ndarray,
+    counts: np.ndarray, clock: np.ndarray, limit: int, settled: int,
 ) -> tuple[int, int]:  # fmt: skip
     """Let flows run, up to ``limit`` or to the first instant at which a process must act; as in `_queues`."""
+    agenda, lines = (book, entries, front), (hops, servers, curves, bins, scratch)
+    plans, reports = (pending, runs, operations, dependents, groups), (done, seen)
     status = ENOUGH
     while True:
-        x = clock[BATCH_TIME]
-        now = -1
+        x, now = clock[BATCH_TIME], -1
         if not fluid[BATCH]:
-            now = agenda[0, 0] if head[AGENDA] > 0 else -1
+            now = earliest(agenda)
             if fluid[RANKED] > 0 and (now < 0 or keys[0] <= float(now - fluid[EPOCH])):
                 x = keys[0]
                 now = fluid[EPOCH] + instant_of(x)
@@ -510,17 +523,15 @@ def advance(
                 _serve_up_to(amounts, bundle, x)
                 row = bundles[bundle, B_TOP]
                 amounts[bundle, SERVED] = max(amounts[bundle, SERVED], marks[row, TAIL])
-                charge = messages[row, ARRIVAL]
+                charge = _charge(lines, messages[row, HOP], messages[row, SIZE])
                 _leave(fluid, messages, marks, hops, bundles, ports, keys, ranked, dirty, bundle, charge)
                 if bundles[bundle, B_FLOWS] > 0:
                     left = marks[bundles[bundle, B_TOP], TAIL] - amounts[bundle, SERVED]
                     keys[0] = x + max(left, 0.0) / amounts[bundle, RATE]
                     _rank(bundles, keys, ranked, fluid[RANKED], 0)
                 known = head[SEEN]
-                alone = _alone(messages, hops, servers, measures, row, charge)
-                bound = deliver(
-                    head, agenda, messages, operations, dependents, groups, done, seen, row, now, alone, limit
-                )
+                lone = _lone_time(lines, measures, messages[row, HOP], charge) if head[RECORDING] else 0
+                bound = deliver(head, agenda, messages, plans, reports, row, now, lone, limit)
                 if head[SEEN] > known:
                     limit = bound
                     if settled >= limit:
@@ -532,51 +543,42 @@ def advance(
             x = float(now - fluid[EPOCH])
             if x > RENEW:
                 x = _renew(fluid, bundles, amounts, ports, measures, keys, ranked, x)
-            while head[AGENDA] > 0 and agenda[0, 0] == now:
+            while book[LENGTH, 0] > 0 and earliest(agenda) == now:
                 if head[DONE] >= done.shape[0] or head[SEEN] + 2 > seen.shape[0]:
                     status = DRAIN
                     break
-                if head[AVAILABLE] < 2 or head[AGENDA] + 2 > agenda.shape[0]:
+                if head[AVAILABLE] < 2 or not room_left(agenda, 2):
                     status = ROOM
                     break
-                if agenda[0, 3] & 3 == QUEUE:
-                    row = agenda[0, 3] >> 2
-                    drop_first(head, agenda)
-                    charge = messages[row, ARRIVAL]
+                order, item = take(agenda)
+                if item & 3 == QUEUE:
+                    row, last = item >> 2, now
+                    charge = _charge(lines, messages[row, HOP], messages[row, SIZE])
                     if charge > 0:
                         _join(fluid, messages, marks, hops, bundles, amounts, ports, dirty, row, charge, x)
                         continue
-                    last = now
                 else:
-                    row = take_first(head, agenda, messages, pending, runs, operations)
+                    row = begin_message(head, agenda, messages, plans, item)
                     first = messages[row, HOP]
                     if hops[first, HOP_LINK] >= 0:
-                        begin, charge = now, 0
-                        for hop in range(first, first + messages[row, LEFT]):
-                            server = hops[hop, HOP_SERVER]
-                            begin += hops[hop, HOP_LATENCY] + servers[server, OVERHEAD]
-                            charge = max(charge, charged(servers, curves, server, messages[row, SIZE]))
+                        begin = now + _lead(lines, first)
                         if float(begin) >= LATEST:
                             return OVERFLOW, now
-                        messages[row, ARRIVAL] = charge
-                        push(head, agenda, begin, messages[row, ORDER], 0, 4 * row + QUEUE)
+                        push(agenda, begin, order, 4 * row + QUEUE)
                         continue
-                    if not serve(head, messages, hops, servers, curves, bins, row):
+                    if not serve(head, messages, lines, row):
                         return OVERFLOW, now
                     last = messages[row, TAIL]
                 known = head[SEEN]
-                bound = deliver(
-                    head, agenda, messages, operations, dependents, groups, done, seen, row, last,
-                    last - messages[row, ISSUED], limit,
-                )  # fmt: skip
+                bound = deliver(head, agenda, messages, plans, reports, row, last, last - messages[row, ISSUED], limit)
                 if head[SEEN] > known:
                     limit = bound
                     if settled >= limit:
                         settled = -1
                         break
         if fluid[DIRTY] > 0 and not _solve(
-            head, fluid, messages, marks, hops, servers, bins, bundles, amounts, ports, measures, keys, ranked, dirty,
-            chosen, links, levels, filling, counts, x,
+            head, fluid, messages, marks, lines, bundles, amounts, ports, measures, keys, ranked, dirty, chosen, links,
+            levels, filling, counts, x,
         ):  # fmt: skip
             return OVERFLOW, now
         if status != ENOUGH:
