@@ -111,7 +111,7 @@ def check_gpus(document: source.Document, keys: source.Keys, names: Sequence[str
             raise document.error((*keys, i), f"{name!r} is none of gpu0 to gpu{gpus - 1}")
     if len(set(names)) < len(names):
         twice = next(i for i, name in enumerate(names) if name in names[:i])
-        raise document.error((*keys, twice), f"{names[twice]!r} stands twice; name each GPU once")
+        raise document.error((*keys, twice), f"{names[twice]!r} stands twice; a GPU is named once")
 
 
 def is_gpu(name: str, gpus: int) -> bool:

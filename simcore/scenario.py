@@ -197,7 +197,9 @@ def _check_shapes(document: source.Document) -> None:
         if isinstance(stated, dict):
             document.at(*part).build(Order)
         elif isinstance(stated, list):
-            document.at(*part).build(list[str])
+            strange = next((k for k, name in enumerate(stated) if not isinstance(name, str)), None)
+            if strange is not None:
+                raise document.error((*part, strange), f"{stated[strange]!r} is no GPU; write gpu0, gpu1, ...")
         elif stated not in ("block", "round_robin"):
             allowed = "block, round_robin, a list of GPUs, or an order of parallelism {order: [tp, dp], tp: 4}"
             raise document.error(part, f"unknown placement {stated!r}; allowed: {allowed}")

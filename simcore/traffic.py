@@ -98,8 +98,8 @@ class Traffic:
         messages = self.offered(count) / mean * CHUNK / PS_PER_S
         if max(messages, self.burst(count)) > MOST_MESSAGES:
             raise ValueError(
-                f"{messages:.3g} messages in {CHUNK // 10**6} us, {self.burst(count)} of them at once; "
-                f"{MOST_MESSAGES} is the limit; state a lower rate, larger sizes or fewer gpus"
+                f"{messages:.3g} messages in {CHUNK // 10**6} us, {self.burst(count)} at once; {MOST_MESSAGES} is the "
+                "limit, so state a lower rate, larger sizes or fewer gpus"
             )
         return self.burst(count) * mean * PS_PER_S / self.offered(count)
 
