@@ -104,9 +104,9 @@ class _Cluster:
 
     def __init__(self, asked: Scenario, simulation: Simulation, recorder: Recorder) -> None:
         self._asked, self._simulation, self._recorder = asked, simulation, recorder
-        machine = asked.machine
-        hosts = [gpu for gpus in asked.gpus.values() for gpu in gpus]
-        self._background = traffic.endpoints(asked.traffic, machine.gpus)
+        machine, gpus = asked.machine, sum(map(len, asked.nodes))
+        hosts = [gpu for placed in asked.gpus.values() for gpu in placed]
+        self._background = traffic.endpoints(asked.traffic, gpus)
         self._fabric = Fabric(
             simulation, machine.build_topology(), machine.sharing, recorder, [*hosts, *self._background]
         )
@@ -118,7 +118,7 @@ class _Cluster:
             self._begin(job, first)
             first += len(self._ranks[job.name])
         if asked.traffic:
-            streams = [traffic.Stream(about, machine.gpus, simulation.rng) for about in asked.traffic]
+            streams = [traffic.Stream(about, gpus, simulation.rng) for about in asked.traffic]
             ranks = {gpu: first + i for i, gpu in enumerate(self._background)}
             simulation.process(traffic.play(simulation, self._fabric, streams, ranks, self._over))
 
@@ -182,9 +182,9 @@ def _doubts(asked: Scenario, tables: dict[str, pa.Table]) -> list[str]:
     """Return what a careful reader would ask about: settings without effect, and results that are suspiciously
     empty."""
     doubts = []
-    world = sum(map(len, asked.gpus.values()))
-    if world != asked.machine.gpus and not asked.traffic:
-        doubts.append(f"{world} ranks on {asked.machine.gpus} GPUs: {asked.machine.gpus - world} GPUs take no part")
+    world, gpus = sum(map(len, asked.gpus.values())), sum(map(len, asked.nodes))
+    if world != gpus and not asked.traffic:
+        doubts.append(f"{world} ranks on {gpus} GPUs: {gpus - world} GPUs take no part")
     if not pc.sum(tables["transfers"]["size_bytes"]).as_py():
         doubts.append("zero bytes moved: no setting of a link changes anything")
     if not len(tables["flags"]):

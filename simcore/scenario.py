@@ -95,7 +95,12 @@ class Scenario:
     def gpus(self) -> dict[str, list[int]]:
         """The GPU of every rank of every job, by the job's name."""
         asked = {job.name: (job.placement, job.ranks or 0) for job in self.workloads}
-        return placement.allocate(asked, [range(self.machine.gpus)])
+        return placement.allocate(asked, self.nodes)
+
+    @property
+    def nodes(self) -> list[range]:
+        """The GPUs of each node of the machine."""
+        return [range(self.machine.gpus)]
 
     @property
     def is_shared(self) -> bool:
@@ -162,10 +167,11 @@ def build(document: source.Document, name: str) -> Scenario:
     scenario = document.build(Scenario)
     _check_edges(document, scenario.machine)
     jobs, streams = _named(document, scenario)
-    jobs = [_complete(document.at("workloads", i), job, scenario.machine.gpus) for i, job in enumerate(jobs)]
-    jobs = _settled(document, jobs, scenario.machine.gpus)
+    gpus = sum(map(len, scenario.nodes))
+    jobs = [_complete(document.at("workloads", i), job, gpus) for i, job in enumerate(jobs)]
+    jobs = _settled(document, jobs, gpus)
     for i, about in enumerate(streams):
-        traffic.check(document.at("traffic", i), about, scenario.machine.gpus)
+        traffic.check(document.at("traffic", i), about, gpus)
     return dataclasses.replace(scenario, workloads=jobs, traffic=streams)
 
 

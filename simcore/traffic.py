@@ -28,6 +28,8 @@ STEPS = 1024
 """Sizes between the smallest and the largest, in equal ratios."""
 BATCH = 256
 """Arrivals that are drawn at once; results do not depend on it."""
+LONGEST_GAP = LARGEST // BATCH
+"""Longest time between two arrivals, ps, hours: so that a batch stays within 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -150,31 +152,32 @@ class Stream:
         self._partner = dict(zip(partners.tolist(), np.roll(partners, 1).tolist(), strict=True))
         listed = [(int(a[3:]), int(b[3:]), rate) for a, row in about.matrix.items() for b, rate in row.items()]
         self._matrix = np.array(listed, np.int64).reshape(-1, 3)
-        self._ahead = np.array([about.start], np.int64)
-        self._draw()
-        self._ahead = self._ahead[1:]
+        self._ahead = self._drawn(about.start)
 
     @property
     def next(self) -> int:
         """The instant of the next message, ps; ``LARGEST`` after the last one."""
         return int(self._ahead[0]) if self._ahead[0] < self._stop else LARGEST
 
-    def _draw(self) -> None:
-        """Draw further arrivals behind those ahead; gaps are rounded to ps one by one, so that sums are exact."""
+    def _drawn(self, after: int) -> "Column":
+        """Draw further arrivals behind ``after``; gaps are rounded to ps one by one, so that sums are exact."""
         import numpy as np
 
-        gaps = np.rint(self._times.standard_exponential(BATCH) * self._gap).astype(np.int64)
-        self._ahead = np.concatenate((self._ahead, self._ahead[-1] + np.cumsum(gaps)))
+        gaps = np.rint(self._times.standard_exponential(BATCH) * self._gap)
+        gaps = np.minimum(gaps, LONGEST_GAP).astype(np.int64)
+        return after + np.cumsum(gaps)
 
     def until(self, limit: int) -> Batch:
         """Return all further messages before ``limit``."""
         import numpy as np
 
         limit = min(limit, self._stop)
-        while self._ahead[-1] < limit:
-            self._draw()
-        due = int(np.searchsorted(self._ahead, limit))
-        arrivals, self._ahead = self._ahead[:due], self._ahead[due:]
+        ahead = [self._ahead]
+        while ahead[-1][-1] < limit:
+            ahead.append(self._drawn(int(ahead[-1][-1])))
+        everything = np.concatenate(ahead)
+        due = int(np.searchsorted(everything, limit))
+        arrivals, self._ahead = everything[:due], everything[due:]
         src, dst = self._endpoints(due)
         sizes = self._sizes[self._draws.integers(0, len(self._sizes), len(src))]
         return Batch(np.repeat(arrivals, self.about.burst(len(self._gpus))), src, dst, sizes)
@@ -238,8 +241,7 @@ def _send(fabric: "Fabric", streams: Sequence[Stream], batches: Sequence[Batch],
     )
     names = np.repeat([stream.about.name for stream in streams], [len(batch.time) for batch in batches])
     order = np.argsort(time, kind="stable")
-    for gpu in np.unique(src).tolist():
-        rows = order[src[order] == gpu]
-        targets = np.array([ranks[to] for to in dst[rows].tolist()], np.int64)
-        flags = np.zeros(len(rows), bool)
-        fabric.send_many(ranks[gpu], Writes(time[rows], targets, size[rows], flags, names[rows].tolist()))
+    rank_of = np.zeros(max(ranks) + 1, np.int64)
+    rank_of[list(ranks)] = list(ranks.values())
+    writes = Writes(time[order], rank_of[dst[order]], size[order], np.zeros(len(order), bool), names[order].tolist())
+    fabric.send_many(rank_of[src[order]], writes)

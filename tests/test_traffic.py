@@ -110,6 +110,13 @@ def test_a_stream_begins_and_stops_when_it_says() -> None:
     assert found.next == LARGEST
 
 
+def test_a_trickle_stays_within_64_bits() -> None:
+    found = stream(Traffic("uniform", 2**61, 1, "t")).until(LARGEST)
+
+    assert len(found.time) > 100
+    assert (np.diff(found.time) >= 0).all()
+
+
 def test_streams_depend_on_their_name_and_the_seed_alone() -> None:
     def first(name: str, seed: int) -> list[tuple[int, ...]]:
         return rows([stream(Traffic("uniform", 4096, GB, name), seed).until(10**8)])
