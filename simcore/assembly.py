@@ -7,16 +7,17 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from simpy.events import Process
 
-from simcore import metrics, registry, scenario, trace
+from simcore import metrics, registry, scenario, trace, traffic
 from simcore.device import Device
 from simcore.errors import Deadlock, SimcoreError
 from simcore.fabric import Fabric
-from simcore.scenario import Scenario
+from simcore.scenario import Job, Scenario
 from simcore.simulation import Simulation
 from simcore.trace import Recorder
 from simcore.work import Roofline
-from simcore.workload import Memory, Rank
+from simcore.workload import Memory, Program, Rank, Workload
 
 
 @dataclass(frozen=True)
@@ -36,65 +37,154 @@ class Result:
     results: dict[str, list[Any]] = field(default_factory=dict)
 
 
+Progress = Callable[[Simulation], None]
+
+
 def read_scenario(name: str, overrides: list[str] | None = None, seed: int | None = None) -> Scenario:
     """Return the scenario called ``name``: a path, a bundled name, a paper, or a run folder; ``overrides`` as in
     ``--set``."""
     return scenario.read(scenario.find(name), overrides, seed)
 
 
-def run(asked: Scenario, *, folder: Path | None = None, progress: Callable[[Simulation], None] | None = None) -> Result:
+def run(asked: Scenario, *, folder: Path | None = None, progress: Progress | None = None) -> Result:
     """Run ``asked`` to its end and return the result; the same scenario gives the same bytes.
 
-    Full chunks of rows are spilled to Parquet in ``folder`` where one is given. A keyboard interrupt ends the run
-    early: the result then holds what was simulated so far. Raises ``InputError`` and ``SimulationError``.
+    Full chunks of rows are spilled to Parquet in ``folder`` where one is given. Where slowdowns are wanted, every job
+    is simulated once more alone, for its makespan. A keyboard interrupt ends the run early: the result then holds what
+    was simulated so far. Raises ``InputError`` and ``SimulationError``.
     """
-    job = asked.workloads[0]
-    workload = registry.load(job.model)
-    world = len(job.gpus)
     simulation = Simulation(seed=asked.seed, progress=progress)
     recorder = Recorder(folder)
-    fabric = Fabric(simulation, asked.machine.build_topology(), asked.machine.sharing, recorder, job.gpus)
-    memory, cost = Memory(simulation), Roofline()
-    devices = [Device(simulation, asked.machine.gpu) for _ in range(world)]
-    ranks = [
-        Rank(i, world, simulation, device, fabric, memory, asked.wait, cost, recorder)
-        for i, device in enumerate(devices)
-    ]
-    plan = workload.plan(job.params, world, 1, simulation.rng(f"plan of {job.model}"))
-    lives = [simulation.process(workload.program(rank, plan)) for rank in ranks]
+    cluster = _Cluster(asked, simulation, recorder)
     interrupted_at = None
     try:
         simulation.run()
-        stuck = [rank for rank, life in zip(ranks, lives, strict=True) if life.is_alive]
-        if stuck:
-            waits = "; ".join(
-                f"{rank.location} waits for {rank.waits_for or 'something unnamed'}" for rank in stuck[:4]
-            )
-            more = f" (and {len(stuck) - 4} more ranks)" if len(stuck) > 4 else ""
-            raise Deadlock(f"{asked.name}: nothing can happen after {simulation.now} ps, but {waits}{more}")
+        cluster.check_ended()
     except KeyboardInterrupt:
         interrupted_at = simulation.now
     except SimcoreError as error:
         raise type(error)(str(error)) from None
     with trace.uninterrupted():
-        fabric.record()
-        tables = recorder.tables()
-        counters = {
-            rank.location: {"other_reads": device.other_reads} for rank, device in zip(ranks, devices, strict=True)
-        }
-        found = metrics.summarise(tables, world, counters)
-        results = {rank.location: rank.results for rank in ranks}
-        return Result(
-            asked, tables, found, _doubts(asked, world, tables), trace.digest(tables), interrupted_at, results
+        found, tables = cluster.found()
+        digest, warnings = trace.digest(tables), _doubts(asked, tables)
+    wanted = asked.is_shared if asked.slowdown is None else asked.slowdown
+    if wanted and interrupted_at is None:
+        late = _add_slowdowns(asked, found, progress)
+        if late:
+            interrupted_at = simulation.now
+            warnings.append(f"interrupted while {late!r} ran alone: its slowdown and those after it are missing")
+    return Result(asked, tables, found, warnings, digest, interrupted_at, cluster.results())
+
+
+def _add_slowdowns(asked: Scenario, found: dict[str, Any], progress: Progress | None) -> str:
+    """Simulate every job of ``asked`` alone and put into ``found`` what the others cost it; return the job at which the
+    user interrupted, or an empty text."""
+    name = ""
+    try:
+        for job in asked.workloads:
+            name = job.name
+            about = found["jobs"][name]
+            alone = about["makespan_ps"]
+            if asked.is_shared:
+                result = run(asked.alone(job), progress=progress)
+                if result.interrupted_at is not None:
+                    return name
+                alone = result.metrics["jobs"][name]["makespan_ps"]
+            about |= {"alone_makespan_ps": alone, "slowdown": about["makespan_ps"] / alone if alone else 1.0}
+    except KeyboardInterrupt:
+        return name
+    return ""
+
+
+class _Cluster:
+    """A machine with all jobs and the traffic of a scenario on it, ready to run.
+
+    Fabric ranks are numbered over the jobs in their order, then over the GPUs with background traffic.
+    """
+
+    def __init__(self, asked: Scenario, simulation: Simulation, recorder: Recorder) -> None:
+        self._asked, self._simulation, self._recorder = asked, simulation, recorder
+        machine, gpus = asked.machine, sum(map(len, asked.nodes))
+        hosts = [gpu for placed in asked.gpus.values() for gpu in placed]
+        self._background = traffic.endpoints(asked.traffic, gpus)
+        self._fabric = Fabric(
+            simulation, machine.build_topology(), machine.sharing, recorder, [*hosts, *self._background]
         )
+        self._ranks: dict[str, list[Rank]] = {}
+        self._devices: dict[str, Device] = {}
+        self._lives: list[Process] = []
+        first = 0
+        for job in asked.workloads:
+            self._begin(job, first)
+            first += len(self._ranks[job.name])
+        if asked.traffic:
+            streams = [traffic.Stream(about, gpus, simulation.rng) for about in asked.traffic]
+            ranks = {gpu: first + i for i, gpu in enumerate(self._background)}
+            simulation.process(traffic.play(simulation, self._fabric, streams, ranks, self._over))
+
+    def _begin(self, job: Job, first: int) -> None:
+        """Give every rank of ``job`` its device and its process, the first of them at fabric rank ``first``."""
+        workload, world = registry.load(job.model), job.ranks or 0
+        prefix = f"{job.name}." if len(self._asked.workloads) > 1 else ""
+        memory, cost = Memory(self._simulation), Roofline()
+        plan = workload.plan(job.params, world, 1, self._simulation.rng(f"plan of {job.name}"))
+        self._ranks[job.name] = ranks = []
+        for index in range(world):
+            device = Device(self._simulation, self._asked.machine.gpu)
+            rank = Rank(
+                index, world, self._simulation, device, self._fabric, memory, self._asked.wait, cost, self._recorder,
+                location=f"{prefix}rank{index}", first=first, start=job.start,
+            )  # fmt: skip
+            ranks.append(rank)
+            self._devices[rank.location] = device
+        self._lives += [self._simulation.process(_life(rank, workload, plan, job.start)) for rank in ranks]
+
+    def _over(self) -> bool:
+        return not any(life.is_alive for life in self._lives)
+
+    def check_ended(self) -> None:
+        """Raise ``Deadlock`` with names if a rank still waits, though nothing can happen any more."""
+        everybody = [rank for ranks in self._ranks.values() for rank in ranks]
+        stuck = [rank for rank, life in zip(everybody, self._lives, strict=True) if life.is_alive]
+        if stuck:
+            waits = "; ".join(
+                f"{rank.location} waits for {rank.waits_for or 'something unnamed'}" for rank in stuck[:4]
+            )
+            more = f" (and {len(stuck) - 4} more ranks)" if len(stuck) > 4 else ""
+            now = self._simulation.now
+            raise Deadlock(f"{self._asked.name}: nothing can happen after {now} ps, but {waits}{more}")
+
+    def found(self) -> tuple[dict[str, Any], dict[str, pa.Table]]:
+        """Return metrics and tables of what was simulated so far."""
+        self._fabric.record()
+        tables = self._recorder.tables()
+        counters = {location: {"other_reads": device.other_reads} for location, device in self._devices.items()}
+        jobs, first = [], 0
+        for job in self._asked.workloads:
+            locations = [rank.location for rank in self._ranks[job.name]]
+            jobs.append(metrics.Members(job.name, first, locations, job.start))
+            first += len(locations)
+        names = [about.name for about in self._asked.traffic]
+        return metrics.summarise(tables, jobs, counters, names), tables
+
+    def results(self) -> dict[str, list[Any]]:
+        """Return what the ranks handed over, by location."""
+        return {rank.location: rank.results for ranks in self._ranks.values() for rank in ranks}
 
 
-def _doubts(asked: Scenario, world: int, tables: dict[str, pa.Table]) -> list[str]:
+def _life(rank: Rank, workload: Workload, plan: Any, start: int) -> Program:
+    """Live as one rank of a job that begins at ``start``, ps."""
+    yield from rank.spend(start, "idle", "before the start")
+    yield from workload.program(rank, plan)
+
+
+def _doubts(asked: Scenario, tables: dict[str, pa.Table]) -> list[str]:
     """Return what a careful reader would ask about: settings without effect, and results that are suspiciously
     empty."""
     doubts = []
-    if world != asked.machine.gpus:
-        doubts.append(f"{world} ranks on {asked.machine.gpus} GPUs: {asked.machine.gpus - world} GPUs take no part")
+    world, gpus = sum(map(len, asked.gpus.values())), sum(map(len, asked.nodes))
+    if world != gpus and not asked.traffic:
+        doubts.append(f"{world} ranks on {gpus} GPUs: {gpus - world} GPUs take no part")
     if not pc.sum(tables["transfers"]["size_bytes"]).as_py():
         doubts.append("zero bytes moved: no setting of a link changes anything")
     if not len(tables["flags"]):

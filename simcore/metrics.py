@@ -1,6 +1,7 @@
 """From the tables of a run to the metrics that every run has: exact sums first, ratios last."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simcore.trace import numbers
@@ -12,27 +13,43 @@ if TYPE_CHECKING:
 Intervals = tuple["np.ndarray", "np.ndarray"]
 
 
+@dataclass(frozen=True)
+class Members:
+    """The ranks of one job: its name, the rank number of its first rank in the tables, the locations of all, and its
+    start (ps)."""
+
+    name: str
+    first: int
+    locations: Sequence[str]
+    start: int = 0
+
+
 def summarise(
-    tables: Mapping[str, "pa.Table"], world: int, counters: Mapping[str, Mapping[str, int]]
+    tables: Mapping[str, "pa.Table"],
+    jobs: Sequence[Members],
+    counters: Mapping[str, Mapping[str, int]],
+    background: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the default metrics of a run of ``world`` ranks; ``counters`` are further exact counts by rank location.
+    """Return the default metrics of a run of ``jobs``, whose ranks follow one another from 0; ``counters`` are further
+    exact counts by rank location, ``background`` the names of traffic between ranks that belong to no job.
 
     Communication of a rank is the time in which a message from or to it is under way; it is exposed where
     the rank does not compute. Durations are ps, sizes bytes, utilisations and fractions between 0 and 1.
     """
     columns = {kind: {name: numbers(table, name) for name in table.column_names} for kind, table in tables.items()}
-    spans, transfers, links, flags = (columns[kind] for kind in ("spans", "transfers", "links", "flags"))
-    makespan = max(
-        (int(column.max()) for column in (spans["t1_ps"], transfers["arrived_ps"]) if len(column)), default=0
-    )
-    ranks = {}
-    for rank in range(world):
-        where = f"rank{rank}"
-        ranks[where] = _of_rank(spans, transfers, flags, rank, where) | dict(counters.get(where, {}))
+    spans, everything, links, flags = (columns[kind] for kind in ("spans", "transfers", "links", "flags"))
+    world = sum(len(job.locations) for job in jobs)
+    transfers = _chosen(everything, everything["src"] < world)
+    last = _last(spans["t1_ps"], everything["arrived_ps"])
+    of_jobs = {job.name: _of_job(spans, transfers, flags, job, counters) for job in jobs}
+    single = {"ranks": of_jobs[jobs[0].name].pop("ranks")} if len(jobs) == 1 else {}
+    apart = {"traffic": _of_traffic(everything, world, background)} if background else {}
     return {
-        "makespan_ps": makespan,
-        "ranks": ranks,
-        "links": _of_links(links, makespan),
+        "makespan_ps": _last(spans["t1_ps"], transfers["arrived_ps"]),
+        **single,
+        "jobs": of_jobs,
+        **apart,
+        "links": _of_links(links, last),
         "queue_delay_ps": _spread(transfers["queued_ps"]),
         "flags": {
             "waits": len(flags["flag_reads"]),
@@ -41,13 +58,60 @@ def summarise(
             "false_wakeups": int(flags["false_wakeups"].sum()),
             "detection_delay_ps": _spread((flags["detected_ps"] - flags["set_ps"])[flags["set_ps"] >= flags["t0_ps"]]),
         },
-        "transfers": {
-            "messages": len(transfers["src"]),
-            "data_bytes": int(transfers["size_bytes"][transfers["kind"] == "data"].sum()),
-            "flag_bytes": int(transfers["size_bytes"][transfers["kind"] == "flag"].sum()),
-        },
+        "transfers": _moved(transfers),
         "bytes_per_pair": _pairs(transfers),
     }
+
+
+def _of_job(
+    spans: Any, transfers: Any, flags: Any, job: Members, counters: Mapping[str, Mapping[str, int]]
+) -> dict[str, Any]:
+    count = len(job.locations)
+    sent = _chosen(transfers, (transfers["src"] >= job.first) & (transfers["src"] < job.first + count))
+    ranks = {}
+    for rank, where in enumerate(job.locations):
+        found = _of_rank(spans, sent, flags, job.first + rank, where)
+        ranks[f"rank{rank}"] = found | dict(counters.get(where, {}))
+    end = max(job.start, _last(sent["arrived_ps"]), *(found["end_ps"] for found in ranks.values()))
+    return {
+        "first_rank": job.first,
+        "start_ps": job.start,
+        "end_ps": end,
+        "makespan_ps": end - job.start,
+        **_moved(sent),
+        "queue_delay_ps": _spread(sent["queued_ps"]),
+        "ranks": ranks,
+    }
+
+
+def _of_traffic(transfers: Any, world: int, names: Sequence[str]) -> dict[str, Any]:
+    found = {}
+    for name in names:
+        mine = _chosen(transfers, (transfers["src"] >= world) & (transfers["what"] == name))
+        moved = _moved(mine)
+        found[name] = {
+            "messages": moved["messages"],
+            "data_bytes": moved["data_bytes"],
+            "queue_delay_ps": _spread(mine["queued_ps"]),
+        }
+    return found
+
+
+def _moved(transfers: Any) -> dict[str, int]:
+    return {
+        "messages": len(transfers["src"]),
+        "data_bytes": int(transfers["size_bytes"][transfers["kind"] == "data"].sum()),
+        "flag_bytes": int(transfers["size_bytes"][transfers["kind"] == "flag"].sum()),
+    }
+
+
+def _chosen(columns: Any, rows: "np.ndarray") -> Any:
+    """Return the ``rows`` of all columns; the columns themselves where that is every row."""
+    return columns if rows.all() else {name: column[rows] for name, column in columns.items()}
+
+
+def _last(*columns: "np.ndarray") -> int:
+    return max((int(column.max()) for column in columns if len(column)), default=0)
 
 
 def _of_rank(spans: Any, transfers: Any, flags: Any, rank: int, where: str) -> dict[str, Any]:
@@ -96,22 +160,22 @@ def _length(intervals: Intervals) -> int:
     return int((intervals[1] - intervals[0]).sum())
 
 
-def _of_links(links: Any, makespan: int) -> dict[str, Any]:
-    """Utilisation over the links that carried something: mean over the makespan, p95 and peak over their bins, empty
-    bins included."""
+def _of_links(links: Any, last: int) -> dict[str, Any]:
+    """Utilisation over the links that carried something, up to the ``last`` end of anything: mean over that time, p95
+    and peak over their bins, empty bins included."""
     import numpy as np
 
     names = sorted(set(links["link"]))
-    if not names or not makespan:
+    if not names or not last:
         return {"used": 0, "utilisation_mean": 0.0, "utilisation_p95": 0.0, "utilisation_peak": 0.0, "busiest": ""}
     width = int(links["t1_ps"][0] - links["t0_ps"][0])
-    bins = np.zeros(len(names) * -(-makespan // width))
-    used = links["busy_ps"] / (np.minimum(links["t1_ps"], makespan) - links["t0_ps"])
+    bins = np.zeros(len(names) * -(-last // width))
+    used = links["busy_ps"] / (np.minimum(links["t1_ps"], last) - links["t0_ps"])
     bins[: len(used)] = used
     busy = {name: int(links["busy_ps"][links["link"] == name].sum()) for name in names}
     return {
         "used": len(names),
-        "utilisation_mean": sum(busy.values()) / (len(names) * makespan),
+        "utilisation_mean": sum(busy.values()) / (len(names) * last),
         "utilisation_p95": float(np.quantile(bins, 0.95)),
         "utilisation_peak": float(bins.max()),
         "busiest": max(names, key=lambda name: busy[name]),

@@ -72,9 +72,9 @@ def timeline(tables: Tables, path: Path, *, title: str = "") -> Path:
         used = 100 * per_column(links, names, "busy_ps", end, columns)
         _draw_links(figure, axes, used, names, hidden, end, lower, "utilisation (%)")
     _time_axis(axes, end)
-    _titled(
-        figure, title, f"{len(rows)} ranks, {len(names) + hidden} links in use, {short(end, TIME)} of simulated time"
-    )
+    jobs = len(job_borders(rows)) + 1
+    who = f"{len(rows)} ranks" + (f" of {jobs} jobs" if jobs > 1 else "")
+    _titled(figure, title, f"{who}, {len(names) + hidden} links in use, {short(end, TIME)} of simulated time")
     return _save(figure, path)
 
 
@@ -249,6 +249,12 @@ def _spread(
     return np.asarray(np.cumsum(slope, axis=1)[:, :columns] + height[:, :columns])
 
 
+def job_borders(rows: Sequence[str]) -> list[int]:
+    """Return the numbers of the rows at which another job begins; a rank of several jobs is called job.rankN."""
+    jobs = [row.rpartition(".")[0] for row in rows]
+    return [i for i in range(1, len(jobs)) if jobs[i] != jobs[i - 1]]
+
+
 def pair_matrix(tables: Tables) -> Floats:
     """Return (world, world) bytes sent from row to column."""
     src, dst, size = (numbers(tables["transfers"], name) for name in ("src", "dst", "size_bytes"))
@@ -352,6 +358,7 @@ def _draw_activities(
     axes.imshow(image, aspect="auto", interpolation="nearest", extent=(0, end, len(rows), 0))
     if height / len(rows) >= 10:
         axes.hlines(range(1, len(rows)), 0, end, color="white", lw=2)
+    axes.hlines(job_borders(rows), 0, end, color=INK, lw=1.5)
     _rows(axes, rows, height)
     axes.legend(
         handles=[Patch(color=colour, label=name) for name, colour in colours.items()],

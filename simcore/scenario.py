@@ -3,14 +3,18 @@
 import dataclasses
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from simcore import hardware, registry, source, units
+from simcore import hardware, placement, registry, source, traffic, units
 from simcore.errors import InputError
 from simcore.flags import WaitSpec
 from simcore.hardware import Family, GpuSpec, LinkSpec, Sharing
+from simcore.placement import Order, Placement
 from simcore.topology import Edge, EdgeError, Topology
+from simcore.traffic import Traffic
+from simcore.units import Time
 
 MOST_LINKS = 2**22
 """Directed links of a machine; more is a slip of the pen, or needs gigabytes before anything is simulated."""
@@ -47,38 +51,68 @@ class Machine:
 
 @dataclass(frozen=True)
 class Job:
-    """One workload: its model, its parameters, how many ranks, and the GPU of each (block: rank i on gpu i)."""
+    """One workload: its model, its parameters, its name (else its model's), how many ranks, on which GPUs, and the
+    instant at which they begin."""
 
     model: str
     params: Any = None
+    name: str = ""
     ranks: int | None = None
-    placement: Literal["block"] | list[str] = "block"
+    placement: Placement = "block"
+    start: Time = 0
 
-    @property
-    def gpus(self) -> list[int]:
-        """The GPU of every rank."""
-        return list(range(self.ranks or 0)) if self.placement == "block" else [int(name[3:]) for name in self.placement]
+    def __post_init__(self) -> None:
+        if self.name and not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
+            raise ValueError(f"name {self.name!r} names rows of tables: letters, digits, '_' and '-' only")
+        if self.ranks is not None and self.ranks < 1:
+            raise ValueError("a workload has 1 rank or more")
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Everything that decides a run; equal scenarios give byte-identical results."""
+    """Everything that decides a run; equal scenarios give byte-identical results.
+
+    ``slowdown`` says whether each job is simulated once more alone; unless stated, it is where anything could slow it.
+    """
 
     name: str
     machine: Machine
     workloads: list[Job]
+    traffic: list[Traffic] = field(default_factory=list)
+    slowdown: bool | None = None
     wait: WaitSpec = field(default_factory=WaitSpec)
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
             raise ValueError(f"name {self.name!r} names the run folder: letters, digits, '_', '-' and '.' only")
-        if any(job.ranks is not None and job.ranks < 1 for job in self.workloads):
-            raise ValueError("workloads: a workload has 1 rank or more")
-        if len(self.workloads) != 1:
-            raise ValueError(f"workloads: exactly one workload a scenario so far, not {len(self.workloads)}")
+        if not self.workloads:
+            raise ValueError("workloads: a scenario has one workload or more")
         if self.seed < 0:
             raise ValueError(f"seed must be zero or more, not {self.seed}")
+
+    @cached_property
+    def gpus(self) -> dict[str, list[int]]:
+        """The GPU of every rank of every job, by the job's name."""
+        asked = {job.name: (job.placement, job.ranks or 0) for job in self.workloads}
+        return placement.allocate(asked, self.nodes)
+
+    @property
+    def nodes(self) -> list[range]:
+        """The GPUs of each node of the machine."""
+        return [range(self.machine.gpus)]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether a job meets anything but itself on the links."""
+        return len(self.workloads) > 1 or bool(self.traffic)
+
+    def alone(self, job: Job) -> "Scenario":
+        """Return this scenario with ``job`` alone, on the GPUs that it has here, without traffic."""
+        where = [f"gpu{gpu}" for gpu in self.gpus[job.name]]
+        return dataclasses.replace(
+            self, workloads=[dataclasses.replace(job, placement=where)], traffic=[], slowdown=False
+        )
 
 
 def names() -> dict[str, Path]:
@@ -129,12 +163,16 @@ def build(document: source.Document, name: str) -> Scenario:
     machine = document.value.get("machine")
     if isinstance(machine, dict) and isinstance(machine.get("node"), str):
         _put_sheet_below(document)
+    _check_shapes(document)
     scenario = document.build(Scenario)
     _check_edges(document, scenario.machine)
-    jobs = [
-        _complete(document.at("workloads", i), job, scenario.machine.gpus) for i, job in enumerate(scenario.workloads)
-    ]
-    return dataclasses.replace(scenario, workloads=jobs)
+    jobs, streams = _named(document, scenario)
+    gpus = sum(map(len, scenario.nodes))
+    jobs = [_complete(document.at("workloads", i), job, gpus) for i, job in enumerate(jobs)]
+    jobs = _settled(document, jobs, gpus)
+    for i, about in enumerate(streams):
+        traffic.check(document.at("traffic", i), about, gpus)
+    return dataclasses.replace(scenario, workloads=jobs, traffic=streams)
 
 
 def _put_sheet_below(document: source.Document) -> None:
@@ -156,9 +194,47 @@ def _check_edges(document: source.Document, machine: Machine) -> None:
         raise document.error(keys, str(error)) from None
 
 
+def _check_shapes(document: source.Document) -> None:
+    """Refuse a placement that is neither a name, nor a list of GPUs, nor an order, in the words of what was meant."""
+    jobs = document.value.get("workloads")
+    for i, job in enumerate(jobs if isinstance(jobs, list) else []):
+        stated = job.get("placement", "block") if isinstance(job, dict) else "block"
+        part = ("workloads", i, "placement")
+        if isinstance(stated, dict):
+            document.at(*part).build(Order)
+        elif isinstance(stated, list):
+            strange = next((k for k, name in enumerate(stated) if not isinstance(name, str)), None)
+            if strange is not None:
+                raise document.error((*part, strange), f"{stated[strange]!r} is no GPU; write gpu0, gpu1, ...")
+        elif stated not in ("block", "round_robin"):
+            allowed = "block, round_robin, a list of GPUs, or an order of parallelism {order: [tp, dp], tp: 4}"
+            raise document.error(part, f"unknown placement {stated!r}; allowed: {allowed}")
+
+
+def _named(document: source.Document, scenario: Scenario) -> tuple[list[Job], list[Traffic]]:
+    """Return jobs and traffic, each with a name of its own: the stated one, else that of its model or pattern, numbered
+    from the second on."""
+    parts = [("workloads", i, job.name, job.model) for i, job in enumerate(scenario.workloads)]
+    parts += [("traffic", i, about.name, about.pattern) for i, about in enumerate(scenario.traffic)]
+    taken: set[str] = set()
+    for key, i, stated, _ in parts:
+        if stated in taken:
+            raise document.error(
+                (key, i, "name"), f"the name {stated!r} stands twice; each job and traffic has its own"
+            )
+        taken |= {stated} - {""}
+    names = []
+    for _, _, stated, base in parts:
+        counted = (f"{base}-{n}" if n > 1 else base for n in range(1, len(parts) + len(taken) + 2))
+        names.append(stated or next(name for name in counted if name not in taken))
+        taken.add(names[-1])
+    jobs = [dataclasses.replace(job, name=name) for job, name in zip(scenario.workloads, names, strict=False)]
+    rest = names[len(jobs) :]
+    return jobs, [dataclasses.replace(about, name=name) for about, name in zip(scenario.traffic, rest, strict=True)]
+
+
 def _complete(document: source.Document, job: Job, gpus: int) -> Job:
-    """Return ``job`` with its parameters read, its number of ranks settled and its placement checked against ``gpus``
-    GPUs."""
+    """Return ``job`` with its parameters read, and its number of ranks where it does not depend on other jobs."""
     try:
         workload = registry.load(job.model)
     except InputError as error:
@@ -174,23 +250,52 @@ def _complete(document: source.Document, job: Job, gpus: int) -> Job:
         raise document.error(("params",), str(error)) from None
     if job.ranks is not None and wanted is not None and job.ranks != wanted:
         raise document.error(("ranks",), f"{job.ranks} ranks, but the parameters of {job.model} call for {wanted}")
-    ranks = job.ranks or wanted or gpus
-    if ranks > gpus:
+    ranks = job.ranks or wanted
+    if ranks is None and isinstance(job.placement, list):
+        ranks = len(job.placement)
+    if ranks is None and isinstance(job.placement, Order):
+        ranks = job.placement.ranks
+    if ranks is not None and ranks > gpus:
         raise document.error((), f"{ranks} ranks of {job.model} need as many GPUs; machine.gpus is {gpus}")
-    if job.placement != "block":
-        _check_placement(document, job.placement, ranks, gpus)
     return dataclasses.replace(job, params=params, ranks=ranks)
 
 
-def _check_placement(document: source.Document, placement: list[str], ranks: int, gpus: int) -> None:
-    names = [f"gpu{i}" for i in range(gpus)]
-    for i, name in enumerate(placement):
-        if name not in names:
-            raise document.error(("placement", i), f"{name!r} is none of gpu0 to gpu{gpus - 1}")
-        if name in placement[:i]:
-            raise document.error(("placement", i), f"{name!r} stands twice; a GPU hosts one rank")
-    if len(placement) != ranks:
-        raise document.error(("placement",), f"{len(placement)} GPUs for {ranks} ranks")
+def _settled(document: source.Document, jobs: list[Job], gpus: int) -> list[Job]:
+    """Return the jobs with their ranks settled (a job that states none has the GPUs that the others leave) and their
+    placements checked."""
+    known = {i: job.ranks for i, job in enumerate(jobs) if job.ranks is not None}
+    used = 0
+    for i, job in enumerate(jobs):
+        if i not in known:
+            known[i] = max(0, gpus - sum(known.values()))
+        used += known[i]
+        if not known[i] or used > gpus:
+            left = gpus - used + known[i] if known[i] else 0
+            wants = f"needs {known[i]} GPUs" if known[i] else "states no ranks"
+            raise document.error(("workloads", i), f"{job.name!r} {wants}, but the other jobs leave {left} of {gpus}")
+    jobs = [dataclasses.replace(job, ranks=known[i]) for i, job in enumerate(jobs)]
+    owner: dict[str, str] = {}
+    for i, job in enumerate(jobs):
+        _check_placement(document.at("workloads", i), job, gpus)
+        for k, name in enumerate(job.placement if isinstance(job.placement, list) else []):
+            if owner.setdefault(name, job.name) != job.name:
+                raise document.error(
+                    ("workloads", i, "placement", k),
+                    f"{name!r} hosts a rank of {owner[name]!r}; {job.name!r} needs another GPU",
+                )
+    return jobs
+
+
+def _check_placement(document: source.Document, job: Job, gpus: int) -> None:
+    if isinstance(job.placement, list):
+        placement.check_gpus(document, ("placement",), job.placement, gpus)
+        if len(job.placement) != job.ranks:
+            raise document.error(("placement",), f"{len(job.placement)} GPUs for {job.ranks} ranks")
+    elif isinstance(job.placement, Order):
+        try:
+            job.placement.sizes(job.ranks or 0)
+        except ValueError as error:
+            raise document.error(("placement",), str(error)) from None
 
 
 def resolved(record: Any) -> dict[str, Any]:

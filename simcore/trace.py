@@ -57,7 +57,9 @@ class Sample:
 SCHEMAS: dict[str, tuple[Column, ...]] = {
     "spans": (
         Column(
-            "location", "string", "whose life this is a piece of, e.g. rank0; its spans tile it without gap or overlap"
+            "location",
+            "string",
+            "whose life this is a piece of, rank0 or, of several jobs, job.rank0; its spans tile it",
         ),
         Column("t0_ps", "int64", "begin, simulated picoseconds"),
         Column("t1_ps", "int64", "end, simulated picoseconds"),
@@ -67,8 +69,8 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("size_bytes", "int64", "bytes concerned, 0 where none"),
     ),
     "transfers": (
-        Column("src", "int32", "rank that sent"),
-        Column("dst", "int32", "rank that received"),
+        Column("src", "int32", "rank that sent; numbered over all jobs, then over the GPUs with background traffic"),
+        Column("dst", "int32", "rank that received; numbered as src"),
         Column("sequence", "int64", "place of the message in its source's order, from 0"),
         Column("size_bytes", "int64", "payload bytes"),
         Column("kind", "string", "data or flag"),
@@ -79,7 +81,7 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
             "int64",
             "time spent waiting for links: arrived - issued - the time of the empty path, picoseconds",
         ),
-        Column("what", "string", "the collective or message it belongs to"),
+        Column("what", "string", "the collective or message it belongs to, or the name of background traffic"),
     ),
     "links": (
         Column("link", "string", "server of the interconnect, e.g. gpu0->switch"),
@@ -90,7 +92,7 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
     ),
     "flags": (
         Column("flag", "string", "name of the flag"),
-        Column("location", "string", "who waited, e.g. rank0"),
+        Column("location", "string", "who waited, rank0 or, of several jobs, job.rank0"),
         Column("policy", "string", "spin or monitor"),
         Column("t0_ps", "int64", "begin of the wait, simulated picoseconds"),
         Column(

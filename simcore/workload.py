@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 from simpy.events import Event
 
 from simcore.device import Device
+from simcore.errors import SimulationError
 from simcore.fabric import Fabric, Writes
 from simcore.flags import Flag, WaitSpec, wait
 from simcore.simulation import Simulation
@@ -40,7 +41,7 @@ class Workload(Protocol):
 
 
 class Memory:
-    """All flags of a run by (owner, name), made on first use, so that a writer and a waiter find the same word."""
+    """All flags of a job by (owner, name), made on first use, so that a writer and a waiter find the same word."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
@@ -54,14 +55,19 @@ class Memory:
 
 
 class Rank:
-    """One rank of a workload. Its spans tile its life: whatever takes time passes through one of these methods."""
+    """One rank of a job. Its spans tile its life: whatever takes time passes through one of these methods.
+
+    A rank knows its job alone: ranks count from 0 within it, and time from its ``start`` (ps). ``first`` is the fabric
+    rank of the job's rank 0.
+    """
 
     def __init__(
         self, index: int, world: int, simulation: Simulation, device: Device, fabric: Fabric, memory: Memory,
-        waiting: WaitSpec, cost: CostModel, recorder: Recorder,
+        waiting: WaitSpec, cost: CostModel, recorder: Recorder, *, location: str = "", first: int = 0, start: int = 0,
     ) -> None:  # fmt: skip
         self.index, self.world = index, world
-        self.location = f"rank{index}"
+        self.location = location or f"rank{index}"
+        self._first, self._start = first, start
         self.waits_for = ""
         self.results: list[Any] = []
         self._simulation, self._device, self._fabric, self._memory = simulation, device, fabric, memory
@@ -69,8 +75,8 @@ class Rank:
 
     @property
     def now(self) -> int:
-        """The present instant, ps."""
-        return self._simulation.now
+        """The present instant, ps since the job's start."""
+        return self._simulation.now - self._start
 
     def compute(self, kernel: Kernel, *payloads: Any, what: str = "") -> Generator[Event, Any, Any]:
         """Run ``kernel`` on payloads for as long as the cost model says; return its outputs, virtual where the payloads
@@ -105,12 +111,18 @@ class Rank:
     def replay(self, writes: Writes, sets: Sequence[str]) -> None:
         """Issue a whole table of stamped writes; row i, where ``sets[i]`` names a flag, sets that flag at its
         destination on arrival."""
+        if len(writes.dst) and not 0 <= writes.dst.min() <= writes.dst.max() < self.world:
+            strange = int(writes.dst.min()) if writes.dst.min() < 0 else int(writes.dst.max())
+            raise SimulationError(
+                f"{self.location} writes to rank {strange}; its job has the ranks 0 to {self.world - 1}"
+            )
         arrivals: dict[int, Callable[[], object]] = {}
         for row, name in enumerate(sets):
             if name:
                 flag = self._memory.flag(int(writes.dst[row]), name)
                 arrivals[row] = partial(flag.write, 1)
-        self._fabric.send_many(self.index, writes, arrivals)
+        moved = Writes(writes.time + self._start, writes.dst + self._first, writes.size, writes.flag, writes.what)
+        self._fabric.send_many(self._first + self.index, moved, arrivals)
 
     def wait(self, flags: Sequence[tuple[str, str]], what: str) -> Program:
         """Wait until every flag is set, one waiter a flag, all at once, by the scenario's policy.
@@ -143,4 +155,5 @@ class Rank:
 
     def _span(self, begin: int, activity: str, reason: str, what: str, size: int) -> None:
         if self.now > begin:
-            self._recorder.add("spans", Span(self.location, begin, self.now, activity, reason, what, size))
+            span = Span(self.location, begin + self._start, self._simulation.now, activity, reason, what, size)
+            self._recorder.add("spans", span)

@@ -47,6 +47,20 @@ def test_run_prints_a_table_and_the_files_that_it_wrote(tmp_path: Path) -> None:
     assert "ms simulated" in done.stdout
 
 
+def test_several_jobs_print_a_row_each_with_what_they_cost_each_other(tmp_path: Path) -> None:
+    traffic = "traffic=[{pattern: incast, size: 1 kB, rate: 1 MB/s, stop: 5 ms}]"
+    done = simcore("run", "two_jobs", "--set", traffic, "--out", "r", cwd=tmp_path)
+
+    found = json.loads((tmp_path / "r" / "metrics.json").read_text(encoding="utf-8"))
+    for name in ("spread", "packed"):
+        row = next(line.split() for line in done.stdout.splitlines() if line.startswith(f" {name} "))
+        assert row[1] == f"{found['jobs'][name]['makespan_ps'] / 1e9:.4g}"
+        assert row[2] == f"{found['jobs'][name]['alone_makespan_ps'] / 1e9:.4g}"
+        assert row[-1] == f"{found['jobs'][name]['slowdown']:.3f}"
+        assert found["jobs"][name]["slowdown"] > 1.2
+    assert f"traffic  incast: {found['traffic']['incast']['data_bytes'] / 1e3:g} kB in " in done.stdout
+
+
 def test_plot_draws_from_a_run_folder(tmp_path: Path) -> None:
     simcore("run", "fused_allreduce", "--out", "r", cwd=tmp_path)
     assert not (tmp_path / "r" / "timeline.png").exists()

@@ -116,6 +116,7 @@ def metric_names(metrics: dict[str, Any], prefix: str = "") -> set[str]:
     names = set()
     for key, value in metrics.items():
         key = "rankN" if re.fullmatch(r"rank\d+", key) else "A->B" if "->" in key else key
+        key = "NAME" if prefix in ("jobs.", "traffic.") else key
         names |= metric_names(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
     return names
 
@@ -129,7 +130,10 @@ def test_outputs_lists_every_metric_and_no_other() -> None:
                 whole = name if not name.startswith(".") else names[0].rpartition(".")[0] + name
                 documented.add(whole)
 
-    found = metric_names(run(read_scenario("fused_allreduce")).metrics)
+    busy = ["slowdown=true", "traffic=[{pattern: uniform, size: 1 MB, rate: 10 MB/s, stop: 1 ms}]"]
+    found = metric_names(run(read_scenario("fused_allreduce", busy)).metrics)
+    of_ranks = {name.removeprefix("jobs.NAME.") for name in metric_names(run(read_scenario("two_jobs")).metrics)}
+    assert of_ranks >= {name for name in found if name.startswith("ranks.")}
     assert found == {name for name in documented if not name.endswith((".parquet", ".yaml", ".json", ".png"))}
 
 

@@ -10,6 +10,10 @@ from simcore.trace import Recorder, Sample, Span
 INTERVALS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)).map(lambda i: (i[0], i[0] + i[1])), max_size=12)
 
 
+def members(world: int) -> list[metrics.Members]:
+    return [metrics.Members("job", 0, [f"rank{i}" for i in range(world)])]
+
+
 @given(INTERVALS, INTERVALS)
 def test_communication_is_exposed_where_nothing_is_computed(
     computing: list[tuple[int, int]], carrying: list[tuple[int, int]]
@@ -20,7 +24,7 @@ def test_communication_is_exposed_where_nothing_is_computed(
     for i, (begin, end) in enumerate(carrying):
         recorder.add("transfers", [0, 1, i, 10, "data", begin, end, 0, ""])
 
-    found = metrics.summarise(recorder.tables(), 2, {})["ranks"]["rank0"]
+    found = metrics.summarise(recorder.tables(), members(2), {})["ranks"]["rank0"]
 
     compute = {t for begin, end in computing for t in range(begin, end)}
     carried = {t for begin, end in carrying for t in range(begin, end)}
@@ -40,7 +44,7 @@ def test_a_small_run_by_hand() -> None:
     recorder.add("links", ["a", 0, 64, 64, 900])
     recorder.add("links", ["a", 64, 128, 9, 108])
 
-    found = metrics.summarise(recorder.tables(), 2, {"rank0": {"other_reads": 7}})
+    found = metrics.summarise(recorder.tables(), members(2), {"rank0": {"other_reads": 7}})
 
     assert found["makespan_ps"] == 100
     assert found["ranks"]["rank0"] == {
@@ -65,11 +69,15 @@ def test_a_flag_that_was_set_before_the_wait_has_no_detection_delay() -> None:
     recorder = Recorder()
     recorder.add("flags", Sample("f", "rank0", "spin", 60, 20, 70, 1, 0, 0))
 
-    assert metrics.summarise(recorder.tables(), 1, {})["flags"]["detection_delay_ps"] == {"mean": 0, "p95": 0, "max": 0}
+    assert metrics.summarise(recorder.tables(), members(1), {})["flags"]["detection_delay_ps"] == {
+        "mean": 0,
+        "p95": 0,
+        "max": 0,
+    }
 
 
 def test_an_empty_run_has_all_metrics() -> None:
-    found = metrics.summarise(Recorder().tables(), 1, {})
+    found = metrics.summarise(Recorder().tables(), members(1), {})
 
     assert found["makespan_ps"] == 0
     assert found["links"]["used"] == 0

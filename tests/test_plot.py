@@ -123,6 +123,20 @@ def test_rows_are_in_natural_order(tmp_path: Path, drawn: Drawn) -> None:
     assert [label.get_text() for label in upper.get_yticklabels()] == [f"rank{i}" for i in range(12)]
 
 
+def test_rows_are_grouped_by_job_with_a_line_between(tmp_path: Path, drawn: Drawn) -> None:
+    recorder = Recorder()
+    for name in ("b.rank0", "a.rank10", "a.rank2", "c.rank0"):
+        recorder.add("spans", [name, 0, 5, "compute", "", "x", 0])
+
+    plot.timeline(recorder.tables(), tmp_path / "t.png")
+    upper = drawn.figures[0].axes[0]
+
+    assert [label.get_text() for label in upper.get_yticklabels()] == ["a.rank2", "a.rank10", "b.rank0", "c.rank0"]
+    assert plot.job_borders(["a.rank2", "a.rank10", "b.rank0", "c.rank0"]) == [2, 3]
+    assert plot.job_borders(["rank0", "rank1"]) == []
+    assert any("4 ranks of 3 jobs" in text for text, _ in drawn.texts[0])
+
+
 @pytest.mark.parametrize(
     ("end", "unit"),
     [(1, "ps"), (999, "ps"), (1000, "ns"), (10**6, "us"), (580_800_000_000, "ms"), (10**12, "s"), (10**15, "s")],

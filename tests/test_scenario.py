@@ -56,7 +56,7 @@ def test_resolution_keeps_edges_and_placement(tmp_path: Path) -> None:
     again = read_scenario(saved(tmp_path, yaml.safe_dump(scenario.resolved(asked))))
 
     assert again == asked
-    assert again.workloads[0].gpus == [3, 1, 0, 2]
+    assert again.gpus == {"fused_allreduce": [3, 1, 0, 2]}
     assert again.machine.edges[0].bandwidth == 5 * 10**9
 
 

@@ -9,6 +9,17 @@ import typer
 
 from simcore.cli._console import INTERRUPTED, Overrides, ScenarioName, Seed, print_files, say
 
+DURATIONS = {
+    "compute": "compute_ps",
+    "wait": "wait_ps",
+    "replayed": "replay_ps",
+    "comm.": "communication_ps",
+    "exposed": "exposed_communication_ps",
+}
+"""Durations of a rank by the heading of their column."""
+MOST_ROWS = 8
+"""Rows of a table that are printed."""
+
 if TYPE_CHECKING:
     from simcore.assembly import Result
     from simcore.simulation import Simulation
@@ -97,7 +108,13 @@ def _print_result(result: "Result") -> None:
         f"{asked.machine.gpus} GPUs of {asked.machine.name}, {asked.machine.topology}, {asked.machine.sharing} links"
     )
     print(f"{asked.name} on {machine}, wait policy {asked.wait.policy}: {short(found['makespan_ps'], TIME)} simulated")
-    _print_ranks(found["ranks"])
+    if asked.is_shared:
+        _print_jobs(found["jobs"])
+    if "ranks" in found:
+        _print_ranks(found["ranks"])
+    for name, about in found.get("traffic", {}).items():
+        size, delay = short(about["data_bytes"], SIZE), short(about["queue_delay_ps"]["mean"], TIME)
+        print(f"traffic  {name}: {size} in {about['messages']} messages, queue delay mean {delay}")
     links, queue, flags, moved = found["links"], found["queue_delay_ps"], found["flags"], found["transfers"]
     used = f"over {links['used']} links, busiest {links['busiest']}" if links["used"] else "(no link was used)"
     print(
@@ -121,7 +138,33 @@ def _print_result(result: "Result") -> None:
         print(f"warning  {warning}")
 
 
+def _print_jobs(jobs: dict[str, dict[str, Any]]) -> None:
+    """Print a row a job: what it took here and alone, and the mean over its ranks where those are listed."""
+    rows = {}
+    for name, job in jobs.items():
+        row = {"makespan": job["makespan_ps"], "alone": job.get("alone_makespan_ps")}
+        ranks = list(job.get("ranks", {}).values())
+        for heading in ("compute", "wait", "exposed") if ranks else ():
+            row[heading] = sum(rank[DURATIONS[heading]] for rank in ranks) // len(ranks)
+        rows[name] = row | {"queued": job["queue_delay_ps"]["mean"]}
+    extra = {"slowdown": [f"{job['slowdown']:.3f}" if "slowdown" in job else "-" for job in jobs.values()]}
+    _print_table("job", rows, extra)
+
+
 def _print_ranks(ranks: dict[str, dict[str, Any]]) -> None:
+    """Print a row a rank."""
+    rows = {name: {heading: rank[key] for heading, key in DURATIONS.items()} for name, rank in ranks.items()}
+    extra = {
+        "overlap\n(%)": [f"{rank['overlap_fraction']:.1%}".rstrip("%") for rank in ranks.values()],
+        "flag\nreads": [str(rank["flag_reads"]) for rank in ranks.values()],
+        "other\nreads": [str(rank["other_reads"]) for rank in ranks.values()],
+    }
+    _print_table("rank", rows, extra)
+
+
+def _print_table(what: str, rows: dict[str, dict[str, int | None]], extra: dict[str, list[str]]) -> None:
+    """Print the first eight of ``rows``, durations in ps by heading, each column in its own unit, then the ``extra``
+    columns."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -129,30 +172,21 @@ def _print_ranks(ranks: dict[str, dict[str, Any]]) -> None:
     from simcore.units import TIME
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("rank")
-    durations = {
-        "compute": "compute_ps",
-        "wait": "wait_ps",
-        "replayed": "replay_ps",
-        "comm.": "communication_ps",
-        "exposed": "exposed_communication_ps",
-    }
+    table.add_column(what)
     scales = {}
-    for heading, key in durations.items():
-        largest = max(row[key] for row in ranks.values())
+    for heading in next(iter(rows.values())):
+        largest = max(row[heading] or 0 for row in rows.values())
         unit = next((unit for unit in TIME.display if largest >= TIME.units[unit]), TIME.base)
-        scales[key] = TIME.units[unit]
+        scales[heading] = TIME.units[unit]
         table.add_column(f"{heading}\n({unit})", justify="right")
-    for heading in ("overlap\n(%)", "flag\nreads", "other\nreads"):
+    for heading in extra:
         table.add_column(heading, justify="right")
-    for rank, row in list(ranks.items())[:8]:
-        times = [f"{row[key] / scale:.4g}" for key, scale in scales.items()]
-        table.add_row(
-            rank, *times, f"{row['overlap_fraction']:.1%}".rstrip("%"), str(row["flag_reads"]), str(row["other_reads"])
-        )
+    for i, (name, row) in enumerate(list(rows.items())[:MOST_ROWS]):
+        times = ["-" if (time := row[heading]) is None else f"{time / scale:.4g}" for heading, scale in scales.items()]
+        table.add_row(name, *times, *(column[i] for column in extra.values()))
     Console(highlight=False).print(table)
-    if len(ranks) > 8:
-        print(f"... and {len(ranks) - 8} more ranks in metrics.json")
+    if len(rows) > MOST_ROWS:
+        print(f"... and {len(rows) - MOST_ROWS} more {what}s in metrics.json")
 
 
 class _Progress:

@@ -232,6 +232,11 @@ class Fabric:
         """Find the routes of many pairs of ranks at once, before they are first used."""
         self._routes_of(src, dst)
 
+    @property
+    def awaited(self) -> int:
+        """Messages, computations and schedules under way whose end somebody must know."""
+        return len(self._waiting) + len(self._playing)
+
     def _name(self, what: str) -> int:
         return self._names.setdefault(what, len(self._names))
 
