@@ -16,6 +16,7 @@ from simcore.fabric import Fabric
 from simcore.scenario import Job, Scenario
 from simcore.simulation import Simulation
 from simcore.trace import Recorder
+from simcore.units import LARGEST
 from simcore.work import Roofline
 from simcore.workload import Memory, Program, Rank, Workload
 
@@ -65,7 +66,7 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Progress | Non
     except SimcoreError as error:
         raise type(error)(str(error)) from None
     with trace.uninterrupted():
-        found, tables = cluster.found()
+        found, tables = cluster.found(interrupted_at)
         digest, warnings = trace.digest(tables), _doubts(asked, tables)
     wanted = asked.is_shared if asked.slowdown is None else asked.slowdown
     if wanted and interrupted_at is None:
@@ -154,9 +155,9 @@ class _Cluster:
             now = self._simulation.now
             raise Deadlock(f"{self._asked.name}: nothing can happen after {now} ps, but {waits}{more}")
 
-    def found(self) -> tuple[dict[str, Any], dict[str, pa.Table]]:
+    def found(self, interrupted_at: int | None = None) -> tuple[dict[str, Any], dict[str, pa.Table]]:
         """Return metrics and tables of what was simulated so far."""
-        self._fabric.record()
+        self._fabric.record(LARGEST if interrupted_at is None else interrupted_at + 1)
         tables = self._recorder.tables()
         counters = {location: {"other_reads": device.other_reads} for location, device in self._devices.items()}
         jobs, first = [], 0

@@ -169,6 +169,7 @@ def _of_links(links: Any, last: int) -> dict[str, Any]:
     if not names or not last:
         return {"used": 0, "utilisation_mean": 0.0, "utilisation_p95": 0.0, "utilisation_peak": 0.0, "busiest": ""}
     width = int(links["t1_ps"][0] - links["t0_ps"][0])
+    last = max(last, int(links["t0_ps"].max()) + 1)
     bins = np.zeros(len(names) * -(-last // width))
     used = links["busy_ps"] / (np.minimum(links["t1_ps"], last) - links["t0_ps"])
     bins[: len(used)] = used

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from heapq import heappush
 from typing import TYPE_CHECKING, Any, Protocol
 
 import simpy
@@ -19,16 +20,22 @@ COMPLETION, URGENT, NORMAL, SETTLE, OBSERVE = -1, 0, 1, 2, 3
 
 PROGRESS_EVERY = 2_048
 
+END = 2 * LARGEST - 1
+"""The last moment: nothing happens after it."""
+
 
 class DataPlane(Protocol):
-    """What computes between two decisions: it announces its next instant and advances up to a limit."""
+    """What computes between two decisions: it announces when it must go on, and advances up to a bound.
+
+    Both are *moments*: twice an instant (ps), and one more once every process of that instant has acted.
+    """
 
     next_due: int
-    """Nothing visible or internal happens before this instant, ps."""
+    """Nothing happens before this moment."""
 
-    def advance(self, limit: int) -> None:
-        """Compute up to ``limit`` (inclusive for completions), or to the first visible completion, and schedule that as
-        an event."""
+    def advance(self, bound: int) -> None:
+        """Compute up to the moment ``bound``, or to the first instant at which a process must act, and schedule that
+        as an event."""
         ...
 
 
@@ -77,14 +84,20 @@ class Simulation(simpy.Environment):
         self.schedule(event, priority, instant - self._now)
         return event
 
+    def announce(self, event: Event, instant: int) -> None:
+        """Let ``event`` happen at ``instant``, ps, before every process of that instant; for the data plane, whose
+        instants are integers and never in the past."""
+        event._ok, event._value = True, None
+        heappush(self._queue, (instant, COMPLETION, next(self._eid), event))  # type: ignore[misc]
+
     def step(self) -> None:
         """Let the data plane advance to the next event, then process that event; this is the only place where the
         planes meet."""
         queue, plane = self._queue, self._plane
         if plane is not None:
-            limit = queue[0][0] if queue else LARGEST - 1
-            if plane.next_due <= limit:
-                plane.advance(int(limit))
+            bound = END if not queue else 2 * int(queue[0][0]) + (queue[0][1] > SETTLE)
+            if plane.next_due <= bound:
+                plane.advance(bound)
         if not queue:
             raise EmptySchedule
         super().step()

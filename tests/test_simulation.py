@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from simpy.events import Event
 
 from simcore.errors import SimulationError
-from simcore.simulation import COMPLETION, NORMAL, OBSERVE, SETTLE, Simulation
+from simcore.simulation import COMPLETION, END, NORMAL, OBSERVE, SETTLE, Simulation
 from simcore.units import LARGEST
 
 
@@ -62,16 +63,16 @@ class Plane:
 
     def __init__(self, simulation: Simulation, instants: list[int]) -> None:
         self.simulation, self.instants, self.limits = simulation, instants, []
-        self.next_due = instants[0]
+        self.next_due = 2 * instants[0]
 
-    def advance(self, limit: int) -> None:
-        self.limits.append(limit)
-        if self.instants and self.instants[0] <= limit:
+    def advance(self, bound: int) -> None:
+        self.limits.append(bound)
+        if self.instants and 2 * self.instants[0] <= bound:
             instant = self.instants.pop(0)
-            self.simulation.at(instant, priority=COMPLETION).callbacks.append(
-                lambda _: self.seen.append(("data", instant))
-            )
-        self.next_due = self.instants[0] if self.instants else LARGEST
+            told = Event(self.simulation)
+            told.callbacks.append(lambda _: self.seen.append(("data", instant)))
+            self.simulation.announce(told, instant)
+        self.next_due = 2 * (self.instants[0] if self.instants else LARGEST)
 
     seen: list[tuple[str, int]]
 
@@ -87,7 +88,7 @@ def test_the_data_plane_advances_to_the_next_event_and_no_further() -> None:
     simulation.run()
 
     assert seen == [("data", 5), ("data", 10), ("process", 10), ("process", 20), ("data", 25)]
-    assert plane.limits == [10, 10, LARGEST - 1]
+    assert plane.limits == [20, 20, END]
 
 
 def test_progress_is_called_while_events_pass() -> None:

@@ -12,10 +12,11 @@ from simpy.events import Event
 from simcore.errors import SimulationError
 from simcore.fabric import _kernels as kernels
 from simcore.fabric import _policies as policies
+from simcore.fabric._kernels import META_DST, META_SEEN, META_SILENT, META_WHAT, SEEN
 from simcore.fabric._store import Gaps, Table, grown
 from simcore.hardware import Queues, Sharing
 from simcore.schedule import Schedule
-from simcore.simulation import COMPLETION, SETTLE, Simulation
+from simcore.simulation import Simulation
 from simcore.topology import Topology
 from simcore.trace import CHUNK, Recorder
 from simcore.units import LARGEST, PS_PER_S
@@ -26,6 +27,11 @@ MOST_BINS = 4_096
 """Bins of a link's utilisation; when simulated time passes the last one, pairs merge and a bin doubles."""
 BIN_WORDS = 2**23
 """Words that the bins of all links may take together; machines with very many links get fewer bins a link."""
+
+NEVER = 2 * LARGEST
+"""Beyond the last moment."""
+NOBODY = (0, -1, 0, 0, 0)
+"""In place of a message that is to be admitted."""
 
 Column = Table
 
@@ -64,62 +70,74 @@ class Fabric:
         self._route_of = np.zeros((topology.endpoints,) * 2, np.int32)
         self._route_hop = np.zeros(1024, np.int64)
         self._routes = 0
-        self._sequence = np.zeros(len(self._endpoints), np.int64)
+        self._next = [source << kernels.ORDER_SOURCE for source in range(len(self._endpoints))]
         self._names: dict[str, int] = {}
         self._waiting: dict[int, Event] = {}
         self._playing: dict[int, tuple[Event, int, int, int, int]] = {}
         self._pending_gaps, self._operation_gaps, self._dependent_gaps = Gaps(), Gaps(), Gaps()
         self._run_gaps, self._group_gaps = Gaps(), Gaps()
         self._running: list[tuple[int, int, int]] = []
-        self._settling = False
-        self._settled = -1
         self._deliveries: list[Column] = []
         self._undescribed = 0
-        self._state = policies.State.new(_servers(topology, len(self._endpoints)), len(topology.links), CHUNK)
-        self._policy = policies.choose(sharing, queues, self._state, topology)
-        self._state.head[kernels.RECORDING] = recorder is not None
+        streams = len(self._endpoints)
+        self._policy = policies.choose(sharing, queues, _servers(topology, streams), topology, CHUNK)
+        self._state, self._head = self._policy.state, self._policy.head
+        self._kernel, self._addresses = self._policy.kernel, self._state.addresses
+        # Views that Python reads faster than arrays.
+        seen: Any = self._state[kernels.T_SEEN].reshape(-1)
+        self._words, self._seen = memoryview(cast(Any, self._head)), memoryview(seen)
+        self._head[kernels.RECORDING] = recorder is not None
         if recorder is not None:
             count = MOST_BINS
             while count > 64 and 2 * count * len(topology.servers) > BIN_WORDS:
                 count //= 2
-            self._state.bins = np.zeros((len(topology.servers), count, 2), np.int64)
-        self._mtu = queues.mtu or LARGEST
-        self._hop_count = len(self._endpoints)
-        self._state.reserve_hops(self._hop_count)
-        streams = self._state.hops[: self._hop_count]
-        streams[:, kernels.HOP_SERVER] = len(topology.servers) + np.arange(self._hop_count)
-        streams[:, kernels.HOP_LINK], streams[:, kernels.HOP_LEFT] = -1, 1
-        self.next_due = LARGEST
+            self._state[kernels.T_BINS] = np.zeros((len(topology.servers), count, 2), np.int64)
+        self._hop_count = streams
+        hops = self._state.reserve(kernels.T_HOPS, streams)[:streams]
+        hops[:, kernels.HOP_SERVER] = len(topology.servers) + np.arange(streams)
+        hops[:, kernels.HOP_LINK], hops[:, kernels.HOP_LEFT] = -1, 1
+        self._held: tuple[int, int, int, int, int] | None = None
+        """One message that was sent now and is not yet admitted: its instant, order, size, first hop, meta."""
+        self._hops_of: dict[tuple[int, int], int] = {}
+        self.next_due = NEVER
         simulation.attach(self)
 
     def send(self, src: int, dst: int, size: int, what: str, *, flag: bool = False) -> Event:
         """Send one message of ``size`` bytes now; the event happens when its last byte is in the destination's
         memory."""
-        arrived = Event(self._simulation)
-        self._admit(src, dst, size, self._name(what) << kernels.META_WHAT | flag, arrived)
-        return arrived
+        hop = self._hops_of.get((src, dst))
+        if hop is None:
+            hop = self._hops_of[src, dst] = int(self._routes_of(np.array([src]), np.array([dst]))[0])
+        name = self._names.get(what)
+        if name is None:
+            name = self._name(what)
+        return self._admit(src, size, hop, dst << META_DST | name << META_WHAT | META_SEEN | flag)
 
     def compute(self, rank: int, duration: int) -> Event:
         """Queue ``duration`` ps of computation on the compute stream of ``rank``; the event happens when it ends."""
-        ended = Event(self._simulation)
-        self._admit(rank, rank, duration, kernels.META_SILENT, ended)
-        return ended
+        return self._admit(rank, duration, rank, META_SILENT | META_SEEN)
 
-    def _admit(self, src: int, dst: int, size: int, meta: int, known: Event) -> None:
+    def _admit(self, src: int, size: int, hop: int, meta: int) -> Event:
         if size < 0:
             raise SimulationError(f"rank {src} sends a message of {size} bytes")
-        hop = src if meta & kernels.META_SILENT else self._route(src, dst)
-        order = src << kernels.ORDER_SOURCE | self._sequence.item(src)
-        self._sequence[src] += 1
-        self._waiting[order] = known
-        state, now = self._state, self._simulation.now
-        self._policy.make_room(size, self._mtu)
-        kernels.inject(
-            state.head, state.book, state.entries, state.front, state.messages, now, order, size, hop,
-            meta | kernels.META_SEEN | dst << kernels.META_DST,
-        )  # fmt: skip
-        self.next_due = min(self.next_due, now)
-        self._settle_later()
+        following, simulation = self._next, self._simulation
+        order = following[src]
+        following[src] = order + 1
+        ended = self._waiting[order] = Event(simulation)
+        if self._held is not None:
+            self._admit_held()
+        # Most often one process acts at an instant, and what it sends is admitted by the loop that carries it on.
+        now = simulation._now
+        self._held = (now, order, size, hop, meta)  # type: ignore[assignment]
+        if 2 * now < self.next_due:
+            self.next_due = 2 * now + 1  # type: ignore[assignment]
+        return ended
+
+    def _admit_held(self) -> None:
+        assert self._held is not None
+        while not kernels.inject(self._addresses, *self._held):
+            self._policy.make_room()
+        self._held = None
 
     def send_many(
         self, src: int | Column, writes: Writes, on_arrival: Mapping[int, Callable[[], object]] | None = None
@@ -144,11 +162,11 @@ class Fabric:
             raise SimulationError(f"rank {sources[row]} sends a message of {writes.size[row]} bytes")
         meta = np.array(writes.flag, np.int64)
         if isinstance(writes.what, str):
-            meta |= self._name(writes.what) << kernels.META_WHAT
+            meta |= self._name(writes.what) << META_WHAT
         else:
-            meta |= np.array([self._name(what) for what in writes.what], np.int64) << kernels.META_WHAT
+            meta |= np.array([self._name(what) for what in writes.what], np.int64) << META_WHAT
         calls = on_arrival or {}
-        meta[list(calls)] |= kernels.META_SEEN
+        meta[list(calls)] |= META_SEEN
         orders = self._begin_run(sources, writes, meta)
         for row, call in calls.items():
             self._waiting[orders.item(row)] = _calling(self._simulation, call)
@@ -156,34 +174,34 @@ class Fabric:
     def _begin_run(self, sources: Column, writes: Writes, meta: Column) -> Column:
         """Put a stamped table on the agenda; return the order of each of its rows."""
         state, count = self._state, len(sources)
+        runs = state[kernels.T_RUNS]
         for run, first, length in list(self._running):
-            if state.runs[run, kernels.RUN_NEXT] == state.runs[run, kernels.RUN_END]:
+            if runs[run, kernels.RUN_NEXT] == runs[run, kernels.RUN_END]:
                 self._pending_gaps.give(first, length)
                 self._run_gaps.give(run, 1)
                 self._running.remove((run, first, length))
         begin, run = self._pending_gaps.take(count), self._run_gaps.take(1)
-        state.pending = grown(state.pending, self._pending_gaps.length, axis=1)
-        state.runs = grown(state.runs, self._run_gaps.length)
+        pending = state.reserve(kernels.T_PENDING, self._pending_gaps.length, axis=1)
         time, dst, size = (np.ascontiguousarray(each, np.int64) for each in (writes.time, writes.dst, writes.size))
-        unknown = 0
+        following, unknown = np.array(self._next), 0
         while unknown >= 0:
             ordered, largest, unknown = kernels.stamp(
-                time, sources, dst, size, meta, self._endpoints, self._route_of, self._route_hop,
-                self._sequence, state.pending, begin,
+                time, sources, dst, size, meta, self._endpoints, self._route_of, self._route_hop, following, pending,
+                begin,
             )  # fmt: skip
             if unknown >= 0:
                 self._routes_of(sources, dst)
-        rows = state.pending[:, begin : begin + count]
-        orders = rows[kernels.P_ORDER].copy() if not ordered else rows[kernels.P_ORDER]
+        self._next = following.tolist()
+        rows = pending[:, begin : begin + count]
+        orders = rows[kernels.P_ORDER] if ordered else rows[kernels.P_ORDER].copy()
         if not ordered:
             rows[:] = rows[:, np.lexsort((rows[kernels.P_ORDER], rows[kernels.P_TIME]))]
-        state.runs[run] = begin, begin + count
+        state.reserve(kernels.T_RUNS, self._run_gaps.length)[run] = begin, begin + count
         self._running.append((run, begin, count))
-        self._policy.make_room(largest, self._mtu)
-        kernels.begin_run(state.book, state.entries, state.front, state.pending, begin, run)
-        self.next_due = min(self.next_due, int(rows[kernels.P_TIME, 0]))
-        self._simulation.horizon = max(self._simulation.horizon, int(rows[kernels.P_TIME, -1]))
-        self._settle_later()
+        self._policy.make_room(0, largest)
+        kernels.begin_run(self._addresses, begin, run)
+        self.next_due = min(self.next_due, 2 * rows.item(kernels.P_TIME, 0) + 1)
+        self._simulation.horizon = max(self._simulation.horizon, rows.item(kernels.P_TIME, count - 1))
         return cast(Column, orders)
 
     def play(self, schedule: Schedule, ranks: Sequence[int], what: str) -> Event:
@@ -203,29 +221,27 @@ class Fabric:
         begin, group = self._operation_gaps.take(count + 1), self._group_gaps.take(1)
         edges = self._dependent_gaps.take(len(dependents)) if len(dependents) else 0
         state = self._state
-        state.operations = grown(state.operations, self._operation_gaps.length)
-        state.dependents = grown(state.dependents, self._dependent_gaps.length)
-        state.groups = grown(state.groups, self._group_gaps.length)
-        operations = state.operations[begin : begin + count + 1]
-        operations[:-1, kernels.WAITING], operations[:-1, kernels.READY] = waits, self._simulation.now
-        operations[:-1, kernels.O_ORDER] = self._number(src)
-        operations[:-1, kernels.O_SIZE] = np.where(computes, schedule.duration, schedule.size)
-        operations[:-1, kernels.O_META] = dst << kernels.META_DST | self._name(what) << kernels.META_WHAT
-        operations[:-1, kernels.O_META] |= np.where(computes, kernels.META_SILENT, 0)
-        operations[:-1, kernels.O_HOP] = src
-        operations[:-1, kernels.O_HOP][~computes] = self._routes_of(src[~computes], dst[~computes])
-        operations[:-1, kernels.GROUP] = group
+        operations = state.reserve(kernels.T_OPERATIONS, self._operation_gaps.length)[begin : begin + count + 1]
         operations[:, kernels.DEPENDENTS] = edges + dependents_begin
-        least = int(operations[:-1, kernels.O_SIZE].min())
+        operations = operations[:-1]
+        operations[:, kernels.WAITING], operations[:, kernels.READY] = waits, self._simulation.now
+        operations[:, kernels.O_ORDER] = self._number(src)
+        operations[:, kernels.O_SIZE] = np.where(computes, schedule.duration, schedule.size)
+        operations[:, kernels.O_META] = dst << META_DST | self._name(what) << META_WHAT
+        operations[:, kernels.O_META] |= np.where(computes, META_SILENT, 0)
+        operations[:, kernels.O_HOP] = src
+        operations[~computes, kernels.O_HOP] = self._routes_of(src[~computes], dst[~computes])
+        operations[:, kernels.GROUP] = group
+        least = int(operations[:, kernels.O_SIZE].min())
         if least < 0:
             raise SimulationError(f"{what}: a row of the schedule has a size or duration of {least}")
-        state.dependents[edges : edges + len(dependents)] = begin + dependents
-        state.groups[group] = count, self._simulation.now
+        dependent_rows = state.reserve(kernels.T_DEPENDENTS, self._dependent_gaps.length)
+        dependent_rows[edges : edges + len(dependents)] = begin + dependents
+        state.reserve(kernels.T_GROUPS, self._group_gaps.length)[group] = count, self._simulation.now
         self._playing[group] = (ended, begin, count, edges, len(dependents))
-        self._policy.make_room(int(schedule.size.max()), self._mtu, count)
-        kernels.begin_schedule(state.book, state.entries, state.front, state.operations, begin, begin + count)
-        self.next_due = min(self.next_due, self._simulation.now)
-        self._settle_later()
+        self._policy.make_room(count, int(schedule.size.max()))
+        kernels.begin_schedule(self._addresses, begin, begin + count)
+        self.next_due = min(self.next_due, 2 * self._simulation.now + 1)
         return ended
 
     def prepare(self, src: Column, dst: Column) -> None:
@@ -243,19 +259,12 @@ class Fabric:
     def _number(self, sources: Column) -> Column:
         """Give every row the next sequence number of its source; return the orders."""
         ranking = np.argsort(sources, kind="stable")
-        counts = np.bincount(sources, minlength=len(self._sequence))
-        there = sources[ranking]
+        counts = np.bincount(sources, minlength=len(self._next))
+        there, following = sources[ranking], np.array(self._next)
         order = np.empty(len(sources), np.int64)
-        order[ranking] = np.arange(len(sources)) - (np.cumsum(counts) - counts)[there] + self._sequence[there]
-        self._sequence += counts
-        return order | sources << kernels.ORDER_SOURCE
-
-    def _route(self, src: int, dst: int) -> int:
-        """Return where the hops from rank ``src`` to rank ``dst`` begin in the table of hops."""
-        number = self._route_of.item(self._endpoints.item(src), self._endpoints.item(dst))
-        if not number:
-            return int(self._routes_of(np.array([src]), np.array([dst]))[0])
-        return self._route_hop.item(number - 1)
+        order[ranking] = np.arange(len(sources)) - (np.cumsum(counts) - counts)[there] + following[there]
+        self._next = (following + counts).tolist()
+        return order
 
     def _routes_of(self, src: Column, dst: Column) -> Column:
         """The same for many pairs."""
@@ -279,8 +288,7 @@ class Fabric:
         first, count = self._hop_count, self._routes
         self._hop_count += len(links)
         self._routes += len(pairs)
-        self._state.reserve_hops(self._hop_count)
-        hops = self._state.hops[first : self._hop_count]
+        hops = self._state.reserve(kernels.T_HOPS, self._hop_count)[first : self._hop_count]
         lengths = np.diff(begin)
         place = np.arange(len(links)) - np.repeat(begin[:-1], lengths)
         hops[:, : kernels.HOP_LATENCY + 1] = self._link_rows[links]
@@ -291,68 +299,66 @@ class Fabric:
         self._route_of[tail, head] = np.arange(count + 1, self._routes + 1)
         self._policy.make_room_for_routes(self._routes)
 
-    def _settle_later(self) -> None:
-        """Hold back what is issued now until every process of this instant has sent."""
-        if self._settled == self._simulation.now:
-            self._settled = -1
-        if not self._settling:
-            self._settling = True
-            settle = Event(self._simulation)
-            settle._ok, settle._value = True, None
-            settle.callbacks = [self._settle]
-            self._simulation.schedule(settle, SETTLE)
+    def advance(self, bound: int) -> None:
+        """Compute up to the moment ``bound``, or to the first instant at which somebody must know, and schedule
+        that."""
+        held, self._held = self._held or NOBODY, None
+        due = self._kernel(self._addresses, bound, *held)
+        if self._words[SEEN]:
+            bound = min(bound, self._announce(self._words[SEEN]))
+        while due < 0:
+            if due == kernels.NOTHING:
+                self._policy.check()
+                due = NEVER
+                break
+            if due in (kernels.ROOM, kernels.ROOM_FIRST):
+                self._policy.make_room()
+            elif due == kernels.DRAIN:
+                self._collect()
+            else:
+                self._policy.refuse(due)
+            if due != kernels.ROOM_FIRST:
+                held = NOBODY
+            due = self._kernel(self._addresses, bound, *held)
+            if self._words[SEEN]:
+                bound = min(bound, self._announce(self._words[SEEN]))
+        self.next_due = due
 
-    def _settle(self, _: Event) -> None:
-        self._settling = False
-        self._settled = self._simulation.now
+    def _announce(self, count: int) -> int:
+        """Schedule the events of the instants that processes wait for; return the moment of the earliest."""
+        self._words[SEEN] = 0
+        seen, announce = self._seen, self._simulation.announce
+        if count == 1 and seen[0] >= 0:
+            instant = seen[1]
+            announce(self._waiting.pop(seen[0]), instant)
+            return 2 * instant
+        for place in range(0, 2 * count, 2):
+            order, instant = seen[place], seen[place + 1]
+            announce(self._waiting.pop(order) if order >= 0 else self._ended(-1 - order), instant)
+        return 2 * min(seen[1 : 2 * count : 2])
 
-    def advance(self, limit: int) -> None:
-        """Compute up to ``limit``, or to the first instant at which somebody must know, and schedule that instant."""
-        head = self._state.head
-        while True:
-            why, due = self._policy.advance(limit, self._settled)
-            if head[kernels.DONE]:
-                self._collect(int(head[kernels.DONE]))
-            if head[kernels.SEEN]:
-                limit = min(limit, self._announce(int(head[kernels.SEEN])))
-            if why == kernels.ENOUGH:
-                self.next_due = LARGEST if due < 0 else due
-                return
-            if why == kernels.ROOM:
-                self._policy.make_room(0, self._mtu)
-            elif why != kernels.DRAIN:
-                self._policy.refuse(why, due)
+    def _ended(self, group: int) -> Event:
+        """Free the rows of a schedule that has ended; return its event."""
+        event, begin, count, edges, edge_count = self._playing.pop(group)
+        self._group_gaps.give(group, 1)
+        self._operation_gaps.give(begin, count + 1)
+        self._policy.ended(count)
+        if edge_count:
+            self._dependent_gaps.give(edges, edge_count)
+        return event
 
-    def _collect(self, count: int) -> None:
-        state = self._state
-        state.head[kernels.DONE] = 0
+    def _collect(self) -> None:
+        """Take the deliveries off the list that the loop has filled."""
+        count = int(self._head[kernels.DONE])
+        self._head[kernels.DONE] = 0
+        rows = self._state[kernels.T_DONE][:count]
         if self._recorder is None:
-            self._deliveries.append(state.done[:count, [kernels.D_ISSUED, kernels.D_ARRIVED]])
+            self._deliveries.append(rows[:, [kernels.D_ISSUED, kernels.D_ARRIVED]])
             return
-        self._deliveries.append(state.done[:count].copy())
+        self._deliveries.append(rows.copy())
         self._undescribed += count
         if self._undescribed >= 2 * CHUNK:
             self._record_transfers(self._simulation.now)
-
-    def _announce(self, count: int) -> int:
-        """Schedule the events of the instants that processes wait for; return the earliest."""
-        rows = self._state.seen[:count].tolist()
-        self._state.head[kernels.SEEN] = 0
-        now, schedule = self._simulation.now, self._simulation.schedule
-        for order, instant in rows:
-            if order >= 0:
-                known = self._waiting.pop(order)
-            else:
-                known, begin, length, edges, edge_count = self._playing.pop(-1 - order)
-                self._group_gaps.give(-1 - order, 1)
-                self._operation_gaps.give(begin, length + 1)
-                self._policy.ended(length)
-                if edge_count:
-                    self._dependent_gaps.give(edges, edge_count)
-            known._ok, known._value = True, None
-            schedule(known, COMPLETION, instant - now)
-        earliest: int = min(instant for _, instant in rows)
-        return earliest
 
     def _record_transfers(self, until: int) -> None:
         """Hand the recorder the deliveries before ``until``, ps, in the order of (arrival, source, sequence)."""
@@ -368,27 +374,31 @@ class Fabric:
             "transfers",
             {
                 "src": (rows[:, kernels.D_ORDER] >> kernels.ORDER_SOURCE).astype(np.int32),
-                "dst": (meta >> kernels.META_DST).astype(np.int32),
+                "dst": (meta >> META_DST).astype(np.int32),
                 "sequence": rows[:, kernels.D_ORDER] & kernels.SEQUENCE_MASK,
                 "size_bytes": rows[:, kernels.D_SIZE],
                 "kind": np.array(KINDS, object)[meta & kernels.META_FLAG],
                 "issued_ps": rows[:, kernels.D_ISSUED],
                 "arrived_ps": rows[:, kernels.D_ARRIVED],
                 "queued_ps": rows[:, kernels.D_QUEUED],
-                "what": np.array([*self._names, ""], object)[(meta >> kernels.META_WHAT) & kernels.WHAT_MASK],
+                "what": np.array([*self._names, ""], object)[(meta >> META_WHAT) & kernels.WHAT_MASK],
             },
         )
 
-    def record(self) -> None:
-        """Hand the recorder what it has not seen: the deliveries up to now, and the utilisation of every link that
-        carried something."""
+    def record(self, until: int = LARGEST) -> None:
+        """Hand the recorder what it has not seen: the deliveries before ``until``, ps, and the utilisation of every
+        link that carried something.
+
+        What a link has accepted is booked ahead, so a run that is cut short must say where.
+        """
         if self._recorder is None:
             return
-        self._record_transfers(LARGEST)
-        width = 1 << int(self._state.head[kernels.SHIFT])
-        bins = self._state.bins
+        self._collect()
+        self._record_transfers(until)
+        width = 1 << int(self._head[kernels.SHIFT])
+        bins = self._state[kernels.T_BINS]
         for index, server in enumerate(self._topology.servers):
-            (used,) = np.nonzero(bins[index].any(axis=1))
+            (used,) = np.nonzero(bins[index, : -(-until // width)].any(axis=1))
             if len(used):
                 self._recorder.extend(
                     "links",
@@ -403,6 +413,7 @@ class Fabric:
 
     def completions(self) -> tuple[Column, Column]:
         """Return when each message so far was issued and when it arrived, ps; only for a fabric without recorder."""
+        self._collect()
         rows = np.concatenate([np.zeros((0, 2), np.int64), *self._deliveries])
         return rows[:, 0], rows[:, 1]
 

@@ -178,3 +178,10 @@ def take(agenda: Agenda) -> tuple[int, int]:
     if book[FRONT, 0] == book[FRONT_END, 0]:
         book[EARLIEST, 0] = -1
     return front[place, 0], front[place, 1]
+
+
+@compiled
+def room_left(agenda: Agenda, items: int) -> bool:
+    """Return whether ``items`` more items fit the agenda."""
+    book, entries, front = agenda
+    return book[LENGTH, 0] + items <= entries.shape[0] and book[FRONT_END, 0] + items <= front.shape[0]

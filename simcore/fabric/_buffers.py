@@ -7,8 +7,8 @@ apart by what is added to their order.
 
 import numpy as np
 
-from simcore.fabric._agenda import ITEM_BITS, ITEM_MASK, LENGTH, Agenda, earliest, push, take
-from simcore.fabric._compiled import compiled
+from simcore.fabric._agenda import ITEM_BITS, ITEM_MASK, Agenda, earliest, push, room_left, take
+from simcore.fabric._compiled import column, compiled, cube, table
 from simcore.fabric._kernels import (
     ACCEPTED,
     ARRIVAL,
@@ -19,7 +19,6 @@ from simcore.fabric._kernels import (
     DEN,
     DONE,
     DRAIN,
-    ENOUGH,
     FREE,
     HOP,
     HOP_LATENCY,
@@ -28,9 +27,11 @@ from simcore.fabric._kernels import (
     HOP_PLACE,
     HOP_SERVER,
     ISSUED,
+    LATEST_INSTANT,
     MESSAGE,
     MTU,
     NEXT,
+    NOTHING,
     NUM,
     ORDER,
     OVERFLOW,
@@ -39,14 +40,35 @@ from simcore.fabric._kernels import (
     QUEUE,
     RECORDING,
     ROOM,
+    ROOM_FIRST,
     SEEN,
     SIZE,
+    T_BINS,
+    T_BOOK,
+    T_CURVES,
+    T_DEPENDENTS,
+    T_DONE,
+    T_ENTRIES,
+    T_FRONT,
+    T_GATES,
+    T_GROUPS,
+    T_HEAD,
+    T_HOPS,
+    T_MESSAGES,
+    T_OPERATIONS,
+    T_PENDING,
+    T_RUNS,
+    T_SCRATCH,
+    T_SEEN,
+    T_SERVERS,
     TAG,
     TAIL,
     TOO_LARGE,
+    WHERE,
     Lines,
     Plans,
     Reports,
+    admit,
     begin_message,
     carry,
     charged,
@@ -54,7 +76,7 @@ from simcore.fabric._kernels import (
     divide_up,
     fits,
 )  # fmt: skip
-from simcore.fabric._queues import cut, lone_time, packets_of, rejoin, room_left
+from simcore.fabric._queues import cut, lone_time, packets_of, rejoin
 
 # Columns of a gate, the queue of a server: its first and last packet; whether the server sends; bytes for which room is
 # taken; those of the packet that is being sent; the first and last server that wait for room here; the next that waits
@@ -216,48 +238,52 @@ def _end(
 
 
 @compiled
-def advance(
-    head: np.ndarray, book: np.ndarray, entries: np.ndarray, front: np.ndarray, messages: np.ndarray,
-    queues: np.ndarray, hops: np.ndarray, servers: np.ndarray, curves: np.ndarray, bins: np.ndarray,
-    scratch: np.ndarray, pending: np.ndarray, runs: np.ndarray, operations: np.ndarray, dependents: np.ndarray,
-    groups: np.ndarray, done: np.ndarray, seen: np.ndarray, gates: np.ndarray, limit: int, settled: int,
-) -> tuple[int, int]:  # fmt: skip
-    """Carry packets on, up to ``limit`` or to the first instant at which a process must act; as in `_queues`."""
-    agenda, lines = (book, entries, front), (hops, servers, curves, bins, scratch)
-    plans, reports = (pending, runs, operations, dependents, groups), (done, seen)
+def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop: int, meta: int) -> int:
+    """Carry packets on up to the moment ``bound``, or to the first instant at which a process must act; as in
+    `_queues`."""
+    head, messages, gates = column(state, T_HEAD), table(state, T_MESSAGES), table(state, T_GATES)
+    agenda = (table(state, T_BOOK), table(state, T_ENTRIES), table(state, T_FRONT))
+    if order >= 0 and not admit(head, agenda, messages, time, order, size, hop, meta):
+        return ROOM_FIRST
+    hops = table(state, T_HOPS)
+    lines = (hops, table(state, T_SERVERS), table(state, T_CURVES), cube(state, T_BINS), table(state, T_SCRATCH))
+    operations, dependents = table(state, T_OPERATIONS), column(state, T_DEPENDENTS)
+    plans = (table(state, T_PENDING), table(state, T_RUNS), operations, dependents, table(state, T_GROUPS))
+    reports = (table(state, T_DONE), table(state, T_SEEN))
     # An end may start every server that waits for its room.
     starts = gates.shape[0] + 1
-    while book[LENGTH, 0] > 0:
+    while True:
         now = earliest(agenda)
-        if now > limit or (now == limit and now > settled):
-            return ENOUGH, now
-        if head[DONE] + starts > done.shape[0] or head[SEEN] + 2 * starts > seen.shape[0]:
-            return DRAIN, now
+        if now < 0:
+            return NOTHING
+        if 2 * now + 1 > bound:
+            return 2 * now + 1
+        if head[DONE] + starts > state[T_DONE, 1] or head[SEEN] + 2 * starts > state[T_SEEN, 1]:
+            return DRAIN
         if head[AVAILABLE] <= head[PACKETS_MOST] or not room_left(agenda, 2 * starts):
-            return ROOM, now
-        item, known, bound = take(agenda)[1] & ITEM_MASK, head[SEEN], limit
+            return ROOM
+        item, known, limit = take(agenda)[1] & ITEM_MASK, head[SEEN], LATEST_INSTANT
         server = item >> 3
         if item & 3 != QUEUE:
             row = begin_message(head, agenda, messages, plans, item)
             server = _arrive(head, messages, lines, gates, row)
             if server < 0:
-                return TOO_LARGE, messages[row, SIZE]
+                head[WHERE] = messages[row, SIZE]
+                return TOO_LARGE
             _plan_start(agenda, messages, gates, server, now)
         elif not (item >> 2) & 1:
-            bound = _end(head, agenda, messages, lines, plans, reports, gates, server, now, limit)
+            limit = _end(head, agenda, messages, lines, plans, reports, gates, server, now, limit)
         else:
             gates[server, G_STARTS] = 0
             row = gates[server, G_FIRST]
-            hop = messages[row, HOP]
-            beyond = hops[hop + 1, HOP_SERVER] if hops[hop, HOP_LEFT] > 1 else -1
+            place = messages[row, HOP]
+            beyond = hops[place + 1, HOP_SERVER] if hops[place, HOP_LEFT] > 1 else -1
             if beyond >= 0 and (gates[beyond, G_WAITER] >= 0 or not _has_room(head, messages, hops, gates, row)):
                 _wait(gates, server, beyond)
                 continue
-            bound = _start(head, agenda, messages, lines, plans, reports, gates, server, now, limit)
-        if bound < 0:
-            return OVERFLOW, now
+            limit = _start(head, agenda, messages, lines, plans, reports, gates, server, now, limit)
+        if limit < 0:
+            head[WHERE] = now
+            return OVERFLOW
         if head[SEEN] > known:
-            limit = bound
-            if settled >= limit:
-                settled = -1
-    return ENOUGH, -1
+            bound = min(bound, 2 * limit)

@@ -8,8 +8,8 @@ in one word.
 
 import numpy as np
 
-from simcore.fabric._agenda import Agenda, push
-from simcore.fabric._compiled import compiled
+from simcore.fabric._agenda import Agenda, push, room_left
+from simcore.fabric._compiled import column, compiled, table
 
 Plans = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Pending, runs, operations, dependents, groups."""
@@ -55,19 +55,31 @@ OPEN, ENDED = range(2)
 # Columns of a delivery.
 D_ORDER, D_META, D_SIZE, D_ISSUED, D_ARRIVED, D_QUEUED = range(6)
 DELIVERY_COLUMNS = 6
-# Words of the head.
-SHIFT, SPARE, ROWS, AVAILABLE, DONE, SEEN, RECORDING, CUT_THROUGH, MTU, BUFFER, PACKETS_MOST, ALONE = range(12)
-HEAD_WORDS = 12
+# Words of the head. WHERE: the instant, or the size, of what was refused.
+SHIFT, SPARE, ROWS, AVAILABLE, DONE, SEEN, RECORDING, CUT_THROUGH, MTU, BUFFER, PACKETS_MOST, ALONE, WHERE = range(13)
+HEAD_WORDS = 13
+# The tables of the state.
+T_HEAD, T_BOOK, T_ENTRIES, T_FRONT, T_MESSAGES, T_QUEUES, T_HOPS, T_SERVERS, T_CURVES, T_BINS, T_SCRATCH = range(11)
+T_PENDING, T_RUNS, T_OPERATIONS, T_DEPENDENTS, T_GROUPS, T_DONE, T_SEEN = range(11, 18)
+T_GATES, T_FLUID, T_MARKS, T_BUNDLES, T_AMOUNTS, T_PORTS, T_MEASURES, T_KEYS, T_RANKED, T_DIRTY = range(18, 28)
+T_CHOSEN, T_LINKS, T_LEVELS, T_FILLING, T_COUNTS, T_CLOCK = range(28, 34)
+TABLES = 34
 
 # Kinds of items on the agenda, in their lowest two bits.
 QUEUE, RUN, MESSAGE, OPERATION = range(4)
 
-ENOUGH, DRAIN, ROOM, OVERFLOW, TOO_LARGE = range(5)
-"""Why a kernel returned: nothing more to do up to the limit; the lists of deliveries are full; more rows or agenda are
-needed; time left its range; a packet fits no buffer."""
+NOTHING, DRAIN, ROOM, ROOM_FIRST, OVERFLOW, TOO_LARGE = range(-1, -7, -1)
+"""Why a kernel returned, if not the moment at which it must go on: nothing is left to do; the lists of deliveries are
+full; more messages or items need room; so does the one message that was to be admitted; time left its range; a packet
+fits no buffer.
+
+A *moment* is twice an instant, and one more once all processes of that instant have acted: messages arrive at odd
+moments, fluid flows end at even ones.
+"""
 
 SAFE = 2**62
 LATEST = 2.0**61
+LATEST_INSTANT = 2**61
 
 
 @compiled
@@ -183,46 +195,55 @@ def fill(messages: np.ndarray, row: int, time: int, order: int, size: int, hop: 
 
 
 @compiled
-def inject(
-    head: np.ndarray, book: np.ndarray, entries: np.ndarray, front: np.ndarray, messages: np.ndarray,
-    time: int, order: int, size: int, hop: int, meta: int,
-) -> None:  # fmt: skip
-    """Admit one message that is issued now."""
+def admit(
+    head: np.ndarray, agenda: Agenda, messages: np.ndarray, time: int, order: int, size: int, hop: int, meta: int
+) -> bool:
+    """Admit one message that is issued now; False if there is no room for it."""
+    if head[MTU] > 0:
+        head[PACKETS_MOST] = max(head[PACKETS_MOST], (size + head[MTU] - 1) // head[MTU])
+    if head[AVAILABLE] < 1 or not room_left(agenda, 1):
+        return False
     row = claim(head, messages)
     fill(messages, row, time, order, size, hop, meta)
-    push((book, entries, front), time, order, 4 * row + MESSAGE)
+    push(agenda, time, order, 4 * row + MESSAGE)
+    return True
 
 
 @compiled
-def begin_run(
-    book: np.ndarray, entries: np.ndarray, front: np.ndarray, pending: np.ndarray, first: int, run: int
-) -> None:
+def inject(state: np.ndarray, time: int, order: int, size: int, hop: int, meta: int) -> bool:
+    """Admit one message from outside a loop."""
+    agenda = (table(state, T_BOOK), table(state, T_ENTRIES), table(state, T_FRONT))
+    return admit(column(state, T_HEAD), agenda, table(state, T_MESSAGES), time, order, size, hop, meta)
+
+
+@compiled
+def begin_run(state: np.ndarray, first: int, run: int) -> None:
     """Put a stamped table on the agenda."""
-    push((book, entries, front), pending[P_TIME, first], pending[P_ORDER, first], 4 * run + RUN)
+    agenda, pending = (table(state, T_BOOK), table(state, T_ENTRIES), table(state, T_FRONT)), table(state, T_PENDING)
+    push(agenda, pending[P_TIME, first], pending[P_ORDER, first], 4 * run + RUN)
 
 
 @compiled
-def begin_schedule(
-    book: np.ndarray, entries: np.ndarray, front: np.ndarray, operations: np.ndarray, first: int, end: int
-) -> None:
+def begin_schedule(state: np.ndarray, first: int, end: int) -> None:
     """Put every operation that waits for nothing on the agenda."""
+    agenda, operations = (
+        (table(state, T_BOOK), table(state, T_ENTRIES), table(state, T_FRONT)),
+        table(state, T_OPERATIONS),
+    )
     for operation in range(first, end):
         if operations[operation, WAITING] == 0:
-            push(
-                (book, entries, front), operations[operation, READY], operations[operation, O_ORDER],
-                4 * operation + OPERATION,
-            )  # fmt: skip
+            push(agenda, operations[operation, READY], operations[operation, O_ORDER], 4 * operation + OPERATION)
 
 
 @compiled
 def stamp(
     time: np.ndarray, src: np.ndarray, dst: np.ndarray, size: np.ndarray, meta: np.ndarray, endpoints: np.ndarray,
-    route_of: np.ndarray, route_hop: np.ndarray, sequence: np.ndarray, pending: np.ndarray, begin: int,
+    route_of: np.ndarray, route_hop: np.ndarray, following: np.ndarray, pending: np.ndarray, begin: int,
 ) -> tuple[bool, int, int]:  # fmt: skip
-    """Write a stamped table into ``pending`` from ``begin`` on, each row with its next sequence number and its route.
+    """Write a stamped table into ``pending`` from ``begin`` on, each row with its route and its source's next order.
 
-    Returns whether it is in the order of (time, order), its largest message, and the first row whose route is not known
-    yet, or -1. All is written again after routes were found; the sequence advances in a run without unknown routes.
+    Returns whether it is in the order of (time, order), its largest message, and the first row whose route is not
+    known yet, or -1; then nothing is written.
     """
     ordered, largest = True, 0
     for row in range(len(time)):
@@ -231,8 +252,8 @@ def stamp(
             return False, 0, row
     for row in range(len(time)):
         place = begin + row
-        order = (src[row] << ORDER_SOURCE) | sequence[src[row]]
-        sequence[src[row]] += 1
+        order = following[src[row]]
+        following[src[row]] += 1
         pending[P_TIME, place], pending[P_ORDER, place], pending[P_SIZE, place] = time[row], order, size[row]
         pending[P_HOP, place] = route_hop[route_of[endpoints[src[row]], endpoints[dst[row]]] - 1]
         pending[P_META, place] = (dst[row] << META_DST) | meta[row]

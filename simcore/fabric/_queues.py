@@ -7,17 +7,8 @@ a queue instead of one a message.
 
 import numpy as np
 
-from simcore.fabric._agenda import (
-    FRONT_END,
-    ITEM_BITS,
-    ITEM_MASK,
-    LENGTH,
-    Agenda,
-    earliest,
-    push,
-    take,
-)  # fmt: skip
-from simcore.fabric._compiled import compiled
+from simcore.fabric._agenda import ITEM_BITS, ITEM_MASK, Agenda, earliest, push, room_left, take
+from simcore.fabric._compiled import column, compiled, cube, table
 from simcore.fabric._kernels import (
     ACCEPTED,
     AFTER,
@@ -29,7 +20,6 @@ from simcore.fabric._kernels import (
     DEN,
     DONE,
     DRAIN,
-    ENOUGH,
     FIRST,
     FREE,
     HOP,
@@ -39,8 +29,10 @@ from simcore.fabric._kernels import (
     HOP_SERVER,
     ISSUED,
     LAST,
+    LATEST_INSTANT,
     MTU,
     NEXT,
+    NOTHING,
     NUM,
     ORDER,
     OVERFLOW,
@@ -49,11 +41,32 @@ from simcore.fabric._kernels import (
     QUEUE,
     RECORDING,
     ROOM,
+    ROOM_FIRST,
     SEEN,
     SIZE,
+    T_BINS,
+    T_BOOK,
+    T_CURVES,
+    T_DEPENDENTS,
+    T_DONE,
+    T_ENTRIES,
+    T_FRONT,
+    T_GROUPS,
+    T_HEAD,
+    T_HOPS,
+    T_MESSAGES,
+    T_OPERATIONS,
+    T_PENDING,
+    T_QUEUES,
+    T_RUNS,
+    T_SCRATCH,
+    T_SEEN,
+    T_SERVERS,
     TAG,
     TAIL,
+    WHERE,
     Lines,
+    admit,
     alone,
     begin_message,
     carry,
@@ -204,73 +217,69 @@ def _travel_alone(head: np.ndarray, messages: np.ndarray, lines: Lines, row: int
 
 
 @compiled
-def room_left(agenda: Agenda, items: int) -> bool:
-    """Return whether ``items`` more items fit the agenda."""
-    book, entries, front = agenda
-    return book[LENGTH, 0] + items <= entries.shape[0] and book[FRONT_END, 0] + items <= front.shape[0]
+def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop: int, meta: int) -> int:
+    """Carry messages on up to the moment ``bound``, or to the first instant at which a process must act.
 
-
-@compiled
-def advance(
-    head: np.ndarray, book: np.ndarray, entries: np.ndarray, front: np.ndarray, messages: np.ndarray,
-    queues: np.ndarray, hops: np.ndarray, servers: np.ndarray, curves: np.ndarray, bins: np.ndarray,
-    scratch: np.ndarray, pending: np.ndarray, runs: np.ndarray, operations: np.ndarray, dependents: np.ndarray,
-    groups: np.ndarray, done: np.ndarray, seen: np.ndarray, limit: int, settled: int,
-) -> tuple[int, int]:  # fmt: skip
-    """Carry messages on, up to ``limit`` or to the first instant at which a process must act.
-
-    Arrivals at ``limit`` itself wait until that instant is ``settled``, because processes may still send at it.
-    Returns (why it stopped, the instant of the first item left or -1).
+    A message that is issued now may be given too (``order`` is not negative). Returns the moment of the first item
+    left, or why the loop stopped. Arrivals wait until all processes of their instant have acted.
     """
-    agenda, lines = (book, entries, front), (hops, servers, curves, bins, scratch)
-    plans, reports = (pending, runs, operations, dependents, groups), (done, seen)
-    most = head[PACKETS_MOST]
-    while book[LENGTH, 0] > 0:
+    head, messages = column(state, T_HEAD), table(state, T_MESSAGES)
+    agenda = (table(state, T_BOOK), table(state, T_ENTRIES), table(state, T_FRONT))
+    if order >= 0 and not admit(head, agenda, messages, time, order, size, hop, meta):
+        return ROOM_FIRST
+    queues, hops = table(state, T_QUEUES), table(state, T_HOPS)
+    lines = (hops, table(state, T_SERVERS), table(state, T_CURVES), cube(state, T_BINS), table(state, T_SCRATCH))
+    operations, dependents = table(state, T_OPERATIONS), column(state, T_DEPENDENTS)
+    plans = (table(state, T_PENDING), table(state, T_RUNS), operations, dependents, table(state, T_GROUPS))
+    reports = (table(state, T_DONE), table(state, T_SEEN))
+    most, deliveries, sights = head[PACKETS_MOST], state[T_DONE, 1], state[T_SEEN, 1] - 2
+    while True:
         now = earliest(agenda)
-        if now > limit or (now == limit and now > settled):
-            return ENOUGH, now
-        if head[DONE] >= done.shape[0] or head[SEEN] + 2 > seen.shape[0]:
-            return DRAIN, now
+        if now < 0:
+            return NOTHING
+        if 2 * now + 1 > bound:
+            return 2 * now + 1
+        if head[DONE] >= deliveries or head[SEEN] > sights:
+            return DRAIN
         # A step puts at most one queue a packet on the agenda, and operations for which room was made beforehand.
         if head[AVAILABLE] <= most or not room_left(agenda, most + 1):
-            return ROOM, now
-        order, word = take(agenda)
-        item, known, bound, count = word & ITEM_MASK, head[SEEN], limit, 1
+            return ROOM
+        turn, word = take(agenda)
+        item, known, limit, count = word & ITEM_MASK, head[SEEN], LATEST_INSTANT, 1
         if item & 3 != QUEUE:
             row = begin_message(head, agenda, messages, plans, item)
-            hop = messages[row, HOP]
-            if head[ALONE] and hops[hop, HOP_LINK] >= 0:
+            place = messages[row, HOP]
+            if head[ALONE] and hops[place, HOP_LINK] >= 0:
                 if not _travel_alone(head, messages, lines, row):
-                    return OVERFLOW, now
+                    head[WHERE] = now
+                    return OVERFLOW
                 lone = lone_time(head, messages, lines, row)
-                bound = deliver(head, agenda, messages, plans, reports, row, messages[row, TAIL], lone, limit)
+                limit = deliver(head, agenda, messages, plans, reports, row, messages[row, TAIL], lone, limit)
                 count = 0
             elif most > 1:
                 count = packets_of(head, messages, lines, row)
                 messages[row, NEXT] = count
         else:
-            row = _dequeue(agenda, messages, queues, item >> 2, now, order)
+            row = _dequeue(agenda, messages, queues, item >> 2, now, turn)
             if row < 0:
                 continue
             messages[row, HOP] += 1
-            hop = messages[row, HOP]
+            place = messages[row, HOP]
         message = row
         for number in range(count):
             if count > 1:
                 row = cut(head, messages, message, number)
             if not serve(head, messages, lines, row):
-                return OVERFLOW, now
-            if hops[hop, HOP_LEFT] > 1:
+                head[WHERE] = now
+                return OVERFLOW
+            if hops[place, HOP_LEFT] > 1:
                 packet = messages[row, TAG] if messages[row, ISSUED] < 0 else 0
-                _enqueue(agenda, messages, queues, hops[hop, HOP_LINK], row, packet)
+                _enqueue(agenda, messages, queues, hops[place, HOP_LINK], row, packet)
                 continue
             whole = rejoin(head, messages, row)
             if whole >= 0:
                 lone = lone_time(head, messages, lines, whole)
-                bound = deliver(head, agenda, messages, plans, reports, whole, messages[whole, TAIL], lone, bound)
+                limit = deliver(head, agenda, messages, plans, reports, whole, messages[whole, TAIL], lone, limit)
         if head[SEEN] > known:
             # No process may miss that instant: what arrives at it waits until whoever acts at it has sent.
-            limit = bound
-            if settled >= limit:
-                settled = -1
-    return ENOUGH, -1
+            bound = min(bound, 2 * limit)

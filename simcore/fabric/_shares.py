@@ -17,8 +17,8 @@ import math
 
 import numpy as np
 
-from simcore.fabric._agenda import LENGTH, earliest, push, take
-from simcore.fabric._compiled import compiled
+from simcore.fabric._agenda import earliest, push, room_left, take
+from simcore.fabric._compiled import amount_column, amounts, column, compiled, cube, table
 from simcore.fabric._kernels import (
     AFTER,
     ARRIVAL,
@@ -26,7 +26,6 @@ from simcore.fabric._kernels import (
     BEFORE,
     DONE,
     DRAIN,
-    ENOUGH,
     HOP,
     HOP_LATENCY,
     HOP_LEFT,
@@ -34,24 +33,61 @@ from simcore.fabric._kernels import (
     HOP_SERVER,
     ISSUED,
     LATEST,
+    LATEST_INSTANT,
     NEXT,
+    NOTHING,
     ORDER,
     OVERFLOW,
     OVERHEAD,
     QUEUE,
     RECORDING,
     ROOM,
+    ROOM_FIRST,
     ROUTE,
     SEEN,
     SIZE,
+    T_AMOUNTS,
+    T_BINS,
+    T_BOOK,
+    T_BUNDLES,
+    T_CHOSEN,
+    T_CLOCK,
+    T_COUNTS,
+    T_CURVES,
+    T_DEPENDENTS,
+    T_DIRTY,
+    T_DONE,
+    T_ENTRIES,
+    T_FILLING,
+    T_FLUID,
+    T_FRONT,
+    T_GROUPS,
+    T_HEAD,
+    T_HOPS,
+    T_KEYS,
+    T_LEVELS,
+    T_LINKS,
+    T_MARKS,
+    T_MEASURES,
+    T_MESSAGES,
+    T_OPERATIONS,
+    T_PENDING,
+    T_PORTS,
+    T_RANKED,
+    T_RUNS,
+    T_SCRATCH,
+    T_SEEN,
+    T_SERVERS,
     TAIL,
+    WHERE,
     Lines,
+    admit,
     begin_message,
     carry,
     charged,
     deliver,
 )  # fmt: skip
-from simcore.fabric._queues import room_left, serve
+from simcore.fabric._queues import serve
 
 # Columns of a bundle, one a route: its hops, flows, first flow to end, place in the ranking, the link that limits it,
 # the solve in which it was last solved or fixed, whether its next end must be computed anew.
@@ -167,15 +203,15 @@ def _touch(fluid: np.ndarray, bundles: np.ndarray, hops: np.ndarray, ports: np.n
 
 
 @compiled
-def _serve_up_to(amounts: np.ndarray, bundle: int, x: float) -> None:
-    amounts[bundle, SERVED] += amounts[bundle, RATE] * (x - amounts[bundle, WHEN])
-    amounts[bundle, WHEN] = x
+def _serve_up_to(rates: np.ndarray, bundle: int, x: float) -> None:
+    rates[bundle, SERVED] += rates[bundle, RATE] * (x - rates[bundle, WHEN])
+    rates[bundle, WHEN] = x
 
 
 @compiled
 def _join(
     fluid: np.ndarray, messages: np.ndarray, marks: np.ndarray, hops: np.ndarray, bundles: np.ndarray,
-    amounts: np.ndarray, ports: np.ndarray, dirty: np.ndarray, row: int, charge: int, x: float,
+    rates: np.ndarray, ports: np.ndarray, dirty: np.ndarray, row: int, charge: int, x: float,
 ) -> None:  # fmt: skip
     """Let a message begin to flow."""
     first = messages[row, HOP]
@@ -183,8 +219,8 @@ def _join(
     if bundles[bundle, B_FLOWS] == 0:
         bundles[bundle, B_HOP], bundles[bundle, B_HOPS] = first, hops[first, HOP_LEFT]
         bundles[bundle, B_TOP] = bundles[bundle, B_PLACE] = bundles[bundle, B_LIMIT] = -1
-        amounts[bundle, RATE] = amounts[bundle, SERVED] = 0.0
-        amounts[bundle, WHEN] = x
+        rates[bundle, RATE] = rates[bundle, SERVED] = 0.0
+        rates[bundle, WHEN] = x
         for hop in range(first, first + hops[first, HOP_LEFT]):
             server = hops[hop, HOP_SERVER]
             after = ports[server, P_FIRST]
@@ -193,10 +229,10 @@ def _join(
                 hops[after, BEFORE] = hop
             ports[server, P_FIRST] = hop
     else:
-        _serve_up_to(amounts, bundle, x)
+        _serve_up_to(rates, bundle, x)
     bundles[bundle, B_FLOWS] += 1
     messages[row, NEXT] = messages[row, OTHER] = -1
-    marks[row, TAIL] = amounts[bundle, SERVED] + float(charge)
+    marks[row, TAIL] = rates[bundle, SERVED] + float(charge)
     bundles[bundle, B_TOP] = _merge(messages, marks, bundles[bundle, B_TOP], row)
     _touch(fluid, bundles, hops, ports, dirty, bundle)
 
@@ -247,7 +283,7 @@ def _include(
 
 @compiled
 def _freeze(
-    hops: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray, link: int,
+    hops: np.ndarray, bundles: np.ndarray, rates: np.ndarray, ports: np.ndarray, measures: np.ndarray, link: int,
     stamp: int,
 ) -> None:  # fmt: skip
     """Find what is left on a link for the flows that are solved, the others frozen."""
@@ -258,7 +294,7 @@ def _freeze(
         if bundles[bundle, B_SOLVED] == stamp:
             flows += bundles[bundle, B_FLOWS]
         else:
-            rate = amounts[bundle, RATE]
+            rate = rates[bundle, RATE]
             rest -= bundles[bundle, B_FLOWS] * rate
             frozen += 1
             most = max(most, rate)
@@ -287,7 +323,7 @@ def _sink(levels: np.ndarray, filling: np.ndarray, count: int, place: int) -> No
 
 @compiled
 def _fill(
-    hops: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray,
+    hops: np.ndarray, bundles: np.ndarray, rates: np.ndarray, ports: np.ndarray, measures: np.ndarray,
     links: np.ndarray, counts: np.ndarray, levels: np.ndarray, filling: np.ndarray, stamp: int, turn: int,
 ) -> None:  # fmt: skip
     """Water-filling: saturate the link with the smallest share, fix its flows at that, and go on with the rest."""
@@ -317,7 +353,7 @@ def _fill(
                 bundle = hops[hop, ROUTE]
                 if bundles[bundle, B_SOLVED] == stamp and bundles[bundle, B_FIXED] != turn:
                     bundles[bundle, B_FIXED], bundles[bundle, B_LIMIT] = turn, link
-                    amounts[bundle, SOLVED] = level
+                    rates[bundle, SOLVED] = level
                     flows = bundles[bundle, B_FLOWS]
                     first = bundles[bundle, B_HOP]
                     for each in range(first, first + bundles[bundle, B_HOPS]):
@@ -334,7 +370,7 @@ def _fill(
 
 @compiled
 def _widen(
-    hops: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray,
+    hops: np.ndarray, bundles: np.ndarray, rates: np.ndarray, ports: np.ndarray, measures: np.ndarray,
     chosen: np.ndarray, links: np.ndarray, counts: np.ndarray, stamp: int, turn: int,
 ) -> bool:  # fmt: skip
     """Check the certificate on every link of the solved flows; include every frozen bundle that breaks it, and return
@@ -356,7 +392,7 @@ def _widen(
         while hop >= 0:
             bundle = hops[hop, ROUTE]
             if bundles[bundle, B_SOLVED] != stamp:
-                rate = amounts[bundle, RATE]
+                rate = rates[bundle, RATE]
                 if rate > above or (bundles[bundle, B_LIMIT] == link and rate < below):
                     _include(hops, bundles, ports, chosen, links, counts, stamp, bundle)
                     broken = True
@@ -386,7 +422,7 @@ def _account(
 @compiled
 def _solve(
     head: np.ndarray, fluid: np.ndarray, messages: np.ndarray, marks: np.ndarray, lines: Lines, bundles: np.ndarray,
-    amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray,
+    rates: np.ndarray, ports: np.ndarray, measures: np.ndarray,
     keys: np.ndarray, ranked: np.ndarray, dirty: np.ndarray, chosen: np.ndarray, links: np.ndarray, levels: np.ndarray,
     filling: np.ndarray, counts: np.ndarray, x: float,
 ) -> bool:  # fmt: skip
@@ -414,19 +450,19 @@ def _solve(
         fluid[STAMP] += 1
         turn = fluid[STAMP]
         for k in range(counts[1]):
-            _freeze(hops, bundles, amounts, ports, measures, links[k], stamp)
-        _fill(hops, bundles, amounts, ports, measures, links, counts, levels, filling, stamp, turn)
-        if not _widen(hops, bundles, amounts, ports, measures, chosen, links, counts, stamp, turn):
+            _freeze(hops, bundles, rates, ports, measures, links[k], stamp)
+        _fill(hops, bundles, rates, ports, measures, links, counts, levels, filling, stamp, turn)
+        if not _widen(hops, bundles, rates, ports, measures, chosen, links, counts, stamp, turn):
             break
     if head[RECORDING]:
         for k in range(counts[1]):
             _account(head, fluid, lines, ports, measures, links[k], x)
     for k in range(counts[0]):
         bundle = chosen[k]
-        if amounts[bundle, SOLVED] != amounts[bundle, RATE] or bundles[bundle, B_TOUCHED]:
-            _serve_up_to(amounts, bundle, x)
-            rate = amounts[bundle, RATE] = amounts[bundle, SOLVED]
-            due = x + max(marks[bundles[bundle, B_TOP], TAIL] - amounts[bundle, SERVED], 0.0) / rate
+        if rates[bundle, SOLVED] != rates[bundle, RATE] or bundles[bundle, B_TOUCHED]:
+            _serve_up_to(rates, bundle, x)
+            rate = rates[bundle, RATE] = rates[bundle, SOLVED]
+            due = x + max(marks[bundles[bundle, B_TOP], TAIL] - rates[bundle, SERVED], 0.0) / rate
             if float(fluid[EPOCH]) + due >= LATEST:
                 return False
             place = bundles[bundle, B_PLACE]
@@ -442,16 +478,15 @@ def _solve(
 
 @compiled
 def _renew(
-    fluid: np.ndarray, bundles: np.ndarray, amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray,
-    keys: np.ndarray, ranked: np.ndarray, x: float,
-) -> float:  # fmt: skip
+    fluid: np.ndarray, rates: np.ndarray, measures: np.ndarray, keys: np.ndarray, ranked: np.ndarray, x: float
+) -> float:
     """Begin a new epoch a whole number of ps before ``x``; return x in it."""
     shift = math.floor(x)
     fluid[EPOCH] += int(shift)
     for place in range(fluid[RANKED]):
         keys[place] -= shift
-        amounts[ranked[place], WHEN] -= shift
-    for link in range(ports.shape[0]):
+        rates[ranked[place], WHEN] -= shift
+    for link in range(measures.shape[0]):
         measures[link, SINCE] -= shift
     return x - shift
 
@@ -484,19 +519,24 @@ def _lone_time(lines: Lines, measures: np.ndarray, first: int, charge: int) -> i
 
 
 @compiled
-def advance(
-    head: np.ndarray, book: np.ndarray, entries: np.ndarray, front: np.ndarray, messages: np.ndarray,
-    queues: np.ndarray, hops: np.ndarray, servers: np.ndarray, curves: np.ndarray, bins: np.ndarray,
-    scratch: np.ndarray, pending: np.ndarray, runs: np.ndarray, operations: np.ndarray, dependents: np.ndarray,
-    groups: np.ndarray, done: np.ndarray, seen: np.ndarray, fluid: np.ndarray, marks: np.ndarray, bundles: np.ndarray,
-    amounts: np.ndarray, ports: np.ndarray, measures: np.ndarray, keys: np.ndarray, ranked: np.ndarray,
-    dirty: np.ndarray, chosen: np.ndarray, links: np.ndarray, levels: np.ndarray, filling: np.ndarray,
-    counts: np.ndarray, clock: np.ndarray, limit: int, settled: int,
-) -> tuple[int, int]:  # fmt: skip
-    """Let flows run, up to ``limit`` or to the first instant at which a process must act; as in `_queues`."""
-    agenda, lines = (book, entries, front), (hops, servers, curves, bins, scratch)
-    plans, reports = (pending, runs, operations, dependents, groups), (done, seen)
-    status = ENOUGH
+def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop: int, meta: int) -> int:
+    """Let flows run up to the moment ``bound``, or to the first instant at which a process must act; as in
+    `_queues`."""
+    head, messages = column(state, T_HEAD), table(state, T_MESSAGES)
+    agenda = (table(state, T_BOOK), table(state, T_ENTRIES), table(state, T_FRONT))
+    if order >= 0 and not admit(head, agenda, messages, time, order, size, hop, meta):
+        return ROOM_FIRST
+    hops, servers = table(state, T_HOPS), table(state, T_SERVERS)
+    lines = (hops, servers, table(state, T_CURVES), cube(state, T_BINS), table(state, T_SCRATCH))
+    operations, dependents = table(state, T_OPERATIONS), column(state, T_DEPENDENTS)
+    plans = (table(state, T_PENDING), table(state, T_RUNS), operations, dependents, table(state, T_GROUPS))
+    reports = (table(state, T_DONE), table(state, T_SEEN))
+    fluid, bundles, ports = column(state, T_FLUID), table(state, T_BUNDLES), table(state, T_PORTS)
+    marks, rates, measures = amounts(state, T_MARKS), amounts(state, T_AMOUNTS), amounts(state, T_MEASURES)
+    keys, ranked, dirty = amount_column(state, T_KEYS), column(state, T_RANKED), column(state, T_DIRTY)
+    chosen, links, counts = column(state, T_CHOSEN), column(state, T_LINKS), column(state, T_COUNTS)
+    levels, filling, clock = amount_column(state, T_LEVELS), column(state, T_FILLING), amount_column(state, T_CLOCK)
+    why = NOTHING
     while True:
         x, now = clock[BATCH_TIME], -1
         if not fluid[BATCH]:
@@ -504,58 +544,54 @@ def advance(
             if fluid[RANKED] > 0 and (now < 0 or keys[0] <= float(now - fluid[EPOCH])):
                 x = keys[0]
                 now = fluid[EPOCH] + instant_of(x)
-                if now > limit:
-                    return ENOUGH, now
+                if 2 * now > bound:
+                    return 2 * now
                 if x > RENEW:
-                    x = _renew(fluid, bundles, amounts, ports, measures, keys, ranked, x)
+                    x = _renew(fluid, rates, measures, keys, ranked, x)
                 fluid[BATCH] = 1
                 clock[BATCH_TIME] = x
             elif now < 0:
-                return ENOUGH, -1
-            elif now > limit or (now == limit and now > settled):
-                return ENOUGH, now
+                return NOTHING
+            elif 2 * now + 1 > bound:
+                return 2 * now + 1
+        known, limit = head[SEEN], LATEST_INSTANT
         if fluid[BATCH]:
             now = fluid[EPOCH] + instant_of(x)
             while fluid[RANKED] > 0 and keys[0] <= x + TOGETHER:
-                if head[DONE] >= done.shape[0] or head[SEEN] + 2 > seen.shape[0]:
-                    return DRAIN, now
+                if head[DONE] >= state[T_DONE, 1] or head[SEEN] + 2 > state[T_SEEN, 1]:
+                    return DRAIN
                 bundle = ranked[0]
-                _serve_up_to(amounts, bundle, x)
+                _serve_up_to(rates, bundle, x)
                 row = bundles[bundle, B_TOP]
-                amounts[bundle, SERVED] = max(amounts[bundle, SERVED], marks[row, TAIL])
+                rates[bundle, SERVED] = max(rates[bundle, SERVED], marks[row, TAIL])
                 charge = _charge(lines, messages[row, HOP], messages[row, SIZE])
                 _leave(fluid, messages, marks, hops, bundles, ports, keys, ranked, dirty, bundle, charge)
                 if bundles[bundle, B_FLOWS] > 0:
-                    left = marks[bundles[bundle, B_TOP], TAIL] - amounts[bundle, SERVED]
-                    keys[0] = x + max(left, 0.0) / amounts[bundle, RATE]
+                    left = marks[bundles[bundle, B_TOP], TAIL] - rates[bundle, SERVED]
+                    keys[0] = x + max(left, 0.0) / rates[bundle, RATE]
                     _rank(bundles, keys, ranked, fluid[RANKED], 0)
-                known = head[SEEN]
                 lone = _lone_time(lines, measures, messages[row, HOP], charge) if head[RECORDING] else 0
-                bound = deliver(head, agenda, messages, plans, reports, row, now, lone, limit)
-                if head[SEEN] > known:
-                    limit = bound
-                    if settled >= limit:
-                        settled = -1
+                limit = deliver(head, agenda, messages, plans, reports, row, now, lone, limit)
             fluid[BATCH] = 0
         else:
             if fluid[RANKED] == 0:
                 fluid[EPOCH] = now
             x = float(now - fluid[EPOCH])
             if x > RENEW:
-                x = _renew(fluid, bundles, amounts, ports, measures, keys, ranked, x)
-            while book[LENGTH, 0] > 0 and earliest(agenda) == now:
-                if head[DONE] >= done.shape[0] or head[SEEN] + 2 > seen.shape[0]:
-                    status = DRAIN
+                x = _renew(fluid, rates, measures, keys, ranked, x)
+            while earliest(agenda) == now:
+                if head[DONE] >= state[T_DONE, 1] or head[SEEN] + 2 > state[T_SEEN, 1]:
+                    why = DRAIN
                     break
                 if head[AVAILABLE] < 2 or not room_left(agenda, 2):
-                    status = ROOM
+                    why = ROOM
                     break
-                order, item = take(agenda)
+                turn, item = take(agenda)
                 if item & 3 == QUEUE:
                     row, last = item >> 2, now
                     charge = _charge(lines, messages[row, HOP], messages[row, SIZE])
                     if charge > 0:
-                        _join(fluid, messages, marks, hops, bundles, amounts, ports, dirty, row, charge, x)
+                        _join(fluid, messages, marks, hops, bundles, rates, ports, dirty, row, charge, x)
                         continue
                 else:
                     row = begin_message(head, agenda, messages, plans, item)
@@ -563,23 +599,25 @@ def advance(
                     if hops[first, HOP_LINK] >= 0:
                         begin = now + _lead(lines, first)
                         if float(begin) >= LATEST:
-                            return OVERFLOW, now
-                        push(agenda, begin, order, 4 * row + QUEUE)
+                            head[WHERE] = now
+                            return OVERFLOW
+                        push(agenda, begin, turn, 4 * row + QUEUE)
                         continue
                     if not serve(head, messages, lines, row):
-                        return OVERFLOW, now
+                        head[WHERE] = now
+                        return OVERFLOW
                     last = messages[row, TAIL]
-                known = head[SEEN]
-                bound = deliver(head, agenda, messages, plans, reports, row, last, last - messages[row, ISSUED], limit)
-                if head[SEEN] > known:
-                    limit = bound
-                    if settled >= limit:
-                        settled = -1
-                        break
+                lone = last - messages[row, ISSUED]
+                limit = deliver(head, agenda, messages, plans, reports, row, last, lone, limit)
+                if limit <= now:
+                    break
+        if head[SEEN] > known:
+            bound = min(bound, 2 * limit)
         if fluid[DIRTY] > 0 and not _solve(
-            head, fluid, messages, marks, lines, bundles, amounts, ports, measures, keys, ranked, dirty, chosen, links,
+            head, fluid, messages, marks, lines, bundles, rates, ports, measures, keys, ranked, dirty, chosen, links,
             levels, filling, counts, x,
         ):  # fmt: skip
-            return OVERFLOW, now
-        if status != ENOUGH:
-            return status, now
+            head[WHERE] = now
+            return OVERFLOW
+        if why != NOTHING:
+            return why
