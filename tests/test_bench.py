@@ -317,7 +317,7 @@ TWINS: dict[str, tuple[Callable[[], cases.Case], Callable[[], twins.Twin]]] = {
         lambda: cases.w4(messages.stamped_writes(700)),
         lambda: twins.listed(machines.star(8), messages.stamped_writes(700)),
     ),
-    "closed-loop": (lambda: cases.closed_loop(4, 200), lambda: twins.closed_loop(machines.star(4), 200)),
+    "closed-loop": (lambda: cases.closed_loop(machines.star(4), 200), lambda: twins.closed_loop(machines.star(4), 200)),
 }
 
 
@@ -388,13 +388,15 @@ def test_the_command_prints_a_table_and_replays_a_list(tmp_path: Path) -> None:
     [
         (["W5"], "unknown workload 'W5'; allowed: W1, W2, W3, W4, closed-loop, injections"),
         (["W1", "--policy", "tcp"], "--policy: unknown policy 'tcp'; allowed: fair, fifo"),
-        (["W1", "--nodes", "4"], "--nodes: W1 has no such option; it takes --gpus"),
-        (["W3", "--gpus", "64"], "--gpus: W3 has no such option; it takes --nodes, --messages, --load, --csv"),
+        (["W1", "--nodes", "4"], "--nodes: W1 has no such option; it takes --gpus, --twin"),
+        (["W3", "--gpus", "64"], "--gpus: W3 has no such option; it takes --nodes, --messages, --load, --csv, --twin"),
         (["W3", "--nodes", "2"], "--nodes: 2 is too few; W3 needs 3 or more"),
         (["W4", "--messages", "6"], "--messages: 6 is too few; W4 needs 7 or more"),
         (["W4", "--load", "nan"], "--load: nan is no offered load; expected a number above 0, e.g. 0.7"),
         (["W3", "--load", "-1"], "--load: -1.0 is no offered load; expected a number above 0, e.g. 0.7"),
         (["W3", "--csv", "x", "--load", "1"], "--csv: the list says which messages there are; leave"),
+        (["closed-loop", "--gpus", "8", "--nodes", "8"], "--gpus: a star of GPUs; --nodes: nodes below leaves"),
+        (["closed-loop", "--messages", "9"], "--messages: too few for 64 GPUs, each of which sends one or more"),
         (["injections", "--twin"], "--twin: injections has no such option; it takes --messages"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 from simpy.events import Event
 
 from simcore.bench import machines, messages
-from simcore.bench.messages import GPUS_PER_NODE, KIB, MIB, Messages
+from simcore.bench.messages import GPUS_PER_NODE, KIB, MIB, Column, Messages
 from simcore.fabric import Fabric, Writes
 from simcore.schedule import Schedule
 from simcore.simulation import Simulation
@@ -26,15 +26,14 @@ INJECTED_LOAD = 0.8
 
 @dataclass(frozen=True)
 class Case:
-    """A workload of ``count`` messages on ``topology``; ``start`` hands them over, before the clock of the measurement
-    starts."""
+    """A workload of ``count`` messages on ``topology`` between ``pairs`` of GPUs (sources, destinations); ``start`` hands
+    the messages over, or starts the processes that will."""
 
     workload: str
     topology: Topology
     count: int
+    pairs: tuple[Column, Column]
     start: Callable[[Simulation, Fabric], object]
-    listed: Messages | None = None
-    """The messages, where they are known beforehand."""
 
 
 def w1(gpus: int) -> Case:
@@ -49,7 +48,7 @@ def w2(gpus: int) -> Case:
     def start(_: Simulation, fabric: Fabric) -> None:
         fabric.play(ring, range(gpus), "all_reduce")
 
-    return Case("W2", machines.star(gpus), len(ring), start)
+    return Case("W2", machines.star(gpus), len(ring), (ring.rank[:gpus], ring.peer[:gpus]), start)
 
 
 def w3(nodes: int, listed: Messages) -> Case:
@@ -68,7 +67,7 @@ def w4(listed: Messages) -> Case:
         fabric.send_many(listed.src, _table(listed, last), calls)
         return simulation.process(_poller(simulation, flags))
 
-    return Case("W4", machines.star(GPUS_PER_NODE), len(listed), start, listed)
+    return Case("W4", machines.star(GPUS_PER_NODE), len(listed), _to_target(), start)
 
 
 def _poller(simulation: Simulation, flags: list[Event]) -> Generator[Event, Any, int]:
@@ -80,23 +79,24 @@ def _poller(simulation: Simulation, flags: list[Event]) -> Generator[Event, Any,
     return reads + 1
 
 
-def closed_loop(gpus: int, count: int) -> Case:
-    """Return one process a GPU of a star that sends its share of ``count`` messages one by one, each to a random other
-    GPU, log-uniform from 4 KiB to 1 MiB, and waits until it has arrived."""
-    dst, size = loop_messages(gpus, count)
+def closed_loop(topology: Topology, count: int) -> Case:
+    """Return one process a GPU that sends its share of ``count`` messages one by one, each to a random other GPU,
+    log-uniform from 4 KiB to 1 MiB, and waits until it has arrived."""
+    dst, size = loop_messages(topology.gpus, count)
+    pairs = np.repeat(np.arange(topology.gpus), dst.shape[1]), dst.ravel()
 
     def rank(fabric: Fabric, src: int) -> Generator[Event, Any, None]:
         for target, length in zip(dst[src].tolist(), size[src].tolist(), strict=True):
             yield fabric.send(src, target, length, "loop")
 
     def start(simulation: Simulation, fabric: Fabric) -> None:
-        for src in range(gpus):
+        for src in range(topology.gpus):
             simulation.process(rank(fabric, src))
 
-    return Case("closed-loop", machines.star(gpus), dst.size, start)
+    return Case("closed-loop", topology, dst.size, pairs, start)
 
 
-def loop_messages(gpus: int, count: int) -> tuple[messages.Column, messages.Column]:
+def loop_messages(gpus: int, count: int) -> tuple[Column, Column]:
     """Return destinations and sizes of the closed loop, a row a GPU; the seed is (5, gpus, count)."""
     rng = np.random.default_rng([5, gpus, count])
     dst = rng.integers(gpus - 1, size=(gpus, count // gpus))
@@ -122,7 +122,7 @@ def injections(injected: int, stamped: int) -> Case:
         for src in range(messages.W4_PEERS):
             simulation.process(peer(simulation, fabric, src))
 
-    return Case("injections", machines.star(GPUS_PER_NODE), injected + stamped, start)
+    return Case("injections", machines.star(GPUS_PER_NODE), injected + stamped, _to_target(), start)
 
 
 def ring_all_reduce(ranks: int, size: int) -> Schedule:
@@ -147,16 +147,20 @@ def _listed(workload: str, topology: Topology, listed: Messages) -> Case:
     def start(_: Simulation, fabric: Fabric) -> None:
         fabric.send_many(listed.src, _table(listed, np.zeros(0, np.int64)))
 
-    return Case(workload, topology, len(listed), start, listed)
+    return Case(workload, topology, len(listed), (listed.src, listed.dst), start)
 
 
-def _table(listed: Messages, flags: messages.Column) -> Writes:
+def _to_target() -> tuple[Column, Column]:
+    return np.arange(messages.W4_PEERS), np.full(messages.W4_PEERS, messages.W4_PEERS)
+
+
+def _table(listed: Messages, flags: Column) -> Writes:
     flag = np.zeros(len(listed), np.bool_)
     flag[flags] = True
     return Writes(listed.time, listed.dst, listed.size, flag, "message")
 
 
-def _last_of_each(src: messages.Column) -> messages.Column:
+def _last_of_each(src: Column) -> Column:
     """Return the row of the last message of every source that has one."""
     _, back = np.unique(src[::-1], return_index=True)
     return len(src) - 1 - back

@@ -25,8 +25,9 @@ Policy = Literal["fair", "fifo"]
 class Measured:
     """What one workload cost, and what came out; the keys of the JSON line.
 
-    ``cpu_s`` is the simulation proper: machine, routes, schedule and lists of messages are built before, and the
-    compiled loops are loaded (the first time: compiled) before that, which is ``compile_s``. ``wall_s`` is everything
+    ``cpu_s`` is the simulation proper, from the handing over of messages to the end; machine, routes, schedule and lists
+    of messages are built before, and the compiled loops are loaded (the first time: compiled) before that, which is
+    ``compile_s``. ``wall_s`` is everything
     but that. ``peak_rss_bytes`` is the peak of the whole process. A message's completion time counts from the instant
     at which it is issued.
     """
@@ -103,8 +104,9 @@ def simulate(case: Case, policy: Policy) -> tuple[Column, Column, float]:
     run."""
     simulation = Simulation()
     fabric = Fabric(simulation, case.topology, policy, None, range(case.topology.gpus))
-    case.start(simulation, fabric)
+    fabric.prepare(*case.pairs)
     begin = time.process_time()
+    case.start(simulation, fabric)
     simulation.run()
     cpu = time.process_time() - begin
     issued, arrived = fabric.completions()

@@ -1,7 +1,6 @@
 """Lists of messages: generated from the definitions of W1, W3 and W4, or read from CSV."""
 
 import itertools
-import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -209,9 +208,3 @@ def _first_bad_line(body: bytes, names: tuple[str, ...], path: Path, problem: st
             if name not in _WORDS and not (cell.strip().lstrip("-").isdigit() and abs(int(cell[:30])) < 2**63):
                 return InputError(f"{path}:{number}: {name} {cell!r} is not a whole number")
     return InputError(f"{path}: not a list of messages: {problem.splitlines()[0]}")
-
-
-def require_share(load: float) -> None:
-    """Refuse an offered load that is no positive number."""
-    if not (math.isfinite(load) and load > 0):
-        raise InputError(f"--load: {load} is no offered load; expected a number above 0, e.g. 0.7")

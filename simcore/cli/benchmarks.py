@@ -23,7 +23,9 @@ def bench(
         str, typer.Argument(metavar="|".join(WORKLOADS), help="; ".join(f"{k}: {v}" for k, v in WORKLOADS.items()))
     ],
     gpus: Annotated[int | None, typer.Option("--gpus", metavar="N", help="GPUs (W1, W2, closed-loop).")] = None,
-    nodes: Annotated[int | None, typer.Option("--nodes", metavar="N", help="Nodes of eight GPUs (W3).")] = None,
+    nodes: Annotated[
+        int | None, typer.Option("--nodes", metavar="N", help="Nodes of eight GPUs (W3, closed-loop).")
+    ] = None,
     messages: Annotated[
         int | None, typer.Option("--messages", metavar="M", help="Messages (W3, W4, closed-loop, injections).")
     ] = None,
