@@ -26,8 +26,8 @@ INJECTED_LOAD = 0.8
 
 @dataclass(frozen=True)
 class Case:
-    """A workload of ``count`` messages on ``topology`` between ``pairs`` of GPUs (sources, destinations); ``start`` hands
-    the messages over, or starts the processes that will."""
+    """A workload of ``count`` messages on ``topology`` between ``pairs`` of GPUs (sources, destinations); ``start``
+    hands the messages over, or starts the processes that will."""
 
     workload: str
     topology: Topology

@@ -25,11 +25,10 @@ Policy = Literal["fair", "fifo"]
 class Measured:
     """What one workload cost, and what came out; the keys of the JSON line.
 
-    ``cpu_s`` is the simulation proper, from the handing over of messages to the end; machine, routes, schedule and lists
-    of messages are built before, and the compiled loops are loaded (the first time: compiled) before that, which is
-    ``compile_s``. ``wall_s`` is everything
-    but that. ``peak_rss_bytes`` is the peak of the whole process. A message's completion time counts from the instant
-    at which it is issued.
+    ``cpu_s`` is the simulation proper, from the handing over of messages to the end. Machine, routes, schedule and
+    lists of messages are built before that; ``wall_s`` includes them. ``compile_s`` is the loading of the compiled
+    loops (the first time: compiling them), before either. ``peak_rss_bytes`` is the peak of the whole process. A
+    message's completion time counts from the instant at which it is issued.
     """
 
     workload: str
