@@ -22,7 +22,7 @@ FLOORS = {
     7: ["workload", "registry", "traffic"],
     8: ["scenario"],
     9: ["assembly"],
-    10: ["report", "plot"],
+    10: ["report", "plot", "bench"],
     12: ["cli"],
 }
 """The table of the design, plus metrics; a folder counts as one module."""

@@ -6,11 +6,13 @@ from typing import NoReturn
 import typer
 
 from simcore import errors
-from simcore.cli import machines, runs, traces
+from simcore.cli import benchmarks, machines, runs, traces
 from simcore.cli._console import INTERRUPTED, say
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-for command in (runs.run, runs.plot, runs.check, machines.topo, runs.models, machines.presets, runs.schema):
+for command in (
+    runs.run, runs.plot, runs.check, machines.topo, runs.models, machines.presets, runs.schema, benchmarks.bench,
+):  # fmt: skip
     app.command()(command)
 app.add_typer(traces.app, name="trace", help="Look into profiler traces and turn them into timing profiles.")
 
