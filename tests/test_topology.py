@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simcore.hardware import Family, LinkSpec
-from simcore.topology import Edge, EdgeError, Topology, family_edges
+from simcore.hardware import Edge, LinkSpec
+from simcore.topology import Topology, TopologyError
 
 LINK = LinkSpec(10**9, 5)
 
