@@ -159,6 +159,11 @@ class Network:
     link: LinkSpec
     topology: Annotated[Switch | FatTree | RailOptimised | Dragonfly, Tagged("family")]
 
+    def __post_init__(self) -> None:
+        if isinstance(self.topology, Switch) and self.topology.in_switch_reduction:
+            # Model: only the switch inside a node reduces.
+            raise ValueError("in_switch_reduction: only of the switch inside the nodes, not of the network's")
+
 
 @dataclass(frozen=True)
 class Queues:
@@ -182,8 +187,7 @@ class NodeSpec:
     are joined by a network.
 
     ``routes`` are paths, node by node, that replace those found by rule; ``failed`` names links by their ends, or a
-    switch, that are down; ``degraded`` links do less. ``in_switch_reduction``: the switch of a node can reduce and
-    multicast.
+    switch, that are down; ``degraded`` links do less.
     """
 
     name: str
@@ -195,7 +199,6 @@ class NodeSpec:
     edges: list[Edge] = field(default_factory=list)
     nodes: int = 1
     network: Network | None = None
-    in_switch_reduction: bool = False
     routes: list[list[str]] = field(default_factory=list)
     failed: list[list[str]] = field(default_factory=list)
     degraded: list[Degraded] = field(default_factory=list)
@@ -214,8 +217,6 @@ class NodeSpec:
             raise ValueError(f"nodes: {self.nodes} nodes need a network, e.g. {{topology: switch, link: ...}}")
         if (self.topology.family == "edges") != bool(self.edges):
             raise ValueError("'topology: edges' and a list of 'edges' go together; one of them is missing")
-        if self.in_switch_reduction and self.topology.family != "switch":
-            raise ValueError(f"in_switch_reduction: the topology must be a switch, not {self.topology}")
 
 
 @dataclass(frozen=True)
@@ -292,6 +293,12 @@ def _overlap(key: str, other: str) -> bool:
 def names() -> list[str]:
     """Return the names of the bundled hardware sheets, sorted."""
     return sorted(path.stem for path in (source.bundle("scenarios") / "hardware").glob("*.yaml"))
+
+
+def is_sheet(path: Path) -> bool:
+    """Return whether the YAML in ``path`` describes hardware, not a scenario: it has a key that only sheets have."""
+    value = source.read(path, inherit=False).value
+    return isinstance(value, dict) and bool(value.keys() & {"gpu", "gpus", "link", "topology", "nodes", "network"})
 
 
 def find(name: str, folder: Path) -> Path:

@@ -137,6 +137,28 @@ def read(path: Path, overrides: list[str] | None = None, seed: int | None = None
     return build(document, path.stem if path.stem != "scenario" else path.parent.name)
 
 
+def read_machine(name: str, overrides: list[str]) -> Machine:
+    """Return the machine of the scenario ``name``, or of the hardware sheet that is called so, with ``key=value``
+    overrides of a scenario."""
+    path = Path(name)
+    is_preset = name in hardware.names() and name not in names() and not path.exists()
+    if not is_preset and not (path.is_file() and hardware.is_sheet(path)):
+        try:
+            return read(find(name), overrides).machine
+        except InputError as error:
+            if path.suffix or "/" in name or name in names() or path.exists():
+                raise
+            known = [*names(), *hardware.names()]
+            raise InputError(source.unknown("scenario or preset", name, known)) from error
+    document = source.Document({"machine": {"node": name}}, name)
+    for assignment in overrides:
+        source.override(document, assignment)
+    _put_sheet_below(document)
+    machine = document.at("machine").build(Machine)
+    _check_topology(document, machine)
+    return machine
+
+
 def build(document: source.Document, name: str) -> Scenario:
     """Return the scenario that ``document`` describes, called ``name`` unless it names itself."""
     if not isinstance(document.value, dict):
@@ -172,7 +194,10 @@ def _check_topology(document: source.Document, machine: Machine) -> None:
     try:
         machine.build_topology()
     except TopologyError as error:
-        raise document.error(("machine", *error.keys), str(error)) from None
+        keys: source.Keys = ("machine", *error.keys)
+        # What a sheet says is right as it stands there; wrong is what the scenario made of it.
+        in_sheet = document.place(keys).line and document.place(keys).file != document.file
+        raise document.error(("machine",) if in_sheet else keys, str(error)) from None
 
 
 def _check_shapes(document: source.Document) -> None:
@@ -293,8 +318,9 @@ def _plain(value: Any, hint: Any) -> Any:
         return units.text(value, quantity.dimension)
     if dataclasses.is_dataclass(value):
         record = resolved(value)
-        tags = [mark.key for mark in get_args(hint) if isinstance(mark, source.Tagged)]
-        return record[tags[0]] if tags == list(record) else record
+        usual = {part.name for part in dataclasses.fields(value) if getattr(value, part.name) == part.default}
+        tags = {mark.key for mark in get_args(hint) if isinstance(mark, source.Tagged)}
+        return record[tags.pop()] if tags and record.keys() - usual <= tags else record
     if isinstance(value, dict):
         return {key: _plain(part, get_args(hint)[1]) for key, part in value.items()}
     if isinstance(value, list | tuple):

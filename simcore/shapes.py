@@ -36,8 +36,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Switch(Shape):
-    """One switch, every end joined to it."""
+    """One switch, every end joined to it; it may reduce and multicast what passes it."""
 
+    in_switch_reduction: bool = False
     family: Literal["switch"] = "switch"
     __str__ = Shape.__str__
 
@@ -54,10 +55,10 @@ class Direct(Shape):
     family: Literal["full_mesh", "ring", "hybrid_cube_mesh", "edges"]
 
     def links(self, ends: int) -> int:
-        """Return one for each ordered pair of neighbours (a list of edges: two for each end)."""
+        """Return one for each ordered pair of neighbours; none for a list of edges, which has its own length."""
         if self.family == "hybrid_cube_mesh" and ends != HYBRID_CUBE_MESH:
             raise ValueError(f"a hybrid_cube_mesh joins {HYBRID_CUBE_MESH} GPUs, not {ends}")
-        return ends * (ends - 1) if self.family == "full_mesh" else 2 * ends
+        return ends * {"full_mesh": ends - 1, "ring": 2, "hybrid_cube_mesh": 4}.get(self.family, 0)
 
 
 @dataclass(frozen=True)

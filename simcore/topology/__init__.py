@@ -51,7 +51,6 @@ class Topology:
         *,
         nodes: int = 1,
         network: Network | None = None,
-        in_switch_reduction: bool = False,
         routes: Sequence[Sequence[str]] = (),
         failed: Sequence[Sequence[str]] = (),
         degraded: Sequence[Degraded] = (),
@@ -60,7 +59,7 @@ class Topology:
             shape = Switch() if shape == "switch" else Direct(shape)
         self.shape, self.gpus, self.nodes, self.network = shape, gpus, nodes, network
         self._per_node, self._link = gpus // nodes, link
-        _refuse_too_many(shape, gpus, nodes, link, network)
+        _refuse_too_many(shape, gpus, nodes, link, network, len(edges))
         self._wiring = Wiring()
         self.servers, self.links = self._wiring.servers, self._wiring.links
         self._inside = [self._node(node, edges) for node in range(nodes)]
@@ -71,7 +70,8 @@ class Topology:
         self._damage(failed, degraded)
         for index, path in enumerate(routes):
             self._add_route(path, ("routes", index))
-        self.reducers = [f"{each.prefix}switch" for each in self._inside] if in_switch_reduction else []
+        reduces = isinstance(shape, Switch) and shape.in_switch_reduction
+        self.reducers = [f"{each.prefix}switch" for each in self._inside] if reduces else []
         """Names of the switches that can reduce, one a node."""
 
     @classmethod
@@ -80,7 +80,7 @@ class Topology:
         none."""
         return cls(
             spec.topology, spec.gpu_count, spec.link, spec.edges, nodes=spec.nodes, network=spec.network,
-            in_switch_reduction=spec.in_switch_reduction, routes=spec.routes, failed=spec.failed,
+            routes=spec.routes, failed=spec.failed,
             degraded=spec.degraded,
         )  # fmt: skip
 
@@ -183,16 +183,25 @@ class Topology:
             self._routes[pair] = self._found(src, dst)
         return self._routes[pair]
 
-    def routes(self, src: "NDArray[np.int64]", dst: "NDArray[np.int64]") -> Routes:
-        """Return the routes of k pairs of GPUs, ``src`` and ``dst`` int64[k]; the same as ``route``, in bulk.
+    @property
+    def endpoints(self) -> int:
+        """GPUs and reducing switches together: what routes lead from and to."""
+        return self.gpus + len(self.reducers)
 
-        Switches and fat trees are computed in arrays; other families, and machines with failed links or own routes,
-        pair by pair, each distinct pair once.
+    def routes(self, src: "NDArray[np.int64]", dst: "NDArray[np.int64]") -> Routes:
+        """Return the routes of k pairs of endpoints, ``src`` and ``dst`` int64[k]; the same as ``route``, in bulk.
+
+        Switches and fat trees are computed in arrays; reducing switches, other families, and machines with failed links
+        or own routes, pair by pair, each distinct pair once.
         """
-        hops = None if self._changed else bulk.hops(self._inside, self._outside, self._wiring.link_of, src, dst)
+        reduces = len(src) > 0 and max(src.max(), dst.max()) >= self.gpus
+        hops = None
+        if not self._changed and not reduces:
+            hops = bulk.hops(self._inside, self._outside, self._wiring.link_of, src, dst)
         if hops is not None:
             return Routes(*bulk.packed(hops))
-        return Routes(*bulk.gathered(lambda a, b: self._routes.get((a, b)) or self._found(a, b), self.gpus, src, dst))
+        known = self._routes
+        return Routes(*bulk.gathered(lambda a, b: known.get((a, b)) or self._found(a, b), self.endpoints, src, dst))
 
     def reducer_of(self, gpu: int) -> int | None:
         """Return k such that ``reducers[k]`` reduces for ``gpu``; endpoint ``gpus + k``. None: no switch reduces."""
@@ -267,8 +276,8 @@ class Topology:
 
     def _add_route(self, path: Sequence[str], keys: tuple[str | int, ...]) -> None:
         """Put a route of the user's in place of the one that a rule or search would find."""
-        gpus = [int(name[3:]) for name in (path[:1], path[-1:]) for name in name if _is_gpu(name, self.gpus)]
-        if len(gpus) != 2 or len(set(path)) != len(path):
+        ends = [int(name[3:]) for name in (*path[:1], *path[1:][-1:]) if _is_gpu(name, self.gpus)]
+        if len(ends) != 2 or len(set(path)) != len(path):
             raise TopologyError("a route leads from a GPU to another one and passes nothing twice", keys)
         for pair in itertools.pairwise(path):
             if pair not in self._wiring.link_of:
@@ -278,9 +287,9 @@ class Topology:
         links = self._linked(path)
         if self._wiring.dead.intersection(links):
             raise TopologyError("the route takes a link that has failed", keys)
-        if (gpus[0], gpus[1]) in self._routes:
-            raise TopologyError(f"gpu{gpus[0]} to gpu{gpus[1]} has two routes", keys)
-        self._routes[gpus[0], gpus[1]] = links
+        if (ends[0], ends[1]) in self._routes:
+            raise TopologyError(f"{path[0]} to {path[-1]} has two routes", keys)
+        self._routes[ends[0], ends[1]] = links
 
     # ---- the machine as a graph
 
@@ -316,31 +325,28 @@ class Topology:
 
 
 def _is_gpu(name: str, gpus: int) -> bool:
-    return name in {f"gpu{name[3:]}"} and name[3:].isdigit() and int(name[3:]) < gpus
+    number = name.removeprefix("gpu")
+    return number.isdigit() and name == f"gpu{int(number)}" and int(number) < gpus
 
 
-def _refuse_too_many(shape: InNode, gpus: int, nodes: int, link: LinkSpec, network: Network | None) -> None:
+def _refuse_too_many(shape: InNode, gpus: int, nodes: int, link: LinkSpec, network: Network | None, edges: int) -> None:
     """Refuse parameters that do not fit together, and machines with more than ``MOST_LINKS`` links, before any is
     made."""
     key: tuple[str, ...] = ("topology",)
+    what = f"{gpus // nodes} GPUs in a {shape}"
     try:
-        spines = shape.uplinks(link.bandwidth)[0] if isinstance(shape, FatTree) else 1
-        count = nodes * _count(shape, gpus // nodes, spines, 1)
-        what = f"{gpus} GPUs in a {shape}"
+        count = nodes * max(2 * edges, _count(shape, gpus // nodes, link.bandwidth, 1))
         if network is not None:
-            key, upper, nic = ("network", "topology"), network.topology, network.link.bandwidth
-            spines = upper.uplinks(nic)[0] if isinstance(upper, FatTree) else 1
-            if isinstance(upper, RailOptimised):
-                spines = upper.uplinks(nic, nodes)[0]
-            count += _count(upper, gpus, spines, nodes)
-            what += f" of {nodes} nodes, joined by a {upper}," if nodes > 1 else f" and a {upper}"
+            key = ("network", "topology")
+            count += _count(network.topology, gpus, network.link.bandwidth, nodes)
+            what += f" in each of {nodes} nodes, joined by a {network.topology},"
     except ValueError as error:
         raise TopologyError(str(error), key) from None
     if count > MOST_LINKS:
         raise TopologyError(f"{what} make {count} links; {MOST_LINKS} is the limit")
 
 
-def _count(shape: InNode | RailOptimised, ends: int, spines: int, nodes: int) -> int:
+def _count(shape: InNode | RailOptimised, ends: int, bandwidth: int, nodes: int) -> int:
     if isinstance(shape, RailOptimised):
-        return shape.links(ends, spines, nodes)
-    return shape.links(ends, spines) if isinstance(shape, FatTree) else shape.links(ends)
+        return shape.links(ends, shape.uplinks(bandwidth, nodes)[0], nodes)
+    return shape.links(ends, shape.uplinks(bandwidth)[0]) if isinstance(shape, FatTree) else shape.links(ends)

@@ -17,29 +17,31 @@ def hops(
 ) -> Indices | None:
     """Return the links of k pairs as int64[k, most hops], -1 where a pair has fewer; None for families that have no
     rule in arrays."""
-    per_node = len(inside[0].ends)
-    same = src // per_node == dst // per_node if outside is not None else np.ones(len(src), bool)
     if len(inside) == 1 and isinstance(inside[0], Clos):
         within = _clos(inside[0], link_of, src, dst)
     elif all(isinstance(each, Star) for each in inside):
-        within = np.full((len(src), 6), -1, np.int64)
-        up, down = _ends(
-            [(end, each.switch) for each in inside if isinstance(each, Star) for end in each.ends], link_of
-        )
-        within[:, 0], within[:, 5] = up[src], down[dst]
+        within = _stars([each for each in inside if isinstance(each, Star)], link_of, src, dst)
     else:
         return None
+    per_node = len(inside[0].ends)
+    same = src // per_node == dst // per_node
     if same.all():
         return within
     if isinstance(outside, Clos):
         across = _clos(outside, link_of, src, dst)
     elif isinstance(outside, Star):
-        across = np.full((len(src), 6), -1, np.int64)
-        up, down = _ends([(end, outside.switch) for end in outside.ends], link_of)
-        across[:, 0], across[:, 5] = up[src], down[dst]
+        across = _stars([outside], link_of, src, dst)
     else:
         return None
-    return np.where(same[:, None], within, across)
+    across[same] = -1
+    across[same, : within.shape[1]] = within[same]
+    return across
+
+
+def _stars(layouts: Sequence[Star], link_of: LinkOf, src: Indices, dst: Indices) -> Indices:
+    """Return int64[k, 2]: up to the switch and down from it."""
+    up, down = _ends([(end, each.switch) for each in layouts for end in each.ends], link_of)
+    return np.stack([up[src], down[dst]], axis=1)
 
 
 def _ends(pairs: Sequence[tuple[str, str]], link_of: LinkOf) -> tuple[Indices, Indices]:
@@ -88,11 +90,11 @@ def packed(table: Indices) -> tuple[Indices, Indices]:
 
 
 def gathered(
-    found: Callable[[int, int], tuple[int, ...]], gpus: int, src: Indices, dst: Indices
+    found: Callable[[int, int], tuple[int, ...]], endpoints: int, src: Indices, dst: Indices
 ) -> tuple[Indices, Indices]:
     """Return (begin, links) of k pairs, each distinct pair looked up once by ``found``."""
-    distinct, which = np.unique(src * gpus + dst, return_inverse=True)
-    paths = [found(*divmod(int(pair), gpus)) for pair in distinct]
+    distinct, which = np.unique(src * endpoints + dst, return_inverse=True)
+    paths = [found(*divmod(int(pair), endpoints)) for pair in distinct]
     first = np.zeros(len(paths) + 1, np.int64)
     np.cumsum([len(path) for path in paths], out=first[1:])
     links = np.array([link for path in paths for link in path], np.int64)
