@@ -1,16 +1,25 @@
 """Frozen specifications of GPUs, links and nodes, read from sheets in which every value has its source."""
 
+import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from simcore import source
 from simcore.errors import InputError
+from simcore.shapes import Direct, Dragonfly, FatTree, LinkChange, RailOptimised, Switch, Torus
+from simcore.source import Tagged
 from simcore.units import PS_PER_S, Bandwidth, Cycles, Frequency, Size, Throughput, Time
 
 Duplex = Literal["full", "half", "bus"]
-Family = Literal["switch", "full_mesh", "ring", "edges"]
+Family = Literal["switch", "full_mesh", "ring", "hybrid_cube_mesh", "edges"]
+"""Topologies that need no parameters beyond the machine's link and edges."""
+LatencyKind = Literal["wire", "store", "step"]
+"""What a latency covers: wire and switch; a one-sided store until its flag is visible; a step of a library, software
+included."""
 Sharing = Literal["ideal", "fair", "fifo"]
 """How messages share links: not at all, all at once in fair shares, or one whole message after another."""
 
@@ -80,14 +89,80 @@ class Efficiency:
 
 @dataclass(frozen=True)
 class LinkSpec:
-    """One link: bandwidth per direction, latency of one traversal, how its directions share (a bus: one server for
-    all members), time that each message costs on top, and the share of bandwidth that messages of a size reach."""
+    """One link: bandwidth per direction, latency of one traversal and what that latency covers, how its directions
+    share (a bus: one server for all members), time that each message costs on top, and the share of bandwidth that
+    messages of a size reach."""
 
     bandwidth: Bandwidth
     latency: Time
     duplex: Duplex = "full"
     overhead: Time = 0
     efficiency: list[Efficiency] = field(default_factory=list)
+    latency_is: LatencyKind = "wire"
+
+    def __post_init__(self) -> None:
+        for (size, charged), (more, charged_more) in itertools.pairwise(self.wire):
+            if more <= size or charged_more < charged:
+                raise ValueError(
+                    f"efficiency: {size} B charged as {charged} B, then {more} B as {charged_more} B; "
+                    "sizes rise, and a longer message is never the faster one"
+                )
+
+    @property
+    def wire(self) -> tuple[tuple[int, int], ...]:
+        """Breakpoints of the efficiency: (size of a message, bytes that the link is charged with), ascending."""
+        return tuple(
+            (point.size, math.ceil(point.size * 100 / Fraction(str(point.percent)))) for point in self.efficiency
+        )
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One edge of an edge list: two ends, and whatever differs from the machine's link; ``simplex`` runs from the first
+    end only, ``reverse`` is what differs on the way back.
+
+    GPUs are called gpu0, gpu1, ...; every other name is a switch. Edges with ``duplex: bus`` and the same ``bus`` share
+    one server.
+    """
+
+    ends: tuple[str, str]
+    bandwidth: Bandwidth | None = None
+    latency: Time | None = None
+    duplex: Duplex | Literal["simplex"] | None = None
+    bus: str = "bus"
+    overhead: Time | None = None
+    reverse: LinkChange | None = None
+
+
+@dataclass(frozen=True)
+class Degraded:
+    """A link that does less than the others, in both directions: a share of its bandwidth, or a bandwidth, and
+    another latency."""
+
+    ends: tuple[str, str]
+    percent: float | None = None
+    bandwidth: Bandwidth | None = None
+    latency: Time | None = None
+
+    def __post_init__(self) -> None:
+        if self.percent is not None and (self.bandwidth is not None or not 0 < self.percent <= 100):
+            raise ValueError("a percent of the bandwidth above 0 and up to 100, or a bandwidth, not both")
+        if self.percent is None and self.bandwidth is None and self.latency is None:
+            raise ValueError("nothing is degraded; give percent, bandwidth or latency")
+
+
+@dataclass(frozen=True)
+class Network:
+    """What joins the nodes of a cluster: a NIC for every GPU, its link to the first switch, and the switches'
+    shape."""
+
+    link: LinkSpec
+    topology: Annotated[Switch | FatTree | RailOptimised | Dragonfly, Tagged("family")]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.topology, Switch) and self.topology.in_switch_reduction:
+            # Model: only the switch inside a node reduces.
+            raise ValueError("in_switch_reduction: only of the switch inside the nodes, not of the network's")
 
 
 @dataclass(frozen=True)
@@ -108,18 +183,40 @@ class Queues:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """A machine of equal GPUs joined by equal links in one topology."""
+    """A machine of equal GPUs: ``gpus`` in each of its equal nodes, joined by ``link`` in one topology; several nodes
+    are joined by a network.
+
+    ``routes`` are paths, node by node, that replace those found by rule; ``failed`` names links by their ends, or a
+    switch, that are down; ``degraded`` links do less.
+    """
 
     name: str
     description: str
     gpus: int
-    topology: Family
+    topology: Annotated[Switch | Direct | Torus | FatTree | Dragonfly, Tagged("family")]
     gpu: GpuSpec
     link: LinkSpec
+    edges: list[Edge] = field(default_factory=list)
+    nodes: int = 1
+    network: Network | None = None
+    routes: list[list[str]] = field(default_factory=list)
+    failed: list[list[str]] = field(default_factory=list)
+    degraded: list[Degraded] = field(default_factory=list)
+
+    @property
+    def gpu_count(self) -> int:
+        """GPUs of all nodes together."""
+        return self.gpus * self.nodes
 
     def __post_init__(self) -> None:
         if self.gpus < 1:
             raise ValueError(f"gpus: a machine has at least 1 GPU, not {self.gpus}")
+        if self.nodes < 1:
+            raise ValueError(f"nodes: a machine has at least 1 node, not {self.nodes}")
+        if self.nodes > 1 and self.network is None:
+            raise ValueError(f"nodes: {self.nodes} nodes need a network, e.g. {{topology: switch, link: ...}}")
+        if (self.topology.family == "edges") != bool(self.edges):
+            raise ValueError("'topology: edges' and a list of 'edges' go together; one of them is missing")
 
 
 @dataclass(frozen=True)
@@ -131,12 +228,34 @@ class Sheet:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Return the sheet in ``path``; raises ``InputError`` where a value lacks its source or kind."""
-        document = source.read(path)
+        """Return the sheet in ``path``, the sheet that its ``base`` names below it; raises ``InputError`` where a value
+        lacks its source or kind."""
+        return cls._read(path, ())
+
+    @classmethod
+    def _read(cls, path: Path, above: tuple[Path, ...]) -> Self:
+        document = source.read(path, inherit=False)
+        if not isinstance(document.value, dict):
+            raise document.error((), "expected keys with values")
         origins: dict[str, Origin] = {}
         values = source.Document({}, document.file, {(): document.place(())})
+        base = document.value.pop("base", None)
         _split(document, (), values, origins)
-        return cls(values, origins)
+        if base is None:
+            return cls(values, origins)
+        above = (*above, path.resolve())
+        try:
+            under = find(str(base), path.parent)
+        except InputError as error:
+            raise document.error(("base",), str(error)) from None
+        if under.resolve() in above:
+            raise document.error(("base",), f"the chain of base sheets is a circle: {under.name} is below itself")
+        parent = cls._read(under, above)
+        source.merge(parent.values, values)
+        parent.values.file = values.file
+        # A value that replaces a whole record also replaces the origins of its parts, and the other way round.
+        kept = {key: origin for key, origin in parent.origins.items() if not any(_overlap(key, new) for new in origins)}
+        return cls(parent.values, kept | origins)
 
     def spec(self) -> NodeSpec:
         """Return the machine as the sheet describes it."""
@@ -167,15 +286,26 @@ def _split(document: source.Document, keys: source.Keys, values: source.Document
         )
 
 
+def _overlap(key: str, other: str) -> bool:
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
 def names() -> list[str]:
     """Return the names of the bundled hardware sheets, sorted."""
     return sorted(path.stem for path in (source.bundle("scenarios") / "hardware").glob("*.yaml"))
 
 
+def is_sheet(path: Path) -> bool:
+    """Return whether the YAML in ``path`` describes hardware, not a scenario: it has a key that only sheets have."""
+    value = source.read(path, inherit=False).value
+    return isinstance(value, dict) and bool(value.keys() & {"gpu", "gpus", "link", "topology", "nodes", "network"})
+
+
 def find(name: str, folder: Path) -> Path:
     """Return the path of the sheet ``name``: a file in ``folder``, or a bundled one; raises ``InputError`` with the
     nearest spelling."""
-    for path in (folder / name, source.bundle("scenarios") / "hardware" / f"{name}.yaml"):
+    bundled = source.bundle("scenarios") / "hardware"
+    for path in (folder / name, bundled / f"{name}.yaml"):
         if path.is_file():
             return path
     raise InputError(source.unknown("preset", name, names()))

@@ -10,43 +10,24 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from simcore import hardware, placement, registry, source, traffic, units
 from simcore.errors import InputError
 from simcore.flags import WaitSpec
-from simcore.hardware import Family, GpuSpec, LinkSpec, Sharing
+from simcore.hardware import NodeSpec, Sharing
 from simcore.placement import Order, Placement
-from simcore.topology import Edge, EdgeError, Topology
+from simcore.topology import Topology, TopologyError
 from simcore.traffic import Traffic
 from simcore.units import Time
 
-MOST_LINKS = 2**22
-"""Directed links of a machine; more is a slip of the pen, or needs gigabytes before anything is simulated."""
 
-
-@dataclass(frozen=True)
-class Machine:
+@dataclass(frozen=True, kw_only=True)
+class Machine(NodeSpec):
     """The machine of a run: a hardware sheet (``node``) with whatever the scenario changes, and how its links are
     shared."""
 
     node: str
-    name: str
-    description: str
-    gpus: int
-    topology: Family
-    gpu: GpuSpec
-    link: LinkSpec
-    edges: list[Edge] = field(default_factory=list)
     sharing: Sharing = "fifo"
 
-    def __post_init__(self) -> None:
-        if self.gpus < 1:
-            raise ValueError(f"gpus must be 1 or more, not {self.gpus}")
-        links = self.gpus * (self.gpus - 1 if self.topology == "full_mesh" else 2)
-        if links > MOST_LINKS:
-            raise ValueError(f"{self.gpus} GPUs in a {self.topology} make {links} links; {MOST_LINKS} is the limit")
-        if (self.topology == "edges") != bool(self.edges):
-            raise ValueError("'topology: edges' and a list of 'edges' go together; one of them is missing")
-
     def build_topology(self) -> Topology:
-        """Return the links and routes of this machine; raises ``EdgeError`` for edges that make none."""
-        return Topology(self.topology, self.gpus, self.link, self.edges)
+        """Return the links and routes of this machine; raises ``TopologyError`` where they make none."""
+        return Topology.of(self)
 
 
 @dataclass(frozen=True)
@@ -100,7 +81,8 @@ class Scenario:
     @property
     def nodes(self) -> list[range]:
         """The GPUs of each node of the machine."""
-        return [range(self.machine.gpus)]
+        size = self.machine.gpus
+        return [range(first, first + size) for first in range(0, self.machine.gpu_count, size)]
 
     @property
     def is_shared(self) -> bool:
@@ -155,6 +137,28 @@ def read(path: Path, overrides: list[str] | None = None, seed: int | None = None
     return build(document, path.stem if path.stem != "scenario" else path.parent.name)
 
 
+def read_machine(name: str, overrides: list[str]) -> Machine:
+    """Return the machine of the scenario ``name``, or of the hardware sheet that is called so, with ``key=value``
+    overrides of a scenario."""
+    path = Path(name)
+    is_preset = name in hardware.names() and name not in names() and not path.exists()
+    if not is_preset and not (path.is_file() and hardware.is_sheet(path)):
+        try:
+            return read(find(name), overrides).machine
+        except InputError as error:
+            if path.suffix or "/" in name or name in names() or path.exists():
+                raise
+            known = [*names(), *hardware.names()]
+            raise InputError(source.unknown("scenario or preset", name, known)) from error
+    document = source.Document({"machine": {"node": name}}, name)
+    for assignment in overrides:
+        source.override(document, assignment)
+    _put_sheet_below(document)
+    machine = document.at("machine").build(Machine)
+    _check_topology(document, machine)
+    return machine
+
+
 def build(document: source.Document, name: str) -> Scenario:
     """Return the scenario that ``document`` describes, called ``name`` unless it names itself."""
     if not isinstance(document.value, dict):
@@ -165,9 +169,9 @@ def build(document: source.Document, name: str) -> Scenario:
         _put_sheet_below(document)
     _check_shapes(document)
     scenario = document.build(Scenario)
-    _check_edges(document, scenario.machine)
+    _check_topology(document, scenario.machine)
     jobs, streams = _named(document, scenario)
-    gpus = sum(map(len, scenario.nodes))
+    gpus = scenario.machine.gpu_count
     jobs = [_complete(document.at("workloads", i), job, gpus) for i, job in enumerate(jobs)]
     jobs = _settled(document, jobs, gpus)
     for i, about in enumerate(streams):
@@ -186,12 +190,14 @@ def _put_sheet_below(document: source.Document) -> None:
     document.put(("machine",), sheet)
 
 
-def _check_edges(document: source.Document, machine: Machine) -> None:
+def _check_topology(document: source.Document, machine: Machine) -> None:
     try:
         machine.build_topology()
-    except EdgeError as error:
-        keys: source.Keys = ("machine", "edges") if error.index < 0 else ("machine", "edges", error.index)
-        raise document.error(keys, str(error)) from None
+    except TopologyError as error:
+        keys: source.Keys = ("machine", *error.keys)
+        # What a sheet says is right as it stands there; wrong is what the scenario made of it.
+        in_sheet = document.place(keys).line and document.place(keys).file != document.file
+        raise document.error(("machine",) if in_sheet else keys, str(error)) from None
 
 
 def _check_shapes(document: source.Document) -> None:
@@ -256,7 +262,7 @@ def _complete(document: source.Document, job: Job, gpus: int) -> Job:
     if ranks is None and isinstance(job.placement, Order):
         ranks = job.placement.ranks
     if ranks is not None and ranks > gpus:
-        raise document.error((), f"{ranks} ranks of {job.model} need as many GPUs; machine.gpus is {gpus}")
+        raise document.error((), f"{ranks} ranks of {job.model} need as many GPUs; the machine has {gpus}")
     return dataclasses.replace(job, params=params, ranks=ranks)
 
 
@@ -311,7 +317,10 @@ def _plain(value: Any, hint: Any) -> Any:
     if quantity is not None and isinstance(value, int):
         return units.text(value, quantity.dimension)
     if dataclasses.is_dataclass(value):
-        return resolved(value)
+        record = resolved(value)
+        usual = {part.name for part in dataclasses.fields(value) if getattr(value, part.name) == part.default}
+        tags = {mark.key for mark in get_args(hint) if isinstance(mark, source.Tagged)}
+        return record[tags.pop()] if tags and record.keys() - usual <= tags else record
     if isinstance(value, dict):
         return {key: _plain(part, get_args(hint)[1]) for key, part in value.items()}
     if isinstance(value, list | tuple):

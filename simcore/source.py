@@ -18,6 +18,9 @@ LARGEST_FILE = 2**20
 MOST_VALUES = 100_000
 """Values that one file may expand to, aliases counted each time they are used."""
 
+TAGS = ("kind", "family")
+"""Keys whose text says which of several records a mapping is."""
+
 Keys = tuple[str | int, ...]
 T = TypeVar("T")
 
@@ -52,6 +55,27 @@ class File:
 
 
 TraceFile = Annotated[str, File("traces")]
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Marks a union of records that the text at ``key`` tells apart; that text alone stands for a record without
+    other keys."""
+
+    key: str
+
+    def __get_pydantic_core_schema__(self, union: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        choices = {
+            tag: handler.generate_schema(record)
+            for record in get_args(union)
+            for tag in get_args(get_type_hints(record)[self.key])
+        }
+        return core_schema.tagged_union_schema(choices, discriminator=self.key)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string", "enum": list(schema["choices"])}, handler(schema)]}
 
 
 @dataclass
@@ -138,6 +162,8 @@ class Document:
         for mark in marks:
             if isinstance(mark, File) and isinstance(value, str):
                 return self._found(value, mark, keys)
+            if isinstance(mark, Tagged) and isinstance(value, str):
+                return {mark.key: value}
         if dataclasses.is_dataclass(wanted) and isinstance(value, dict):
             hints = get_type_hints(wanted, include_extras=True)
             allowed = [f.name for f in dataclasses.fields(wanted) if f.init]
@@ -186,8 +212,9 @@ class Document:
             sentence = "is missing"
         elif problem["type"] in ("literal_error", "union_tag_invalid"):
             options = re.findall(r"'([^']*)'", str(context.get("expected") or context.get("expected_tags")))
-            tag = value.get("kind") if isinstance(value, dict) else value
-            sentence = unknown("value", tag, options)
+            sentence = unknown("value", context.get("tag", value), options)
+        elif problem["type"] == "union_tag_not_found":
+            sentence = f"the key {context['discriminator']} is missing"
         elif problem["type"] == "value_error":
             sentence = str(context["error"])
         elif problem["type"] != "quantity":
@@ -279,7 +306,10 @@ def _inherited(path: Path, chain: tuple[Path, ...]) -> Document:
 
 
 def merge(parent: Document, child: Document) -> None:
-    """Lay ``child`` over ``parent`` in place: mappings merge key by key, everything else is replaced."""
+    """Lay ``child`` over ``parent`` in place: mappings merge key by key, everything else is replaced, and so is a
+    mapping that becomes another record."""
+    for keys in list(_turned(parent.value, child.value)):
+        parent.put(keys, child.at(*keys))
     for keys in list(_leaves(child.value)):
         _graft(parent, child, keys)
 
@@ -299,6 +329,16 @@ def _graft(parent: Document, child: Document, keys: Keys) -> None:
     part = child.at(*keys)
     if not (part.value == {} and isinstance(inner, dict)):
         parent.put(keys, part)
+
+
+def _turned(parent: Any, child: Any, keys: Keys = ()) -> Iterator[Keys]:
+    """Yield where the child's mapping is another record than the parent's: its tag differs."""
+    if isinstance(parent, dict) and isinstance(child, dict):
+        if any(tag in parent and child.get(tag, parent[tag]) != parent[tag] for tag in TAGS):
+            yield keys
+        else:
+            for key in child:
+                yield from _turned(parent.get(key), child[key], (*keys, key))
 
 
 def _leaves(value: Any, keys: Keys = ()) -> Iterator[Keys]:
@@ -420,8 +460,8 @@ def _fields(hint: Any) -> tuple[Any, ...]:
 def _tagged(record: Any, value: Any) -> bool:
     if not (dataclasses.is_dataclass(record) and isinstance(value, dict)):
         return False
-    kind = get_type_hints(record).get("kind")
-    return get_origin(kind) is Literal and value.get("kind") in get_args(kind)
+    hints = get_type_hints(record)
+    return any(get_origin(hints.get(tag)) is Literal and value.get(tag) in get_args(hints[tag]) for tag in TAGS)
 
 
 def _kind(value: Any) -> str:

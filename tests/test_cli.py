@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from simcore import source
+from simcore import hardware, source
 
 HEAVY = ("numpy", "pandas", "matplotlib", "numba", "torch", "pyarrow", "scipy", "networkx", "pydantic", "yaml", "rich")
 
@@ -93,10 +93,12 @@ def test_a_warning_says_what_has_no_effect(tmp_path: Path) -> None:
         (("run", "fused_allreduce", "--seed", "-1"), "error: Invalid value for '--seed'"),
         (
             ("check", "fused_allreduce", "--set", "machine.gpus=2"),
-            "4 ranks of fused_allreduce need as many GPUs; machine.gpus is 2",
+            "4 ranks of fused_allreduce need as many GPUs; the machine has 2",
         ),
         (("plot", "nowhere"), "error: nowhere: not a run folder"),
         (("presets", "h100"), "error: unknown preset 'h100'"),
+        (("topo", "hgx-h10"), "error: unknown scenario or preset 'hgx-h10'; did you mean 'hgx-h100'?"),
+        (("topo", "hgx-h100", "--set", "machine.nodes=2"), "nodes: 2 nodes need a network"),
         (("trace", "inspect", "nowhere"), "error: nowhere: cannot be read: no such file or directory"),
         (("trace", "import", "nowhere", "-o", "x.csv"), "error: nowhere: cannot be read"),
         (("rnu",), "error: No such command 'rnu'."),
@@ -137,17 +139,24 @@ def test_check_prints_the_resolved_scenario(tmp_path: Path) -> None:
 
 def test_models_presets_schema_and_topo(tmp_path: Path) -> None:
     assert "arXiv:2606.12638" in simcore("models").stdout
-    assert [line.split()[0] for line in simcore("presets").stdout.splitlines()] == [
-        "dgx-a100",
-        "hgx-h100",
-        "hgx-h800",
-        "mi300x-8",
-    ]
+    assert [line.split()[0] for line in simcore("presets").stdout.splitlines()] == hardware.names()
     assert "link.bandwidth             450 GB/s        spec" in simcore("presets", "hgx-h100").stdout
     assert json.loads(simcore("schema").stdout)["title"] == "simcore scenario"
     done = simcore("topo", "fused_allreduce", "--out", "t.png", cwd=tmp_path)
     assert done.stdout == "mi300x-8: 4 GPUs, full_mesh, 12 directed links\nwrote    t.png\n"
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_topo_draws_a_preset_and_presets_shows_where_its_values_come_from(tmp_path: Path) -> None:
+    done = simcore("topo", "hgx-h100-fat-tree", "--set", "machine.nodes=4", "-o", "t.svg", cwd=tmp_path)
+
+    assert done.stdout == (
+        "hgx-h100-fat-tree: 32 GPUs, switch, 4 nodes on a fat_tree, 160 directed links\nwrote    t.svg\n"
+    )
+    assert "<svg" in (tmp_path / "t.svg").read_text(encoding="utf-8")
+    shown = simcore("presets", "tpu-v3-8x8").stdout
+    assert "topology                   {family: torus, dimensions: [{size: 8}, {size: 8}]} spec" in shown
+    assert "link.latency_is            wire            assumed" in shown
 
 
 def test_traces_become_a_profile_that_runs(tmp_path: Path) -> None:

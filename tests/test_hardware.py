@@ -6,7 +6,8 @@ import pytest
 
 from simcore import hardware
 from simcore.errors import InputError
-from simcore.hardware import GpuSpec, LinkSpec, Sheet
+from simcore.hardware import GpuSpec, LinkSpec, NodeSpec, Sheet
+from simcore.shapes import Dimension, Torus
 from simcore.topology import Topology
 
 SHEET = """
@@ -47,15 +48,94 @@ def test_every_bundled_sheet_is_a_machine_with_sources(name: str) -> None:
 
     assert spec.name == name
     assert all(origin.source for origin in sheet.origins.values())
-    assert Topology(spec.topology, spec.gpus, spec.link).route(0, spec.gpus - 1)
+    assert "link.latency_is" in sheet.origins
+    assert spec.network is None or "network.link.latency_is" in sheet.origins
+    topology = Topology.of(spec)
+    assert topology.route(0, spec.gpu_count - 1)
     # A slip between bits and bytes, or a sum of both directions, would leave these ranges.
-    assert 16e9 <= spec.link.bandwidth <= 900e9
-    assert 1e12 <= spec.gpu.memory_bandwidth <= 10e12
-    assert 10e12 <= spec.gpu.throughput["float32"] < spec.gpu.throughput["float16"] < spec.gpu.throughput["int8"]
+    assert all(16e9 <= server.bandwidth <= 900e9 for server in topology.servers)
+    assert 0.9e12 <= spec.gpu.memory_bandwidth <= 10e12
+    rising = [spec.gpu.throughput[dtype] for dtype in ("float32", "bfloat16", "int8") if dtype in spec.gpu.throughput]
+    assert rising == sorted(set(rising))
+    assert 3e12 <= rising[0] < 100e12 or name == "mi300x-8"
 
 
-def test_the_four_machines_of_the_design_are_there() -> None:
-    assert {"mi300x-8", "hgx-h100", "hgx-h800", "dgx-a100"} <= set(hardware.names())
+def test_the_machines_of_the_design_are_there() -> None:
+    scale_up = {"dgx-1-v100", "dgx-a100", "hgx-h100", "hgx-h200", "hgx-h800", "hgx-b200", "gb200-nvl72", "mi300x-8"}
+    tori = {"tpu-v3-8x8", "tpu-v5p-4x4x4"}
+    clusters = {"hgx-h100-fat-tree", "hgx-h100-rails", "hgx-h100-dragonfly"}
+
+    assert scale_up | tori | clusters <= set(hardware.names())
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "bandwidth", "kind"),
+    [
+        ("dgx-1-v100", 8, 25, "spec"),
+        ("hgx-h200", 8, 450, "spec"),
+        ("hgx-h800", 8, 200, "spec"),
+        ("hgx-b200", 8, 900, "spec"),
+        ("gb200-nvl72", 72, 900, "spec"),
+        ("tpu-v3-8x8", 64, 80, "assumed"),
+        ("tpu-v5p-4x4x4", 64, 100, "spec"),
+        ("hgx-h100-rails", 128, 450, "spec"),
+    ],
+)
+def test_sheets_state_the_published_link(name: str, gpus: int, bandwidth: int, kind: str) -> None:
+    sheet = Sheet.read(hardware.find(name, Path()))
+
+    assert sheet.spec().gpu_count == gpus
+    assert sheet.spec().link.bandwidth == bandwidth * 10**9
+    assert sheet.origins["link.bandwidth"].kind == kind
+
+
+def test_nvswitch_machines_reduce_in_the_switch_where_the_switch_can() -> None:
+    reduces = {name for name in hardware.names() if Topology.of(hardware_spec(name)).reducers}
+
+    assert reduces == {
+        "hgx-h100", "hgx-h200", "hgx-h800", "hgx-b200", "gb200-nvl72", "hgx-h100-fat-tree", "hgx-h100-rails",
+        "hgx-h100-dragonfly",
+    }  # fmt: skip
+
+
+def hardware_spec(name: str) -> NodeSpec:
+    return Sheet.read(hardware.find(name, Path())).spec()
+
+
+def test_a_sheet_lies_over_its_base_values_and_origins_alike(tmp_path: Path) -> None:
+    saved(tmp_path, SHEET)
+    text = """
+base: toy.yaml
+name: other
+topology: {value: {family: torus, dimensions: [{size: 2}]}, source: t, kind: spec}
+gpu:
+  clock: {value: 2 GHz, source: t, kind: fitted}
+"""
+    (tmp_path / "other.yaml").write_text(text, encoding="utf-8")
+
+    sheet = Sheet.read(tmp_path / "other.yaml")
+
+    assert sheet.spec().topology == Torus([Dimension(2)])
+    assert sheet.spec().gpu.clock == 2 * 10**9
+    assert sheet.spec().gpu.memory_size == 10**9
+    assert (sheet.spec().name, sheet.spec().description) == ("other", "a toy")
+    assert sheet.origins["gpu.clock"].source == "t"
+    assert sheet.origins["topology"].note == ""
+    assert sheet.origins["gpu.memory_size"].source == "s"
+
+
+@pytest.mark.parametrize(
+    ("base", "complaint"),
+    [
+        ("other.yaml", r"other.yaml:1:7: base: the chain of base sheets is a circle: other.yaml is below itself"),
+        ("hgx-h10", r"other.yaml:1:7: base: unknown preset 'hgx-h10'; did you mean 'hgx-h100'"),
+    ],
+)
+def test_a_base_that_is_none_is_refused(tmp_path: Path, base: str, complaint: str) -> None:
+    (tmp_path / "other.yaml").write_text(f"base: {base}\n", encoding="utf-8")
+
+    with pytest.raises(InputError, match=complaint):
+        Sheet.read(tmp_path / "other.yaml")
 
 
 def test_a_sheet_is_values_and_origins(tmp_path: Path) -> None:
@@ -83,7 +163,11 @@ def test_a_sheet_is_values_and_origins(tmp_path: Path) -> None:
         ),
         ("  clock:", "  clok:", "gpu.clok: unknown key 'clok'; did you mean 'clock'?"),
         ("value: 2,", "value: 0,", "gpus: a machine has at least 1 GPU"),
-        ("value: ring", "value: star", "topology: unknown value 'star'; allowed: switch, full_mesh, ring, edges"),
+        (
+            "value: ring",
+            "value: star",
+            "topology: unknown value 'star'; allowed: switch, full_mesh, ring, hybrid_cube_mesh",
+        ),
     ],
 )
 def test_a_bad_sheet_is_refused_by_line(tmp_path: Path, old: str, new: str, complaint: str) -> None:

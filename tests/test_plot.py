@@ -1,6 +1,7 @@
 """Figures: what each pixel stands for, twice computed; labels that never touch; the same bytes every time."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from simcore import InputError, plot, read_scenario
+from simcore import InputError, hardware, plot
+from simcore.hardware import Degraded, Edge, LinkSpec, Network
+from simcore.plot._canvas import new_figure, save
+from simcore.plot._places import HEIGHT, SIDE, picture
+from simcore.plot._topology import PALETTE, link_kinds
+from simcore.shapes import Dimension, Dragonfly, FatTree, LinkChange, RailOptimised, Switch, Torus
+from simcore.topology import Topology
 from simcore.trace import Recorder
 
 END = 1000
@@ -46,19 +53,19 @@ class Drawn:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.figures: list[Figure] = []
         self.texts: list[list[tuple[str, Bbox]]] = []
-        save, draw = plot._save, Text.draw
+        save, draw = Figure.savefig, Text.draw
 
-        def saved(figure: Figure, path: Path) -> Path:
+        def saved(figure: Figure, *arguments: Any, **more: Any) -> None:
             self.figures.append(figure)
             self.texts.append([])
-            return save(figure, path)
+            save(figure, *arguments, **more)
 
         def noted(text: Text, renderer: Any, *rest: Any) -> Any:
             if text.get_text().strip():
                 self.texts[-1].append((text.get_text(), text.get_window_extent(renderer)))
             return draw(text, renderer, *rest)
 
-        monkeypatch.setattr(plot, "_save", saved)
+        monkeypatch.setattr(Figure, "savefig", saved)
         monkeypatch.setattr(Text, "draw", noted)
 
 
@@ -98,11 +105,11 @@ def test_no_two_labels_overlap_and_none_is_cut_off(ranks: int, tmp_path: Path, d
 
 
 def test_overlaps_and_cut_off_labels_are_found(tmp_path: Path, drawn: Drawn) -> None:
-    figure = plot._figure(100)
+    figure = new_figure(100)
     figure.text(0.5, 0.5, "one")
     figure.text(0.5, 0.5, "two")
     figure.text(0.99, 0.1, "three")
-    plot._save(figure, tmp_path / "t.png")
+    save(figure, tmp_path / "t.png")
 
     assert overlaps(drawn.texts[0]) == [("two", "one")]
     assert cut_off(figure, drawn.texts[0]) == ["three"]
@@ -264,27 +271,125 @@ def test_an_ending_that_is_no_figure_is_an_input_error(tmp_path: Path) -> None:
         plot.timeline(tables(2), tmp_path / "t.xyz")
 
 
-@pytest.mark.parametrize(
-    ("given_", "gpus"),
-    [
-        ({"topology": "switch"}, 8),
-        ({"topology": "full_mesh"}, 8),
-        ({"topology": "ring"}, 5),
-        ({"topology": "switch"}, 64),
-        ({"topology": "full_mesh", "link.duplex": "half"}, 4),
-    ],
-)
-def test_a_machine_is_drawn_without_overlapping_labels(
-    given_: dict[str, str], gpus: int, tmp_path: Path, drawn: Drawn
-) -> None:
-    settings = [f"machine.gpus={gpus}", *(f"machine.{key}={value}" for key, value in given_.items())]
-    asked = read_scenario("fused_allreduce", settings)
+LINK, NIC = LinkSpec(450 * 10**9, 300_000), LinkSpec(50 * 10**9, 500_000)
 
-    plot.topology(asked.machine.build_topology().graph(), tmp_path / "machine.png", title="machine")
 
-    assert len(drawn.texts[0]) > gpus
+def cluster(nodes: int, shape: Any) -> Topology:
+    return Topology("switch", 8 * nodes, LINK, nodes=nodes, network=Network(NIC, shape))
+
+
+MACHINES: dict[str, Callable[[], Topology]] = {
+    "one GPU": lambda: Topology("switch", 1, LINK),
+    "switch of 8": lambda: Topology("switch", 8, LINK),
+    "switch of 72": lambda: Topology("switch", 72, LINK),
+    "switch of 300": lambda: Topology("switch", 300, LINK),
+    "full mesh": lambda: Topology("full_mesh", 8, LINK),
+    "half duplex": lambda: Topology("full_mesh", 4, LinkSpec(10**9, 5, "half")),
+    "ring of 5": lambda: Topology("ring", 5, LINK),
+    "ring of 128": lambda: Topology("ring", 128, LINK),
+    "cube": lambda: Topology("hybrid_cube_mesh", 8, LINK),
+    "row": lambda: Topology(Torus([Dimension(12, wrap=False)]), 12, LINK),
+    "torus 16 x 8": lambda: Topology(Torus([Dimension(16), Dimension(8, bandwidth=10**11)]), 128, LINK),
+    "torus 4 x 4 x 4": lambda: Topology(Torus([Dimension(4)] * 3), 64, LINK),
+    "torus 8 x 8 x 8": lambda: Topology(Torus([Dimension(8)] * 3), 512, LINK),
+    "torus 2 x 2 x 2 x 2": lambda: Topology(Torus([Dimension(2)] * 4), 16, LINK),
+    "tree of 8": lambda: Topology(FatTree(4, 2), 8, LINK),
+    "tree of 128": lambda: Topology(FatTree(16, 8), 128, LINK),
+    "tree of three levels": lambda: Topology(FatTree(4, 2, leaves_per_pod=2), 32, LINK),
+    "two nodes": lambda: cluster(2, Switch()),
+    "16 nodes": lambda: cluster(16, FatTree(32, 16)),
+    "128 nodes": lambda: cluster(128, FatTree(32, 16)),
+    "rails of 4": lambda: cluster(4, RailOptimised()),
+    "rails of 16": lambda: cluster(16, RailOptimised(8, 4)),
+    "rails of 64": lambda: cluster(64, RailOptimised(16, 8)),
+    "dragonfly of 8": lambda: Topology(Dragonfly(2, 2, 2), 8, LINK),
+    "dragonfly of 72": lambda: Topology(Dragonfly(9, 4, 2), 72, LINK),
+    "dragonfly of nodes": lambda: cluster(16, Dragonfly(8, 4, 4)),
+    "one group": lambda: Topology(Dragonfly(1, 1, 4), 4, LINK),
+    "edges": lambda: Topology(
+        "edges", 4, LINK, [Edge(("gpu0", "a")), Edge(("gpu1", "a")), Edge(("gpu2", "b")), Edge(("gpu3", "b")),
+                           Edge(("a", "b"), reverse=LinkChange(5))]),
+    "many edges": lambda: Topology(
+        "edges", 200, LINK, [edge for i in range(200) for edge in
+                             [Edge((f"gpu{i}", f"leaf{i // 8}"))] + [Edge((f"leaf{i // 8}", "top"))] * (i % 8 == 0)]),
+    "failed and degraded": lambda: Topology(
+        FatTree(4, 3), 16, LINK, failed=[["leaf0", "spine1"]], degraded=[Degraded(("gpu5", "leaf1"), 50)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_machine_is_drawn_without_overlapping_labels(name: str, tmp_path: Path, drawn: Drawn) -> None:
+    plot.topology(MACHINES[name]().graph(), tmp_path / "machine.png", title="machine")
+
+    texts = drawn.texts[0]
+    assert len(texts) > 2
+    assert overlaps(texts) == []
+    assert cut_off(drawn.figures[0], texts) == []
+    assert min(text.get_fontsize() for text in drawn.figures[0].findobj(Text) if text.get_text()) >= 5.4
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_node_has_a_place_of_its_own_inside_the_picture(name: str) -> None:
+    graph = MACHINES[name]().graph()
+
+    drawn = picture(graph)
+
+    outside = {n for n, about in graph.nodes(data=True) if about["kind"] == "switch" and "node" in about}
+    shown = set(graph) - (outside if graph.graph["network"] else set())
+    assert shown <= set(drawn.places)
+    places = [drawn.places[node] for node in shown]
+    assert all(0 <= x <= SIDE and 0 <= y <= HEIGHT for x, y in places)
+    assert len({(round(x, 1), round(y, 1)) for x, y in places}) == len(places)
+
+
+@pytest.mark.parametrize("name", ["switch of 72", "torus 16 x 8", "tree of 128", "16 nodes", "rails of 16"])
+def test_gpus_do_not_cover_each_other(name: str) -> None:
+    graph = MACHINES[name]().graph()
+    drawn = picture(graph)
+    points = np.array([drawn.places[node] for node, kind in graph.nodes(data="kind") if kind == "gpu"])
+    apart = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1)) + np.where(np.eye(len(points)), 1e9, 0)
+
+    assert apart.min() >= 2 * drawn.radius
+
+
+@pytest.mark.parametrize("name", hardware.names())
+def test_every_preset_is_drawn_with_its_units(name: str, tmp_path: Path, drawn: Drawn) -> None:
+    spec = hardware.Sheet.read(hardware.find(name, Path())).spec()
+
+    plot.topology(Topology.of(spec).graph(), tmp_path / "t.png", title=name)
+
+    shown = {text for text, _ in drawn.texts[0]}
+    assert any(f"{spec.link.bandwidth // 10**9} GB/s each way" in text for text in shown)
+    assert any(text.startswith(f"{spec.gpu_count} GPUs") for text in shown)
     assert overlaps(drawn.texts[0]) == []
-    assert cut_off(drawn.figures[0], drawn.texts[0]) == []
+
+
+def test_links_that_are_alike_are_one_class_and_all_links_are_in_one() -> None:
+    topology = MACHINES["failed and degraded"]()
+
+    kinds = link_kinds(topology.graph())
+
+    assert {kind: len(pairs) for kind, pairs in kinds.items()} == {
+        ("GPU - leaf", 450 * 10**9, 300_000, "each way"): 15,
+        ("GPU - leaf", 225 * 10**9, 300_000, "each way"): 1,
+        ("leaf - spine", 450 * 10**9, 300_000, "each way"): 11,
+        ("leaf - spine", 450 * 10**9, 300_000, "failed"): 1,
+    }
+
+
+def test_the_colours_of_links_differ_in_lightness_too() -> None:
+    lightness = sorted(float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114))) for colour in PALETTE)
+
+    assert len(set(PALETTE)) == len(PALETTE)
+    assert lightness[-1] - lightness[0] > 0.3
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_the_same_machine_gives_the_same_bytes(ending: str, tmp_path: Path) -> None:
+    made = MACHINES["rails of 16"]().graph()
+    one, two = (plot.topology(made, tmp_path / f"{name}.{ending}").read_bytes() for name in "ab")
+
+    assert one == two
 
 
 def test_a_folder_that_is_gone_is_an_input_error(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_scenario_lies_over_its_hardware_sheet(tmp_path: Path) -> None:
 
     assert asked.name == "mine"
     assert asked.machine.link == LinkSpec(450 * 10**9, 10**6)
-    assert (asked.machine.gpus, asked.machine.topology, asked.machine.sharing) == (4, "switch", "fifo")
+    assert (asked.machine.gpus, str(asked.machine.topology), asked.machine.sharing) == (4, "switch", "fifo")
     assert asked.workloads[0].params.delay == 5_000_000
     assert asked.workloads[0].ranks == 4
     assert (asked.wait.policy, asked.seed) == ("spin", 0)
@@ -58,6 +58,76 @@ def test_resolution_keeps_edges_and_placement(tmp_path: Path) -> None:
     assert again == asked
     assert again.gpus == {"fused_allreduce": [3, 1, 0, 2]}
     assert again.machine.edges[0].bandwidth == 5 * 10**9
+
+
+CLUSTER = """
+machine:
+  node: dgx-a100
+  nodes: 4
+  network:
+    link: {bandwidth: 25 GB/s, latency: 1 us, latency_is: step}
+    topology: {family: fat_tree, per_leaf: 8, oversubscription: 2, uplink: {latency: 2 us}, ecmp_seed: 3}
+  routes: [[gpu0, leaf0, spine1, leaf1, gpu9]]
+  failed: [[leaf2, spine0]]
+  degraded: [{ends: [gpu3, leaf0], percent: 50}]
+workloads:
+  - model: fused_allreduce
+"""
+
+
+def test_a_cluster_is_nodes_of_a_sheet_and_resolves_to_itself(tmp_path: Path) -> None:
+    asked = read_scenario(saved(tmp_path, CLUSTER))
+    topology = asked.machine.build_topology()
+
+    assert (asked.machine.gpus, asked.machine.gpu_count, topology.gpus) == (8, 32, 32)
+    assert [topology.links[i].head for i in topology.route(0, 9)] == ["leaf0", "spine1", "leaf1", "gpu9"]
+    again = read_scenario(saved(tmp_path, yaml.safe_dump(scenario.resolved(asked))))
+    assert again == asked
+    assert scenario.resolved(asked)["machine"]["topology"] == "switch"
+    assert scenario.resolved(asked)["machine"]["network"]["topology"]["oversubscription"] == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "family"),
+    [
+        ("machine.topology=ring", "ring"),
+        ("machine.topology={family: torus, dimensions: [{size: 8}, {size: 8}]}", "torus"),
+        ("machine.topology={family: fat_tree, per_leaf: 8}", "fat_tree"),
+        ("machine.topology.dimensions=[{size: 16}, {size: 4, wrap: false}]", "torus"),
+    ],
+)
+def test_another_family_replaces_the_whole_topology_of_the_sheet(tmp_path: Path, setting: str, family: str) -> None:
+    asked = read_scenario(saved(tmp_path, TEXT.replace("hgx-h100\n  gpus: 4", "tpu-v3-8x8\n  gpus: 64")), [setting])
+
+    assert asked.machine.topology.family == family
+
+
+def test_a_scenario_may_lay_another_family_over_the_sheet_in_its_file(tmp_path: Path) -> None:
+    text = TEXT.replace("hgx-h100\n  gpus: 4", "tpu-v3-8x8\n  topology: {family: fat_tree, per_leaf: 16}")
+
+    assert read_scenario(saved(tmp_path, text)).machine.topology.family == "fat_tree"
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "found"),
+    [
+        ("hgx-h100", ["machine.gpus=4"], ("hgx-h100", 4)),
+        ("hgx-h100-rails", ["machine.nodes=3"], ("hgx-h100-rails", 24)),
+        ("fused_allreduce", [], ("mi300x-8", 4)),
+    ],
+)
+def test_a_machine_is_that_of_a_scenario_or_a_preset(name: str, overrides: list[str], found: tuple[str, int]) -> None:
+    machine = scenario.read_machine(name, overrides)
+
+    assert (machine.name, machine.gpu_count) == found
+
+
+def test_a_machine_may_be_a_sheet_of_ones_own(tmp_path: Path) -> None:
+    path = saved(tmp_path, "base: hgx-h100\nname: mine\ngpus: {value: 6, source: s, kind: spec}\n", "sheet.yaml")
+
+    assert scenario.read_machine(path, []).gpu_count == 6
+    with pytest.raises(InputError, match="unknown scenario or preset 'hgx-h10'; did you mean 'hgx-h100'"):
+        scenario.read_machine("hgx-h10", [])
 
 
 def test_overrides_and_seed_come_last(tmp_path: Path) -> None:
@@ -99,5 +169,8 @@ def test_the_schema_accepts_what_the_reader_accepts_and_forbids_unknown_keys() -
     assert machine["additionalProperties"] is False
     assert found["properties"]["seed"] == {"default": 0, "title": "Seed", "type": "integer"}
     assert "450 GB/s" in found["$defs"]["LinkSpec"]["properties"]["bandwidth"]["description"]
+    shapes = found["$defs"]["Machine"]["properties"]["topology"]["anyOf"]
+    assert "ring" in shapes[0]["enum"]
+    assert found["$defs"]["Torus"]["additionalProperties"] is False
     assert found["$defs"]["Job"]["properties"]["model"]["enum"] == ["fused_allreduce"]
     assert set(found["$defs"]["params of fused_allreduce"]["properties"]) == {"profile", "target", "delay", "payload"}

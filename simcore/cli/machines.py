@@ -1,26 +1,34 @@
 """Commands on machines: topo, presets."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from simcore.cli._console import Overrides, ScenarioName, print_files
+from simcore.cli._console import Overrides, print_files
+
+MachineName = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A scenario as for `run`, a preset, or a hardware sheet.")
+]
 
 
 def topo(
-    name: ScenarioName,
+    name: MachineName,
     overrides: Overrides = [],  # noqa: B006 typer copies it
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The picture to write.")] = Path("topology.png"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The picture to write.")] = Path(
+        "topology.png"
+    ),
 ) -> None:
-    """Draw the machine of a scenario."""
-    from simcore import assembly, plot
+    """Draw the machine of a scenario, or a preset."""
+    from simcore import plot, scenario
 
-    asked = assembly.read_scenario(name, overrides)
-    graph = asked.machine.build_topology().graph()
-    drawn = plot.topology(graph, out, title=f"{asked.machine.name}, {asked.machine.topology}")
+    machine = scenario.read_machine(name, overrides)
+    graph = machine.build_topology().graph()
+    joined = f", {machine.nodes} nodes on a {machine.network.topology}" if machine.network else ""
+    drawn = plot.topology(graph, out, title=f"{machine.name}, {machine.topology}{joined}")
     print(
-        f"{asked.machine.name}: {asked.machine.gpus} GPUs, {asked.machine.topology}, "
+        f"{machine.name}: {machine.gpu_count} GPUs, {machine.topology}{joined}, "
         f"{graph.number_of_edges()} directed links"
     )
     print_files([drawn])
@@ -33,8 +41,9 @@ def presets(
     from simcore import hardware
 
     if name is None:
+        width = max(map(len, hardware.names()))
         for each in hardware.names():
-            print(f"{each:12} {hardware.Sheet.read(hardware.find(each, Path())).spec().description}")
+            print(f"{each:{width}} {hardware.Sheet.read(hardware.find(each, Path())).spec().description}")
         return
     sheet = hardware.Sheet.read(hardware.find(name, Path()))
     spec = sheet.spec()
@@ -43,4 +52,5 @@ def presets(
         value: Any = sheet.values.value
         for part in key.split("."):
             value = value[part]
-        print(f"{key:26} {value!s:15} {origin.kind:9} {origin.source}" + (f"; {origin.note}" if origin.note else ""))
+        shown = json.dumps(value).replace('"', "") if isinstance(value, dict | list | bool) else value
+        print(f"{key:26} {shown!s:15} {origin.kind:9} {origin.source}" + (f"; {origin.note}" if origin.note else ""))

@@ -104,9 +104,8 @@ def _print_result(result: "Result") -> None:
     from simcore.units import SIZE, TIME, short
 
     found, asked = result.metrics, result.scenario
-    machine = (
-        f"{asked.machine.gpus} GPUs of {asked.machine.name}, {asked.machine.topology}, {asked.machine.sharing} links"
-    )
+    about = asked.machine
+    machine = f"{about.gpu_count} GPUs of {about.name}, {about.topology}, {about.sharing} links"
     print(f"{asked.name} on {machine}, wait policy {asked.wait.policy}: {short(found['makespan_ps'], TIME)} simulated")
     if asked.is_shared:
         _print_jobs(found["jobs"])

@@ -1,0 +1,140 @@
+"""What links carry over time: the busiest of them as rows of pixels, on one time axis."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from simcore.plot._canvas import DPI, HEAT, INK, WIDTH, Floats, Tables, natural, time_unit
+
+MOST_LINKS = 32
+"""Links that a figure shows; of more, the busiest."""
+
+
+def per_column(links: Mapping[str, Sequence[Any]], names: Sequence[str], column: str, end: int, columns: int) -> Floats:
+    """Return (names, columns): for each link the mean of ``column`` per picosecond over each pixel column of 0 to
+    ``end``."""
+    row_of = {name: i for i, name in enumerate(names)}
+    chosen = np.array([i for i, name in enumerate(links["link"]) if name in row_of], np.int64)
+    begin = np.array(links["t0_ps"], np.float64)[chosen]
+    stop = np.minimum(np.array(links["t1_ps"], np.float64)[chosen], end)
+    lane = np.array([row_of[links["link"][i]] for i in chosen], np.int64)
+    weight = np.array(links[column], np.float64)[chosen] / np.maximum(stop - begin, 1)
+    return spread(begin, stop, weight, lane, len(names), end, columns)
+
+
+def spread(
+    begin: Floats, stop: Floats, weight: Floats, lane: NDArray[np.int64], lanes: int, end: int, columns: int
+) -> Floats:
+    """Return (lanes, columns): the time-weighted mean of ``weight`` over the intervals that fall into each column."""
+    scale = columns / end
+    first, last = begin * scale, np.minimum(stop * scale, columns)
+    i, j = np.minimum(first.astype(np.int64), columns - 1), np.minimum(last.astype(np.int64), columns)
+    # Integral of the intervals up to each column border, as steps of slope and of height, so that no loop runs over
+    # pixels.
+    slope = np.zeros((lanes, columns + 2))
+    height = np.zeros((lanes, columns + 2))
+    np.add.at(slope, (lane, i), weight)
+    np.add.at(slope, (lane, j), -weight)
+    np.add.at(height, (lane, i), weight * (i - first))
+    np.add.at(height, (lane, j), weight * (last - j))
+    return np.asarray(np.cumsum(slope, axis=1)[:, :columns] + height[:, :columns])
+
+
+def links_of(tables: Tables) -> dict[str, list[Any]]:
+    """Return the table of links as columns."""
+    found: dict[str, list[Any]] = tables["links"].to_pydict()
+    return found
+
+
+def busiest(links: Mapping[str, Sequence[Any]]) -> tuple[list[str], int]:
+    """Return the links to show, in natural order, and how many are left out."""
+    carried: dict[str, int] = {}
+    for name, size in zip(links["link"], links["size_bytes"], strict=True):
+        carried[name] = carried.get(name, 0) + size
+    chosen = sorted(carried, key=lambda name: (-carried[name], natural(name)))[:MOST_LINKS]
+    return sorted(chosen, key=natural), len(carried) - len(chosen)
+
+
+def makespan(tables: Tables) -> int:
+    """Return the end of the last span or transfer, ps, 1 where there is none."""
+    import pyarrow.compute as pc
+
+    ends = [pc.max(tables["spans"]["t1_ps"]).as_py(), pc.max(tables["transfers"]["arrived_ps"]).as_py()]
+    return max((end for end in ends if end), default=1)
+
+
+def rows_height(count: int, comfortable: int, least: int) -> int:
+    """Return pixels of all rows: comfortable for few, less each for many, never less than ``least``, and in all enough
+    for a colour bar."""
+    return max(90, count * max(least, min(comfortable, 480 // max(1, count))))
+
+
+def margin(names: Sequence[str]) -> int:
+    """Return pixels that the names of rows take, with the title of the axis left of them."""
+    return 36 + 8 * max(map(len, names))
+
+
+def top_of(values: Floats) -> float:
+    """Return the upper end of a scale of colours."""
+    return float(values.max()) if values.size and values.max() > 0 else 1.0
+
+
+def label_rows(axes: Any, names: Sequence[str], height: float) -> None:
+    """Label every row, or every k-th where labels would touch."""
+    every = max(1, math.ceil(13 * len(names) / height)) if names else 1
+    shown = range(0, len(names), every)
+    axes.set_yticks([i + 0.5 for i in shown], [names[i] for i in shown], fontsize=9)
+    axes.tick_params(axis="y", length=0)
+
+
+def draw_links(
+    figure: Figure, axes: Any, values: Floats, names: Sequence[str], hidden: int, end: int, height: int, label: str
+) -> None:
+    """Draw one row a link, coloured by (names, columns) ``values``."""
+    heat = axes.imshow(
+        values, aspect="auto", interpolation="nearest", extent=(0, end, len(names), 0),
+        cmap=HEAT, vmin=0, vmax=top_of(values),
+    )  # fmt: skip
+    label_rows(axes, names, height)
+    _name_links(figure, axes, len(names), hidden)
+    _colour_bar(figure, heat, axes, label)
+
+
+def _name_links(figure: Figure, axes: Any, shown: int, hidden: int) -> None:
+    """Name the rows of links at the left edge, clear of their labels whatever their length."""
+    where = axes.get_position()
+    text = f"busiest {shown} of {shown + hidden} links" if hidden else "links"
+    figure.text(8 / WIDTH, (where.y0 + where.y1) / 2, text, rotation=90, va="center", fontsize=10, color=INK)
+
+
+def draw_time_axis(axes: Any, end: int) -> None:
+    """Draw ticks at round instants."""
+    unit, scale = time_unit(end)
+    # Round in the unit shown, not in picoseconds.
+    axes.set_xticks(
+        [
+            tick * scale
+            for tick in MaxNLocator(10, steps=[1, 2, 5, 10]).tick_values(0, end / scale)
+            if 0 <= tick * scale <= end
+        ]
+    )
+    axes.set_xlim(0, end)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale:g}"))
+    axes.tick_params(axis="x", labelsize=9)
+    axes.set_xlabel(f"simulated time ({unit})", fontsize=10)
+
+
+def _colour_bar(figure: Figure, heat: Any, beside: Any, label: str) -> None:
+    where = beside.get_position()
+    left = where.x1 * WIDTH + 14
+    height = min(where.height, 220 / (figure.get_figheight() * DPI))
+    bar = figure.colorbar(heat, cax=figure.add_axes((left / WIDTH, where.y1 - height, 12 / WIDTH, height)))
+    bar.set_label(label, fontsize=10)
+    bar.ax.tick_params(labelsize=9)
+    bar.locator = MaxNLocator(4)
+    bar.outline.set_visible(False)

@@ -1,0 +1,130 @@
+"""Who did what when, above how much each link was used."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch
+
+from simcore.plot._canvas import INK, WIDTH, Boxes, Floats, Tables, draw_nothing, natural, new_figure, put_title, save
+from simcore.plot._series import (
+    busiest,
+    draw_links,
+    draw_time_axis,
+    label_rows,
+    links_of,
+    makespan,
+    margin,
+    per_column,
+    rows_height,
+    spread,
+)
+from simcore.units import TIME, short
+
+# Okabe and Ito's palette, safe for colour-blind readers; lightness differs too, so the classes survive a grey print.
+COLOURS = {"compute": "#0072B2", "send": "#CC79A7", "replay": "#7FCDBB", "idle": "#DDDDDD"}
+MEANINGS = {"replay": "recorded collective"}
+WAITS = ["#E69F00", "#F0E442", "#D55E00", "#8C4A00", "#F7C99B", "#5E3C99"]
+"""Colours of waits, by reason where there are few, else by the first word of the reason."""
+OTHER = "#555555"
+
+
+def timeline(tables: Tables, path: Path, *, title: str = "") -> Path:
+    """Draw one row a rank (activities) above one row a link (utilisation), on one time axis; return ``path``."""
+    spans, links = tables["spans"].to_pydict(), links_of(tables)
+    rows = sorted(set(spans["location"]), key=natural)
+    names, hidden = busiest(links)
+    end = makespan(tables)
+    if not rows:
+        return draw_nothing(path, title)
+    left, right, top, gap, bottom = margin([*rows, *names]), 210, 60, 22, 58
+    columns = WIDTH - left - right
+    image, colours = activity_image(spans, rows, end, columns)
+    upper = max(rows_height(len(rows), 26, 6), 22 * len(colours))
+    lower = rows_height(len(names), 16, 9) if names else -gap
+    figure = new_figure(top + upper + gap + lower + bottom)
+    box = Boxes(figure, left, right)
+    axes = box.add(top, upper)
+    _draw_activities(axes, image, colours, rows, end, upper)
+    if names:
+        axes.tick_params(bottom=False, labelbottom=False)
+        axes = box.add(top + upper + gap, lower)
+        used = 100 * per_column(links, names, "busy_ps", end, columns)
+        draw_links(figure, axes, used, names, hidden, end, lower, "utilisation (%)")
+    draw_time_axis(axes, end)
+    jobs = len(job_borders(rows)) + 1
+    who = f"{len(rows)} ranks" + (f" of {jobs} jobs" if jobs > 1 else "")
+    put_title(figure, title, f"{who}, {len(names) + hidden} links in use, {short(end, TIME)} of simulated time")
+    return save(figure, path)
+
+
+def activity_classes(activities: Sequence[str], reasons: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the class of every span and the colour of each class that occurs, in the order of the legend.
+
+    Waits are told apart by their whole reason where that makes no more classes than there are colours, else by its
+    first word.
+    """
+    waited = sorted(
+        {reason for activity, reason in zip(activities, reasons, strict=True) if activity == "wait"}, key=natural
+    )
+    if len(waited) > len(WAITS):
+        waited = sorted({reason.split(" ")[0] for reason in waited})
+    label = {reason: f"wait: {reason}" if reason else "wait" for reason in waited[: len(WAITS)]}
+    colours = {MEANINGS.get(name, name): colour for name, colour in COLOURS.items()}
+    colours |= {name: WAITS[i] for i, name in enumerate(label.values())} | {"other": OTHER}
+    classes = [
+        label.get(reason, label.get(reason.split(" ")[0], "other"))
+        if activity == "wait"
+        else MEANINGS.get(activity, activity)
+        for activity, reason in zip(activities, reasons, strict=True)
+    ]
+    classes = [name if name in colours else "other" for name in classes]
+    present = set(classes)
+    return classes, {name: colour for name, colour in colours.items() if name in present}
+
+
+def activity_image(
+    spans: Mapping[str, Sequence[Any]], rows: Sequence[str], end: int, columns: int
+) -> tuple[Floats, dict[str, str]]:
+    """Return (rows, columns, 3) colours, in each pixel that of the class covering most of its time, and the colour of
+    every class.
+
+    A pixel with any activity at all is coloured, so a short span never vanishes from empty ground.
+    """
+    classes, colours = activity_classes(spans["activity"], spans["reason"])
+    row_of, class_of = {name: i for i, name in enumerate(rows)}, {name: i for i, name in enumerate(colours)}
+    count = max(1, len(colours))
+    lane = np.array(
+        [row_of[where] * count + class_of[c] for where, c in zip(spans["location"], classes, strict=True)], np.int64
+    )
+    begin, stop = np.array(spans["t0_ps"], np.float64), np.array(spans["t1_ps"], np.float64)
+    covered = spread(begin, stop, np.ones(len(lane)), lane, len(rows) * count, end, columns).reshape(
+        len(rows), count, columns
+    )
+    image = np.ones((len(rows), columns, 3))
+    most, some = covered.argmax(axis=1), covered.max(axis=1) > 1e-9
+    for number, colour in enumerate(colours.values()):
+        image[(most == number) & some] = to_rgb(colour)
+    return image, colours
+
+
+def job_borders(rows: Sequence[str]) -> list[int]:
+    """Return the numbers of the rows at which another job begins; a rank of several jobs is called job.rankN."""
+    jobs = [row.rpartition(".")[0] for row in rows]
+    return [i for i in range(1, len(jobs)) if jobs[i] != jobs[i - 1]]
+
+
+def _draw_activities(
+    axes: Any, image: Floats, colours: Mapping[str, str], rows: Sequence[str], end: int, height: int
+) -> None:
+    axes.imshow(image, aspect="auto", interpolation="nearest", extent=(0, end, len(rows), 0))
+    if height / len(rows) >= 10:
+        axes.hlines(range(1, len(rows)), 0, end, color="white", lw=2)
+    axes.hlines(job_borders(rows), 0, end, color=INK, lw=1.5)
+    label_rows(axes, rows, height)
+    axes.legend(
+        handles=[Patch(color=colour, label=name) for name, colour in colours.items()],
+        loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=10, borderaxespad=0,
+    )  # fmt: skip
