@@ -31,19 +31,11 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.rank)
 
-    def dependents(self) -> "tuple[Column, Column, Column]":
-        """Return the same dependencies the other way round: how many rows each row waits for, and, as (begin, rows),
-        which rows wait for it.
-
-        Raises ``SimulationError`` for a dependency on a row that does not exist.
-        """
-        import numpy as np
-
-        count = np.diff(self.after_begin)
+    def check(self) -> None:
+        """Raise ``SimulationError`` for a negative size or duration and for a dependency on a row that does not
+        exist."""
+        least = int(min(self.size.min(), self.duration.min()))
+        if least < 0:
+            raise SimulationError(f"a schedule has a size or duration of {least}")
         if len(self.after) and (self.after.min() < 0 or self.after.max() >= len(self)):
             raise SimulationError(f"a schedule of {len(self)} rows depends on row {int(self.after.max())}")
-        waiting = np.repeat(np.arange(len(self)), count)
-        order = np.argsort(self.after, kind="stable")
-        begin = np.zeros(len(self) + 1, np.int64)
-        np.cumsum(np.bincount(self.after, minlength=len(self)), out=begin[1:])
-        return count, begin, waiting[order]

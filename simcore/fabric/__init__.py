@@ -183,14 +183,11 @@ class Fabric:
         begin, run = self._pending_gaps.take(count), self._run_gaps.take(1)
         pending = state.reserve(kernels.T_PENDING, self._pending_gaps.length, axis=1)
         time, dst, size = (np.ascontiguousarray(each, np.int64) for each in (writes.time, writes.dst, writes.size))
-        following, unknown = np.array(self._next), 0
-        while unknown >= 0:
-            ordered, largest, unknown = kernels.stamp(
-                time, sources, dst, size, meta, self._endpoints, self._route_of, self._route_hop, following, pending,
-                begin,
-            )  # fmt: skip
-            if unknown >= 0:
-                self._routes_of(sources, dst)
+        self._know(sources, dst)
+        following = np.array(self._next)
+        ordered, largest = kernels.stamp(
+            time, sources, dst, size, meta, self._endpoints, self._route_of, self._route_hop, following, pending, begin
+        )
         self._next = following.tolist()
         rows = pending[:, begin : begin + count]
         orders = rows[kernels.P_ORDER] if ordered else rows[kernels.P_ORDER].copy()
@@ -213,32 +210,24 @@ class Fabric:
         count = len(schedule)
         if not count:
             return ended.succeed()
-        waits, dependents_begin, dependents = schedule.dependents()
+        schedule.check()
         known = np.array([*ranks, *range(len(self._endpoints) - 1, len(self._gpus) - 1, -1)], np.int64)
         # Reducing switches count down from -1, so Python's way of counting from the end finds them.
-        src, dst = known[schedule.rank], known[schedule.peer]
-        computes = src == dst
+        self._know(known[schedule.rank], known[schedule.peer])
         begin, group = self._operation_gaps.take(count + 1), self._group_gaps.take(1)
-        edges = self._dependent_gaps.take(len(dependents)) if len(dependents) else 0
-        state = self._state
-        operations = state.reserve(kernels.T_OPERATIONS, self._operation_gaps.length)[begin : begin + count + 1]
-        operations[:, kernels.DEPENDENTS] = edges + dependents_begin
-        operations = operations[:-1]
-        operations[:, kernels.WAITING], operations[:, kernels.READY] = waits, self._simulation.now
-        operations[:, kernels.O_ORDER] = self._number(src)
-        operations[:, kernels.O_SIZE] = np.where(computes, schedule.duration, schedule.size)
-        operations[:, kernels.O_META] = dst << META_DST | self._name(what) << META_WHAT
-        operations[:, kernels.O_META] |= np.where(computes, META_SILENT, 0)
-        operations[:, kernels.O_HOP] = src
-        operations[~computes, kernels.O_HOP] = self._routes_of(src[~computes], dst[~computes])
-        operations[:, kernels.GROUP] = group
-        least = int(operations[:, kernels.O_SIZE].min())
-        if least < 0:
-            raise SimulationError(f"{what}: a row of the schedule has a size or duration of {least}")
-        dependent_rows = state.reserve(kernels.T_DEPENDENTS, self._dependent_gaps.length)
-        dependent_rows[edges : edges + len(dependents)] = begin + dependents
+        edge_count = len(schedule.after)
+        edges = self._dependent_gaps.take(edge_count) if edge_count else 0
+        state, following = self._state, np.array(self._next)
+        state.reserve(kernels.T_OPERATIONS, self._operation_gaps.length)
+        state.reserve(kernels.T_DEPENDENTS, self._dependent_gaps.length)
         state.reserve(kernels.T_GROUPS, self._group_gaps.length)[group] = count, self._simulation.now
-        self._playing[group] = (ended, begin, count, edges, len(dependents))
+        kernels.enlist(
+            self._addresses, begin, edges, group, self._simulation.now, self._name(what) << META_WHAT, known,
+            schedule.rank, schedule.peer, schedule.size, schedule.duration, schedule.after_begin, schedule.after,
+            self._endpoints, self._route_of, self._route_hop, following, np.zeros(count + 1, np.int64),
+        )  # fmt: skip
+        self._next = following.tolist()
+        self._playing[group] = (ended, begin, count, edges, edge_count)
         self._policy.make_room(count, int(schedule.size.max()))
         kernels.begin_schedule(self._addresses, begin, begin + count)
         self.next_due = min(self.next_due, 2 * self._simulation.now + 1)
@@ -246,7 +235,7 @@ class Fabric:
 
     def prepare(self, src: Column, dst: Column) -> None:
         """Find the routes of many pairs of ranks at once, before they are first used."""
-        self._routes_of(src, dst)
+        self._know(np.ascontiguousarray(src, np.int64), np.ascontiguousarray(dst, np.int64))
 
     @property
     def awaited(self) -> int:
@@ -256,15 +245,11 @@ class Fabric:
     def _name(self, what: str) -> int:
         return self._names.setdefault(what, len(self._names))
 
-    def _number(self, sources: Column) -> Column:
-        """Give every row the next sequence number of its source; return the orders."""
-        ranking = np.argsort(sources, kind="stable")
-        counts = np.bincount(sources, minlength=len(self._next))
-        there, following = sources[ranking], np.array(self._next)
-        order = np.empty(len(sources), np.int64)
-        order[ranking] = np.arange(len(sources)) - (np.cumsum(counts) - counts)[there] + following[there]
-        self._next = (following + counts).tolist()
-        return order
+    def _know(self, src: Column, dst: Column) -> None:
+        """Find every route between different ranks that is not known yet."""
+        if kernels.first_unknown(src, dst, self._endpoints, self._route_of) >= 0:
+            apart = src != dst
+            self._routes_of(src[apart], dst[apart])
 
     def _routes_of(self, src: Column, dst: Column) -> Column:
         """The same for many pairs."""

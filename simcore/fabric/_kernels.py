@@ -62,8 +62,8 @@ HEAD_WORDS = 13
 T_HEAD, T_BOOK, T_ENTRIES, T_FRONT, T_MESSAGES, T_QUEUES, T_HOPS, T_SERVERS, T_CURVES, T_BINS, T_SCRATCH = range(11)
 T_PENDING, T_RUNS, T_OPERATIONS, T_DEPENDENTS, T_GROUPS, T_DONE, T_SEEN = range(11, 18)
 T_GATES, T_FLUID, T_MARKS, T_BUNDLES, T_AMOUNTS, T_PORTS, T_MEASURES, T_KEYS, T_RANKED, T_DIRTY = range(18, 28)
-T_CHOSEN, T_LINKS, T_LEVELS, T_FILLING, T_COUNTS, T_CLOCK = range(28, 34)
-TABLES = 34
+T_CHOSEN, T_LINKS, T_LEVELS, T_FILLING, T_COUNTS, T_CLOCK, T_CHANGED = range(28, 35)
+TABLES = 35
 
 # Kinds of items on the agenda, in their lowest two bits.
 QUEUE, RUN, MESSAGE, OPERATION = range(4)
@@ -239,17 +239,12 @@ def begin_schedule(state: np.ndarray, first: int, end: int) -> None:
 def stamp(
     time: np.ndarray, src: np.ndarray, dst: np.ndarray, size: np.ndarray, meta: np.ndarray, endpoints: np.ndarray,
     route_of: np.ndarray, route_hop: np.ndarray, following: np.ndarray, pending: np.ndarray, begin: int,
-) -> tuple[bool, int, int]:  # fmt: skip
+) -> tuple[bool, int]:  # fmt: skip
     """Write a stamped table into ``pending`` from ``begin`` on, each row with its route and its source's next order.
 
-    Returns whether it is in the order of (time, order), its largest message, and the first row whose route is not
-    known yet, or -1; then nothing is written.
+    Returns whether it is in the order of (time, order), and its largest message.
     """
     ordered, largest = True, 0
-    for row in range(len(time)):
-        route = route_of[endpoints[src[row]], endpoints[dst[row]]]
-        if route == 0:
-            return False, 0, row
     for row in range(len(time)):
         place = begin + row
         order = following[src[row]]
@@ -262,7 +257,49 @@ def stamp(
             time[row] < time[row - 1] or (time[row] == time[row - 1] and order < pending[P_ORDER, place - 1])
         ):
             ordered = False
-    return ordered, largest, -1
+    return ordered, largest
+
+
+@compiled
+def first_unknown(src: np.ndarray, dst: np.ndarray, endpoints: np.ndarray, route_of: np.ndarray) -> int:
+    """Return the first row between different ranks whose route is not known yet, or -1."""
+    for row in range(len(src)):
+        if src[row] != dst[row] and route_of[endpoints[src[row]], endpoints[dst[row]]] == 0:
+            return row
+    return -1
+
+
+@compiled
+def enlist(
+    state: np.ndarray, begin: int, edges: int, group: int, now: int, meta: int, known: np.ndarray, rank: np.ndarray,
+    peer: np.ndarray, size: np.ndarray, duration: np.ndarray, after_begin: np.ndarray, after: np.ndarray,
+    endpoints: np.ndarray, route_of: np.ndarray, route_hop: np.ndarray, following: np.ndarray, cursor: np.ndarray,
+) -> None:  # fmt: skip
+    """Write a schedule into ``operations`` from ``begin`` on and turn its dependencies round into ``dependents`` from
+    ``edges`` on; ``known`` maps its ranks, ``cursor`` is scratch, one word a row and one more, zero."""
+    operations, dependents = table(state, T_OPERATIONS), column(state, T_DEPENDENTS)
+    count = len(rank)
+    for edge in range(len(after)):
+        cursor[after[edge] + 1] += 1
+    for row in range(count):
+        cursor[row + 1] += cursor[row]
+        src, dst, place = known[rank[row]], known[peer[row]], begin + row
+        operations[place, DEPENDENTS] = edges + cursor[row]
+        operations[place, WAITING], operations[place, READY] = after_begin[row + 1] - after_begin[row], now
+        operations[place, O_ORDER], operations[place, GROUP] = following[src], group
+        following[src] += 1
+        if src == dst:
+            operations[place, O_SIZE], operations[place, O_HOP] = duration[row], src
+            operations[place, O_META] = (dst << META_DST) | meta | META_SILENT
+        else:
+            operations[place, O_SIZE] = size[row]
+            operations[place, O_HOP] = route_hop[route_of[endpoints[src], endpoints[dst]] - 1]
+            operations[place, O_META] = (dst << META_DST) | meta
+    operations[begin + count, DEPENDENTS] = edges + cursor[count]
+    for row in range(count):
+        for edge in range(after_begin[row], after_begin[row + 1]):
+            dependents[edges + cursor[after[edge]]] = begin + row
+            cursor[after[edge]] += 1
 
 
 @compiled

@@ -148,6 +148,11 @@ class Buffered(Policy):
         super().refuse(why)
 
 
+_BY_ROUTE = (
+    kernels.T_BUNDLES, kernels.T_AMOUNTS, kernels.T_KEYS, kernels.T_RANKED, kernels.T_CHOSEN, kernels.T_CHANGED,
+)  # fmt: skip
+
+
 class Fluid(Policy):
     """`fair`: bundles of flows, ports with their measures, and the scratch lists of the solver."""
 
@@ -165,12 +170,13 @@ class Fluid(Policy):
         state[kernels.T_COUNTS], state[kernels.T_CLOCK] = np.zeros(2, np.int64), np.zeros(1)
         state[kernels.T_BUNDLES] = np.zeros((0, _shares.BUNDLE_COLUMNS), np.int64)
         state[kernels.T_AMOUNTS], state[kernels.T_KEYS] = np.zeros((0, _shares.AMOUNT_COLUMNS)), np.zeros(0)
-        state[kernels.T_RANKED], state[kernels.T_CHOSEN] = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        for number in (kernels.T_RANKED, kernels.T_CHOSEN, kernels.T_CHANGED):
+            state[number] = np.zeros(0, np.int64)
         self._follow()
 
     def make_room_for_routes(self, routes: int) -> None:
         """Make room for ``routes`` routes, a bundle each."""
-        for number in (kernels.T_BUNDLES, kernels.T_AMOUNTS, kernels.T_KEYS, kernels.T_RANKED, kernels.T_CHOSEN):
+        for number in _BY_ROUTE:
             self.state.reserve(number, routes)
 
     def _follow(self) -> None:

@@ -50,6 +50,7 @@ from simcore.fabric._kernels import (
     T_BINS,
     T_BOOK,
     T_BUNDLES,
+    T_CHANGED,
     T_CHOSEN,
     T_CLOCK,
     T_COUNTS,
@@ -97,17 +98,18 @@ BUNDLE_COLUMNS = 9
 # each flow up to WHEN.
 RATE, SOLVED, SERVED, WHEN = range(4)
 AMOUNT_COLUMNS = 4
-# Columns of a port, the side of a server that shares: first hop with flows, flows to solve, the solve in which it was
-# last touched or saturated, frozen bundles and whether one of them is limited here, bytes of flows that ended.
-P_FIRST, P_FLOWS, P_TOUCHED, P_LEVELLED, P_FROZEN, P_LIMITS, P_TOTAL, P_DIRTY = range(8)
-PORT_COLUMNS = 8
+# Columns of a port, the side of a server that shares: first hop with flows, how many such hops; those of bundles that
+# are solved, and their flows; flows not fixed yet; the solve in which it was last touched or saturated; frozen bundles
+# and whether one of them is limited here; bytes of flows that ended.
+P_FIRST, P_BUNDLES, P_INCLUDED, P_ALL, P_FLOWS, P_TOUCHED, P_LEVELLED, P_FROZEN, P_LIMITS, P_TOTAL, P_DIRTY = range(11)
+PORT_COLUMNS = 11
 # Columns of a port's measures: bytes per ps in all, left in this solve, level of saturation, fastest frozen and solved
 # flow; the load since SINCE and all bytes up to then.
 CAPACITY, REST, LEVEL, FROZEN_MOST, SOLVED_MOST, LOAD, SINCE, CARRIED = range(8)
 MEASURE_COLUMNS = 8
 # Words of the fluid's own head.
-EPOCH, RANKED, STAMP, DIRTY, BATCH = range(5)
-FLUID_WORDS = 5
+EPOCH, RANKED, STAMP, DIRTY, CHANGED, BATCH = range(6)
+FLUID_WORDS = 6
 # Words of its clock.
 BATCH_TIME = 0
 # The second child of a flow in the heap of its bundle (NEXT is the first); nothing arrives while it flows.
@@ -189,10 +191,15 @@ def _merge(messages: np.ndarray, marks: np.ndarray, a: int, b: int) -> int:
 
 
 @compiled
-def _touch(fluid: np.ndarray, bundles: np.ndarray, hops: np.ndarray, ports: np.ndarray, dirty: np.ndarray,
-           bundle: int) -> None:  # fmt: skip
+def _touch(
+    fluid: np.ndarray, bundles: np.ndarray, hops: np.ndarray, ports: np.ndarray, dirty: np.ndarray, changed: np.ndarray,
+    bundle: int,
+) -> None:  # fmt: skip
     """Note that the flows of a bundle, and so the links of its route, have changed."""
-    bundles[bundle, B_TOUCHED] = 1
+    if not bundles[bundle, B_TOUCHED]:
+        bundles[bundle, B_TOUCHED] = 1
+        changed[fluid[CHANGED]] = bundle
+        fluid[CHANGED] += 1
     first = bundles[bundle, B_HOP]
     for hop in range(first, first + bundles[bundle, B_HOPS]):
         server = hops[hop, HOP_SERVER]
@@ -211,7 +218,7 @@ def _serve_up_to(rates: np.ndarray, bundle: int, x: float) -> None:
 @compiled
 def _join(
     fluid: np.ndarray, messages: np.ndarray, marks: np.ndarray, hops: np.ndarray, bundles: np.ndarray,
-    rates: np.ndarray, ports: np.ndarray, dirty: np.ndarray, row: int, charge: int, x: float,
+    rates: np.ndarray, ports: np.ndarray, dirty: np.ndarray, changed: np.ndarray, row: int, charge: int, x: float,
 ) -> None:  # fmt: skip
     """Let a message begin to flow."""
     first = messages[row, HOP]
@@ -228,25 +235,27 @@ def _join(
             if after >= 0:
                 hops[after, BEFORE] = hop
             ports[server, P_FIRST] = hop
+            ports[server, P_BUNDLES] += 1
     else:
         _serve_up_to(rates, bundle, x)
     bundles[bundle, B_FLOWS] += 1
     messages[row, NEXT] = messages[row, OTHER] = -1
     marks[row, TAIL] = rates[bundle, SERVED] + float(charge)
     bundles[bundle, B_TOP] = _merge(messages, marks, bundles[bundle, B_TOP], row)
-    _touch(fluid, bundles, hops, ports, dirty, bundle)
+    _touch(fluid, bundles, hops, ports, dirty, changed, bundle)
 
 
 @compiled
 def _leave(
     fluid: np.ndarray, messages: np.ndarray, marks: np.ndarray, hops: np.ndarray, bundles: np.ndarray,
-    ports: np.ndarray, keys: np.ndarray, ranked: np.ndarray, dirty: np.ndarray, bundle: int, charge: int,
+    ports: np.ndarray, keys: np.ndarray, ranked: np.ndarray, dirty: np.ndarray, changed: np.ndarray,
+    bundle: int, charge: int,
 ) -> None:  # fmt: skip
     """Take the first flow out of a bundle, and the bundle off its links if that was its last."""
     row = bundles[bundle, B_TOP]
     bundles[bundle, B_TOP] = _merge(messages, marks, messages[row, NEXT], messages[row, OTHER])
     bundles[bundle, B_FLOWS] -= 1
-    _touch(fluid, bundles, hops, ports, dirty, bundle)
+    _touch(fluid, bundles, hops, ports, dirty, changed, bundle)
     first = bundles[bundle, B_HOP]
     for hop in range(first, first + bundles[bundle, B_HOPS]):
         server = hops[hop, HOP_SERVER]
@@ -259,8 +268,19 @@ def _leave(
                 hops[before, AFTER] = after
             else:
                 ports[server, P_FIRST] = after
+            ports[server, P_BUNDLES] -= 1
     if bundles[bundle, B_FLOWS] == 0:
         _unrank(fluid, bundles, keys, ranked, bundles[bundle, B_PLACE])
+
+
+@compiled
+def _visit(ports: np.ndarray, links: np.ndarray, counts: np.ndarray, stamp: int, link: int) -> None:
+    """Add a link to those of this solve."""
+    if ports[link, P_TOUCHED] != stamp:
+        ports[link, P_TOUCHED] = stamp
+        ports[link, P_INCLUDED] = ports[link, P_ALL] = 0
+        links[counts[1]] = link
+        counts[1] += 1
 
 
 @compiled
@@ -275,10 +295,9 @@ def _include(
     first = bundles[bundle, B_HOP]
     for hop in range(first, first + bundles[bundle, B_HOPS]):
         server = hops[hop, HOP_SERVER]
-        if ports[server, P_TOUCHED] != stamp:
-            ports[server, P_TOUCHED] = stamp
-            links[counts[1]] = server
-            counts[1] += 1
+        _visit(ports, links, counts, stamp, server)
+        ports[server, P_INCLUDED] += 1
+        ports[server, P_ALL] += bundles[bundle, B_FLOWS]
 
 
 @compiled
@@ -287,13 +306,11 @@ def _freeze(
     stamp: int,
 ) -> None:  # fmt: skip
     """Find what is left on a link for the flows that are solved, the others frozen."""
-    rest, flows, frozen, limits, most = measures[link, CAPACITY], 0, 0, 0, 0.0
-    hop = ports[link, P_FIRST]
+    rest, frozen, limits, most = measures[link, CAPACITY], 0, 0, 0.0
+    hop = ports[link, P_FIRST] if ports[link, P_INCLUDED] < ports[link, P_BUNDLES] else -1
     while hop >= 0:
         bundle = hops[hop, ROUTE]
-        if bundles[bundle, B_SOLVED] == stamp:
-            flows += bundles[bundle, B_FLOWS]
-        else:
+        if bundles[bundle, B_SOLVED] != stamp:
             rate = rates[bundle, RATE]
             rest -= bundles[bundle, B_FLOWS] * rate
             frozen += 1
@@ -302,7 +319,7 @@ def _freeze(
                 limits = 1
         hop = hops[hop, AFTER]
     measures[link, REST], measures[link, FROZEN_MOST], measures[link, SOLVED_MOST] = rest, most, 0.0
-    ports[link, P_FLOWS], ports[link, P_FROZEN], ports[link, P_LIMITS] = flows, frozen, limits
+    ports[link, P_FLOWS], ports[link, P_FROZEN], ports[link, P_LIMITS] = ports[link, P_ALL], frozen, limits
 
 
 @compiled
@@ -422,30 +439,32 @@ def _account(
 @compiled
 def _solve(
     head: np.ndarray, fluid: np.ndarray, messages: np.ndarray, marks: np.ndarray, lines: Lines, bundles: np.ndarray,
-    rates: np.ndarray, ports: np.ndarray, measures: np.ndarray,
-    keys: np.ndarray, ranked: np.ndarray, dirty: np.ndarray, chosen: np.ndarray, links: np.ndarray, levels: np.ndarray,
-    filling: np.ndarray, counts: np.ndarray, x: float,
+    rates: np.ndarray, ports: np.ndarray, measures: np.ndarray, keys: np.ndarray, ranked: np.ndarray, dirty: np.ndarray,
+    changed: np.ndarray, chosen: np.ndarray, links: np.ndarray, levels: np.ndarray, filling: np.ndarray,
+    counts: np.ndarray, x: float,
 ) -> bool:  # fmt: skip
     """Give every flow its max-min rate from ``x`` on; False if some flow would end beyond the range of time."""
     hops = lines[0]
     fluid[STAMP] += 1
     stamp = fluid[STAMP]
     counts[0] = counts[1] = 0
+    for k in range(fluid[CHANGED]):
+        bundle = changed[k]
+        if bundles[bundle, B_FLOWS] > 0:
+            _include(hops, bundles, ports, chosen, links, counts, stamp, bundle)
+        else:
+            bundles[bundle, B_TOUCHED] = 0
     for k in range(fluid[DIRTY]):
         link = dirty[k]
         ports[link, P_DIRTY] = 0
-        if ports[link, P_TOUCHED] != stamp:
-            ports[link, P_TOUCHED] = stamp
-            links[counts[1]] = link
-            counts[1] += 1
-        hop = ports[link, P_FIRST]
+        _visit(ports, links, counts, stamp, link)
+        hop = ports[link, P_FIRST] if ports[link, P_INCLUDED] < ports[link, P_BUNDLES] else -1
         while hop >= 0:
             bundle = hops[hop, ROUTE]
-            limit = bundles[bundle, B_LIMIT]
-            if bundles[bundle, B_SOLVED] != stamp and (limit == link or limit < 0):
+            if bundles[bundle, B_LIMIT] == link and bundles[bundle, B_SOLVED] != stamp:
                 _include(hops, bundles, ports, chosen, links, counts, stamp, bundle)
             hop = hops[hop, AFTER]
-    fluid[DIRTY] = 0
+    fluid[DIRTY] = fluid[CHANGED] = 0
     while True:
         fluid[STAMP] += 1
         turn = fluid[STAMP]
@@ -535,6 +554,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
     marks, rates, measures = amounts(state, T_MARKS), amounts(state, T_AMOUNTS), amounts(state, T_MEASURES)
     keys, ranked, dirty = amount_column(state, T_KEYS), column(state, T_RANKED), column(state, T_DIRTY)
     chosen, links, counts = column(state, T_CHOSEN), column(state, T_LINKS), column(state, T_COUNTS)
+    changed = column(state, T_CHANGED)
     levels, filling, clock = amount_column(state, T_LEVELS), column(state, T_FILLING), amount_column(state, T_CLOCK)
     why = NOTHING
     while True:
@@ -565,7 +585,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
                 row = bundles[bundle, B_TOP]
                 rates[bundle, SERVED] = max(rates[bundle, SERVED], marks[row, TAIL])
                 charge = _charge(lines, messages[row, HOP], messages[row, SIZE])
-                _leave(fluid, messages, marks, hops, bundles, ports, keys, ranked, dirty, bundle, charge)
+                _leave(fluid, messages, marks, hops, bundles, ports, keys, ranked, dirty, changed, bundle, charge)
                 if bundles[bundle, B_FLOWS] > 0:
                     left = marks[bundles[bundle, B_TOP], TAIL] - rates[bundle, SERVED]
                     keys[0] = x + max(left, 0.0) / rates[bundle, RATE]
@@ -591,7 +611,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
                     row, last = item >> 2, now
                     charge = _charge(lines, messages[row, HOP], messages[row, SIZE])
                     if charge > 0:
-                        _join(fluid, messages, marks, hops, bundles, rates, ports, dirty, row, charge, x)
+                        _join(fluid, messages, marks, hops, bundles, rates, ports, dirty, changed, row, charge, x)
                         continue
                 else:
                     row = begin_message(head, agenda, messages, plans, item)
@@ -614,7 +634,8 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
         if head[SEEN] > known:
             bound = min(bound, 2 * limit)
         if fluid[DIRTY] > 0 and not _solve(
-            head, fluid, messages, marks, lines, bundles, rates, ports, measures, keys, ranked, dirty, chosen, links,
+            head, fluid, messages, marks, lines, bundles, rates, ports, measures, keys, ranked, dirty, changed, chosen,
+            links,
             levels, filling, counts, x,
         ):  # fmt: skip
             head[WHERE] = now
