@@ -171,7 +171,7 @@ def test_a_list_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 @given(st.integers(3, 9), st.data())
 @settings(max_examples=30)
 def test_routes_use_the_spine_that_the_list_names(nodes: int, data: st.DataObject) -> None:
-    topology = machines.LeafSpine(nodes)
+    topology = machines.leaf_spine(nodes)
     src, dst = data.draw(st.permutations(range(8 * nodes)))[:2]
     path = [topology.links[index] for index in topology.route(src, dst)]
     (spine,) = messages.spines(np.array([src]), np.array([dst])).tolist()
@@ -190,7 +190,7 @@ def test_routes_use_the_spine_that_the_list_names(nodes: int, data: st.DataObjec
 
 
 def test_pairs_with_one_spine_share_it_and_other_pairs_do_not() -> None:
-    topology = machines.LeafSpine(8)
+    topology = machines.leaf_spine(8)
     chosen: dict[int, set[int]] = {}
     for dst in range(32, 64):
         (spine,) = messages.spines(np.array([0]), np.array([dst])).tolist()
@@ -311,7 +311,7 @@ TWINS: dict[str, tuple[Callable[[], cases.Case], Callable[[], twins.Twin]]] = {
     "W2": (lambda: cases.w2(8), lambda: twins.ring_all_reduce(machines.star(8), 2**26)),
     "W3": (
         lambda: cases.w3(3, messages.permutation_and_incast(3, 400)),
-        lambda: twins.listed(machines.LeafSpine(3), messages.permutation_and_incast(3, 400)),
+        lambda: twins.listed(machines.leaf_spine(3), messages.permutation_and_incast(3, 400)),
     ),
     "W4": (
         lambda: cases.w4(messages.stamped_writes(700)),

@@ -1,5 +1,6 @@
 """What the pages say is what happens: their commands run, their tables are the schemas, their examples work."""
 
+import dataclasses
 import doctest
 import importlib
 import os
@@ -7,13 +8,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 import simcore
-from simcore import read_scenario, run
+from simcore import read_scenario, run, shapes
 from simcore.formats import profile
+from simcore.hardware import Degraded, Edge, LinkSpec
 from simcore.trace import SCHEMAS
 
 ROOT = Path(__file__).parents[1]
@@ -148,6 +150,27 @@ def test_limits_repeats_every_simplification() -> None:
     )
 
     assert stated == commented
+
+
+def test_the_machines_of_the_page_are_machines(tmp_path: Path) -> None:
+    examples = re.findall(r"^```yaml\n(machine:\n.*?)^```", text("docs/machines.md"), re.MULTILINE | re.DOTALL)
+
+    assert len(examples) >= 2
+    for example in examples:
+        path = tmp_path / "x.yaml"
+        path.write_text(example + "workloads: [{model: fused_allreduce}]\n", encoding="utf-8")
+        assert read_scenario(str(path)).machine.gpu_count == 128
+
+
+def test_the_page_of_machines_names_every_family_and_key() -> None:
+    page = text("docs/machines.md")
+    records = [shapes.Dimension, shapes.LinkChange, LinkSpec, Edge, Degraded]
+    for record in (shapes.Switch, shapes.Direct, shapes.Torus, shapes.FatTree, shapes.RailOptimised, shapes.Dragonfly):
+        records.append(record)
+        assert all(f"| `{family}` |" in page for family in get_args(get_type_hints(record)["family"]))
+    names = {field.name for record in records for field in dataclasses.fields(record)}
+
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", page)] == []
 
 
 def test_the_readme_begins_as_a_readme_should() -> None:

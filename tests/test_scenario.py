@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from simcore import InputError, read_scenario, scenario
+from simcore import InputError, read_scenario, run, scenario
 from simcore.hardware import LinkSpec
 
 TEXT = """
@@ -85,6 +85,17 @@ def test_a_cluster_is_nodes_of_a_sheet_and_resolves_to_itself(tmp_path: Path) ->
     assert again == asked
     assert scenario.resolved(asked)["machine"]["topology"] == "switch"
     assert scenario.resolved(asked)["machine"]["network"]["topology"]["oversubscription"] == 2
+
+
+def test_a_job_on_two_nodes_uses_the_network_between_them_and_no_other_link() -> None:
+    cluster = "machine={node: hgx-h100-fat-tree, gpus: 2, nodes: 2, network: {topology: {per_leaf: 2}}}"
+
+    result = run(read_scenario("fused_allreduce", [cluster]))
+
+    used = set(result.tables["links"]["link"].to_pylist())
+    assert {"gpu0->node0.switch", "gpu0->leaf0", "leaf1->gpu3"} <= used
+    assert any(link.startswith("leaf0->spine") for link in used)
+    assert result.scenario.nodes == [range(2), range(2, 4)]
 
 
 @pytest.mark.parametrize(

@@ -371,6 +371,16 @@ def test_a_reducing_switch_is_an_endpoint_for_the_gpus_of_its_node() -> None:
         topology.route(0, 15)
 
 
+def test_routes_in_bulk_know_the_reducing_switches_too() -> None:
+    topology = cluster(2, Switch(), inside=Switch(in_switch_reduction=True))
+    pairs = [(1, 8), (8, 3), (9, 4), (0, 7), (1, 8)]
+
+    begin, links = topology.routes(*np.array(pairs).T)
+
+    assert topology.endpoints == 10
+    assert [tuple(links[i:j]) for i, j in itertools.pairwise(begin)] == [topology.route(*pair) for pair in pairs]
+
+
 def test_without_reduction_there_is_no_reducer() -> None:
     topology = Topology("switch", 4, LINK)
 

@@ -53,7 +53,7 @@ def w2(gpus: int) -> Case:
 
 def w3(nodes: int, listed: Messages) -> Case:
     """Return ``listed`` messages on nodes of eight GPUs below leaves and spines."""
-    return _listed("W3", machines.LeafSpine(nodes), listed)
+    return _listed("W3", machines.leaf_spine(nodes), listed)
 
 
 def w4(listed: Messages) -> Case:

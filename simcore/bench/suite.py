@@ -128,7 +128,7 @@ def _w3(asked: Asked, count: int) -> _Builders:
 
     def twin() -> Twin:
         nodes, all_of_them = listed()
-        return twins.listed(machines.LeafSpine(nodes), all_of_them.first(LARGEST_TWIN))
+        return twins.listed(machines.leaf_spine(nodes), all_of_them.first(LARGEST_TWIN))
 
     return lambda: cases.w3(3, messages.permutation_and_incast(3, 100)), lambda: cases.w3(*listed()), twin
 
@@ -148,7 +148,7 @@ def _w4(asked: Asked, count: int) -> _Builders:
 
 def _closed_loop(asked: Asked, count: int) -> _Builders:
     def machine() -> Topology:
-        return machines.star(asked.gpus) if asked.gpus else machines.LeafSpine(asked.nodes or _LOOP_NODES)
+        return machines.star(asked.gpus) if asked.gpus else machines.leaf_spine(asked.nodes or _LOOP_NODES)
 
     return (
         lambda: cases.closed_loop(machines.star(4), 100),

@@ -62,7 +62,8 @@ def topology(graph: "networkx.DiGraph[Any]", path: Path, *, title: str = "") -> 
     switches = graph.number_of_nodes() - len(gpus)
     nodes = f" in {_counted(graph.graph['nodes'], 'node')}" if graph.graph["network"] else ""
     about = f"{_counted(len(gpus), 'GPU')}{nodes}" + (f", {_counted(switches, 'switch')}" if switches else "")
-    put_title(figure, title, f"{about}; bandwidth and latency of one link{drawn.remark}")
+    covers = " or ".join(_COVERS[kind] for kind in graph.graph["latency_is"])
+    put_title(figure, title, f"{about}; bandwidth and latency ({covers}) of one link{drawn.remark}")
     return save(figure, path)
 
 
@@ -88,6 +89,7 @@ def link_kinds(graph: "networkx.DiGraph[Any]") -> dict[Kind, list[tuple[str, str
     return kinds
 
 
+_COVERS = {"wire": "wire and switch", "store": "store to visible flag", "step": "step of a library"}
 _LAYERS = ["GPU", "NIC", "switch", "router", "leaf", "rail switch", "spine", "core"]
 
 

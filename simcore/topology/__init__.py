@@ -298,12 +298,16 @@ class Topology:
 
         Nodes have ``kind`` gpu or switch, ``role`` (gpu, switch, leaf, spine, core, rail, router), ``node`` (the number
         of their node, where they are in one) and what their family adds; edges have ``server``, ``bandwidth`` (B/s),
-        ``latency`` (ps), ``failed`` and ``inside`` a node. The graph itself has ``family``, ``network`` and ``nodes``.
+        ``latency`` (ps), ``failed`` and ``inside`` a node. The graph itself has ``family``, ``network``, ``nodes`` and
+        ``latency_is``, what its latencies cover.
         """
         import networkx
 
-        families_ = (str(self.shape), str(self.network.topology) if self.network else "")
-        graph: networkx.DiGraph[Any] = networkx.DiGraph(family=families_[0], network=families_[1], nodes=self.nodes)
+        links = [self._link, *([self.network.link] if self.network else [])]
+        graph: networkx.DiGraph[Any] = networkx.DiGraph(
+            family=str(self.shape), network=str(self.network.topology) if self.network else "", nodes=self.nodes,
+            latency_is=list(dict.fromkeys(link.latency_is for link in links)),
+        )  # fmt: skip
         graph.add_nodes_from((f"gpu{i}", {"node": i // self._per_node}) for i in range(self.gpus))
         graph.add_nodes_from((f"gpu{i}", {"kind": "gpu", "role": "gpu"}) for i in range(self.gpus))
         for index, link in enumerate(self.links):
