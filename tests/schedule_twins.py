@@ -12,7 +12,7 @@ import simpy
 
 from simcore.collectives import Collective
 from simcore.schedule import Schedule
-from simcore.simulation import COMPLETION, OBSERVE, Simulation
+from simcore.simulation import OBSERVE, Simulation
 from simcore.topology import Topology
 
 
@@ -36,7 +36,7 @@ def execute(collective: Collective, memory: dict[int, Any], dice: random.Random)
     ready = [row for row, count in enumerate(missing) if not count]
     under_way: list[int] = []
     carried: dict[int, Any] = {}
-    computed = set(waits[row][0] for row in np.nonzero(~collective.transfers & collective.reduces)[0])
+    computed = {waits[row][0] for row in np.nonzero(~collective.transfers & collective.reduces)[0]}
     ended = 0
 
     def read(row: int) -> Any:
@@ -77,11 +77,12 @@ def execute(collective: Collective, memory: dict[int, Any], dice: random.Random)
 
 
 class Player:
-    """A schedule on store-and-forward links: a SimPy process a row, exact fractions, queue order (arrival, source rank,
-    row). Returns when each row ended, ps."""
+    """A schedule on store-and-forward links: a SimPy process a row, exact fractions, queue order (arrival, source's
+    rank in the fabric, row)."""
 
     def __init__(self, topology: Topology, schedule: Schedule, ranks: Sequence[int]) -> None:
         self.env = simpy.Environment()
+        # GPU i hosts rank i of the fabric.
         self.topology, self.schedule, self.ranks = topology, schedule, ranks
         self.ended = [self.env.event() for _ in range(len(schedule))]
         self.at = [0] * len(schedule)
@@ -90,6 +91,7 @@ class Player:
         self.stream_free: dict[int, int] = defaultdict(int)
 
     def play(self) -> list[int]:
+        """Return when each row ended, ps."""
         for row, waits in enumerate(dependencies(self.schedule)):
             self.env.process(self._life(row, waits))
         self.env.run()
@@ -100,15 +102,11 @@ class Player:
             yield self.env.all_of([self.ended[each] for each in waits])
         rank, peer = int(self.schedule.rank[row]), int(self.schedule.peer[row])
         if rank == peer:
-            yield from self._compute(row, rank, int(self.schedule.duration[row]))
+            yield self._in_line(("stream", rank), row, rank, int(self.schedule.duration[row]))
         else:
             yield from self._travel(row, rank, peer)
         self.at[row] = self.env.now
         self.ended[row].succeed()
-
-    def _compute(self, row: int, rank: int, duration: int) -> Generator[Any, Any, None]:
-        if duration:
-            yield self._in_line(("stream", rank), row, rank, duration)
 
     def _travel(self, row: int, rank: int, peer: int) -> Generator[Any, Any, None]:
         for index in self.topology.route(self._end(rank), self._end(peer)):
@@ -121,7 +119,8 @@ class Player:
 
     def _in_line(self, server: Any, row: int, rank: int, work: int) -> Any:
         served = self.env.event()
-        self.waiting[server].append(((rank, row), work, served))
+        source = self.ranks[rank] if rank >= 0 else len(self.ranks) - 1 - rank
+        self.waiting[server].append(((source, row), work, served))
         if len(self.waiting[server]) == 1:
             # Everybody who arrives at this instant is in line before the line is served.
             late = self.env.event()
@@ -154,7 +153,21 @@ def drive(simulation: Simulation, send: Callable[[int, int, int], Any], schedule
     each row ended, ps."""
     ended = [simulation.event() for _ in range(len(schedule))]
     at = [0] * len(schedule)
-    streams = {rank: simpy.Resource(simulation) for rank in range(int(schedule.rank.max(initial=0)) + 1)}
+    free: dict[int, int] = defaultdict(int)
+    lines: dict[int, list[Any]] = defaultdict(list)
+
+    def compute(row: int, rank: int) -> Any:
+        done = simulation.event()
+        lines[rank].append((row, done))
+        if len(lines[rank]) == 1:
+            # Everybody who is ready at this instant is in line before the line is served, in order of rows.
+            simulation.at(simulation.now, priority=OBSERVE).callbacks.append(lambda _: serve(rank))
+        return done
+
+    def serve(rank: int) -> None:
+        for row, done in sorted(lines.pop(rank), key=lambda entry: entry[0]):
+            free[rank] = max(free[rank], simulation.now) + int(schedule.duration[row])
+            simulation.at(free[rank]).callbacks.append(lambda _, done=done: done.succeed())
 
     def life(row: int, waits: list[int]) -> Generator[Any, Any, None]:
         if waits:
@@ -162,10 +175,8 @@ def drive(simulation: Simulation, send: Callable[[int, int, int], Any], schedule
         rank, peer = int(schedule.rank[row]), int(schedule.peer[row])
         if rank != peer:
             yield send(rank, peer, int(schedule.size[row]))
-        elif schedule.duration[row]:
-            with streams[rank].request() as turn:
-                yield turn
-                yield simulation.timeout(int(schedule.duration[row]))
+        else:
+            yield compute(row, rank)
         at[row] = simulation.now
         ended[row].succeed()
 
@@ -173,6 +184,3 @@ def drive(simulation: Simulation, send: Callable[[int, int, int], Any], schedule
         simulation.process(life(row, waits))
     simulation.run()
     return at
-
-
-__all__ = ["COMPLETION", "Player", "dependencies", "drive", "execute"]

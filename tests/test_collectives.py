@@ -1,16 +1,20 @@
 """Collectives: every schedule computes the right answer in every allowed order, and takes the time of its formula."""
 
 import random
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schedule_twins import dependencies, execute
+from schedule_twins import execute
 
-from simcore import InputError, collectives
 from simcore.collectives import ALGORITHMS, Collective, build
+from simcore.collectives.formulas import alpha_beta, busbw_factor
+from simcore.collectives.timing import duration
+from simcore.hardware import LinkSpec
+from simcore.topology import Topology
 
 FORMS = [(operation, algorithm) for operation, names in ALGORITHMS.items() for algorithm in names]
 CHAINS = ["ring", "tree", "double_tree", "direct"]
@@ -27,7 +31,7 @@ def levels(operation: str, algorithm: str) -> tuple[list[str], list[str]]:
 
 @st.composite
 def options(draw: st.DrawFn, operation: str, algorithm: str, most: int = 9) -> dict[str, Any]:
-    nodes = draw(st.integers(1, 4))
+    nodes = 1 if algorithm == "in_switch" else draw(st.integers(1, 4))
     ranks = nodes * draw(st.integers(1, max(1, most // nodes)))
     inner, outer = levels(operation, algorithm)
     if operation == "all_to_all_v":
@@ -47,7 +51,7 @@ def options(draw: st.DrawFn, operation: str, algorithm: str, most: int = 9) -> d
         "nodes": nodes,
         "inner": draw(st.sampled_from(inner)),
         "outer": draw(st.sampled_from(outer)),
-        "switches": draw(st.integers(1, 2)),
+        "reducers": draw(st.permutations(range(nodes))),
         "matrix": matrix,
         "reduce_time": draw(st.sampled_from([None, lambda size: 3 * size + 1])),
     }
@@ -122,7 +126,51 @@ def test_every_world_size_is_right_with_and_without_chunks_and_channels(
     for chunks, channels in ((1, 1), (3, 1), (1, 2), (2, 3)):
         asked = {"operation": operation, "algorithm": algorithm, "ranks": ranks, "size": 5 * ranks + 3}
         asked |= {"chunks": chunks, "channels": channels, "root": ranks // 2, "matrix": None}
-        asked["nodes"] = max(nodes for nodes in (1, 2, 3, 4) if ranks % nodes == 0)
+        if algorithm != "in_switch":
+            asked["nodes"] = max(nodes for nodes in (1, 2, 3, 4) if ranks % nodes == 0)
         if operation == "all_to_all_v":
             asked["matrix"] = np.random.default_rng(ranks).integers(0, 9, (ranks, ranks)).tolist()
         check(build(**asked), asked, random.Random(ranks))
+
+
+ALPHA, EXACT = 1000, 10**12
+"""A machine on which a message takes 1,000 ps and a picosecond a byte."""
+
+
+def time_of(collective: Collective) -> int:
+    """Return how long it takes where every pair of ranks has a link of its own, ps."""
+    topology = Topology("full_mesh", max(collective.ranks, 2), LinkSpec(EXACT, ALPHA))
+    return duration(collective.schedule, topology, "fifo", range(collective.ranks))
+
+
+@pytest.mark.parametrize(
+    ("operation", "algorithm"),
+    [(op, name) for op, name in FORMS if name != "in_switch" and not (op.startswith("all_to") and name != "direct")],
+)
+def test_time_is_the_alpha_beta_formula(operation: str, algorithm: str) -> None:
+    met = 0
+    for ranks in (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16):
+        for nodes in [nodes for nodes in (1, 2, 3, 4) if ranks % nodes == 0]:
+            for chunks in (1, 2, 5):
+                form = {"chunks": chunks, "nodes": nodes}
+                size = 720_720 * chunks
+                matrix = np.full((ranks, ranks), size // ranks).tolist() if operation == "all_to_all_v" else None
+                formula = alpha_beta(operation, algorithm, ranks, size, **form)
+                if formula is not None:
+                    met += 1
+                    collective = build(operation, ranks, size, algorithm, matrix=matrix, **form)
+                    assert time_of(collective) == formula.alphas * ALPHA + formula.size, (ranks, form)
+    assert met >= 10
+
+
+def test_formulas_are_those_of_the_textbook() -> None:
+    size, n = 2**20, 16
+
+    assert alpha_beta("all_reduce", "ring", n, size) == (2 * (n - 1), Fraction(2 * size * (n - 1), n))
+    assert alpha_beta("all_reduce", "halving_doubling", n, size) == (8, Fraction(2 * size * (n - 1), n))
+    assert alpha_beta("all_reduce", "direct", n, size * (n - 1)) == (2, Fraction(2 * size * (n - 1), n))
+    assert alpha_beta("reduce_scatter", "ring", n, size) == (n - 1, Fraction(size * (n - 1), n))
+    assert alpha_beta("broadcast", "ring", n, size, chunks=8) == (n - 2 + 8, Fraction((n - 2 + 8) * size, 8))
+    assert busbw_factor("all_reduce", 8) == Fraction(14, 8)
+    assert busbw_factor("all_gather", 8) == busbw_factor("all_to_all", 8) == Fraction(7, 8)
+    assert busbw_factor("broadcast", 8) == busbw_factor("send_recv", 8) == 1

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from simcore import source
 from simcore.collectives import personal, stages
 from simcore.collectives.formulas import MOST_ROWS, rows_at_most
-from simcore.collectives.rows import Column, Rows
+from simcore.collectives.rows import Column, Rows, split
 from simcore.errors import InputError
 from simcore.schedule import Schedule
 
@@ -76,23 +76,23 @@ class Collective:
 
 def build(
     operation: str, ranks: int, size: int = 0, algorithm: str = "", *, root: int = 0, chunks: int = 1,
-    channels: int = 1, window: int = 1, nodes: int = 1, inner: str = "ring", outer: str = "ring", switches: int = 1,
-    matrix: Sequence[Sequence[int]] | None = None, reduce_time: Callable[[int], int] | None = None,
+    channels: int = 1, window: int = 1, nodes: int = 1, inner: str = "ring", outer: str = "ring",
+    reducers: Sequence[int] = (), matrix: Sequence[Sequence[int]] | None = None, reduce_time: Callable[[int], int] | None = None,
 ) -> Collective:  # fmt: skip
     """Return ``operation`` of ``size`` bytes among ``ranks`` ranks by ``algorithm`` (default: the operation's first).
 
     The payload is cut into ``channels`` times ``chunks`` pieces, each of which goes through the whole algorithm; the
     channels take different rings or trees, and a connection (channel, sender, receiver) has at most ``window`` messages
     of its chunks under way. ``nodes`` cuts the ranks into so many blocks for rings and for the forms in levels, which
-    use ``inner`` within a node and ``outer`` between nodes. ``switches`` is the number of reducing switches (a node)
-    that the channels take turns on. ``matrix`` [i][j] are the bytes from rank i to rank j of an all_to_all_v.
+    use ``inner`` within a node and ``outer`` between nodes. ``reducers`` [i] is the number of the reducing switch of
+    node i (default: i). ``matrix`` [i][j] are the bytes from rank i to rank j of an all_to_all_v.
     ``reduce_time`` (bytes -> ps) makes adding take time on the receiver's compute stream.
 
     Raises ``InputError`` for what there is not, or what does not fit together.
     """
     algorithm = algorithm or ALGORITHMS.get(operation, ("",))[0]
     counts = {"ranks": ranks, "chunks": chunks, "channels": channels, "window": window, "nodes": nodes}
-    _check(operation, algorithm, counts | {"switches": switches}, size, root)
+    _check(operation, algorithm, counts, size, root)
     if operation in stages.FLAT:
         _check_levels(operation, algorithm, inner, outer)
     lanes = channels * chunks
@@ -106,7 +106,7 @@ def build(
         rail = algorithm == "rail_aligned"
         memory, part = personal.all_to_all(rows, table, lanes, nodes, along_rails=rail), (none, none)
     else:
-        stage = stages.Stages(rows, lanes, ranks, switches)
+        stage = stages.Stages(rows, lanes, ranks, reducers or range(nodes))
         channel = np.arange(lanes) // chunks
         order = stages.orders(ranks, nodes, channels)[channel]
         memory, part = size, _staged(stage, operation, algorithm, order, channel, size, (root, nodes, inner, outer))
@@ -141,21 +141,17 @@ def _staged(
         order = stages.rooted(order, root)
     by_position = np.take_along_axis(sizes, order, axis=1) if parts > 1 else sizes
     offset = stages.consecutive(by_position)
-    stages.flat(stage, operation, algorithm, order, by_position, offset, channel)
+    stage.run(stages.FLAT[operation][algorithm], order, np.arange(lanes), offset, by_position)
     return np.take_along_axis(offset, np.argsort(order, axis=1), axis=1) if parts > 1 else offset, sizes
 
 
 def _cut_for_rails(sizes: Column, nodes: int, local: int) -> Column:
     """Return (lanes, ranks) by rank: the payload of each lane cut into one part a local index, each of them into one a
     node."""
-    from simcore.collectives.rows import split
-
     return split(split(sizes[:, 0], local), nodes).swapaxes(1, 2).reshape(len(sizes), nodes * local)
 
 
 def _matrix(operation: str, ranks: int, size: int, matrix: Sequence[Sequence[int]] | None) -> Column:
-    from simcore.collectives.rows import split
-
     if operation == "all_to_all":
         return np.tile(split(np.array(size), ranks), (ranks, 1))
     table: NDArray[Any] = np.asarray(matrix if matrix is not None else [])
@@ -181,6 +177,8 @@ def _check(operation: str, algorithm: str, counts: dict[str, int], size: int, ro
         raise InputError(f"root: {root} is none of the ranks 0 to {ranks - 1}")
     if ranks % nodes:
         raise InputError(f"nodes: {ranks} ranks do not make {nodes} nodes of equal size")
+    if algorithm == "in_switch" and nodes > 1:
+        raise InputError("in_switch: a switch adds up within one node; between nodes use hierarchical or rail_aligned")
     expected = rows_at_most(operation, algorithm, ranks, counts["chunks"] * counts["channels"])
     if expected > MOST_ROWS:
         raise InputError(f"{algorithm} {operation} among {ranks} ranks makes {expected} rows; {MOST_ROWS} is the limit")

@@ -69,11 +69,11 @@ def _ring(operation: str, ranks: int, size: int, chunks: int) -> AlphaBeta:
 def _tree(operation: str, algorithm: str, ranks: int, size: int, chunks: int) -> AlphaBeta | None:
     from simcore.collectives.rings_and_trees import below_root, binary_tree, depths
 
-    one = algorithm == "tree"
-    if not one and chunks > 1:
+    rooted = operation in ("broadcast", "reduce")
+    one = algorithm == "tree" or (rooted and ranks == 2)
+    if algorithm == "double_tree" and chunks > 1:
         # Where the two trees share a connection their chunks take turns on it.
         return None
-    rooted = operation in ("broadcast", "reduce")
     parent = binary_tree(ranks) if one or not rooted else below_root(ranks)[0]
     passes = 1 if rooted else 2
     messages = passes * int(depths(parent).max()) - 1 + chunks

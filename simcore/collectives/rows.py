@@ -105,7 +105,8 @@ class Rows:
     def _durations(self, size: Column) -> Column:
         assert self._reduce_time is not None
         sizes, place = np.unique(size, return_inverse=True)
-        return np.array([self._reduce_time(int(each)) for each in sizes], np.int64)[place].reshape(size.shape)
+        durations: Column = np.array([self._reduce_time(int(each)) for each in sizes], np.int64)
+        return durations[place.reshape(size.shape)]
 
     def _add(self, shape: tuple[int, ...], columns: dict[str, Any], after: Column) -> None:
         count = int(np.prod(shape))

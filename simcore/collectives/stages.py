@@ -1,6 +1,7 @@
 """Algorithms in sequence: which one runs among which ranks, flat, in levels of nodes, or along rails."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from math import gcd
 
 import numpy as np
 
@@ -52,22 +53,21 @@ class Stages:
     """The stages of one collective; a stage begins at a rank, lane by lane, when the rank's part in the last one is
     over."""
 
-    def __init__(self, rows: Rows, lanes: int, ranks: int, switches: int) -> None:
+    def __init__(self, rows: Rows, lanes: int, ranks: int, reducers: Sequence[int]) -> None:
         self._rows = rows
-        self._switches = switches
+        self._reducers = np.array(reducers, np.int64)
         self._held = np.full((lanes, ranks, 0), NONE)
 
     def run(
-        self, algorithm: Algorithm, order: Column, lane: Column, offset: Column, size: Column,
-        channel: Column, node: Column | int = 0,
-    ) -> None:  # fmt: skip
+        self, algorithm: Algorithm, order: Column, lane: Column, offset: Column, size: Column, node: Column | int = 0
+    ) -> None:
         """Run ``algorithm`` among the groups of ``order`` (G, m), each on the region ``offset``, ``size`` (G, P) of its
-        ``lane`` (G,). A group uses the reducing switch of its ``channel``, among those of its ``node``."""
+        ``lane`` (G,), and with the reducing switch of its ``node``."""
         if order.shape[1] == 1:
             return
         place = (lane[:, None], order)
         ready = self._rows.merged(order, self._held[place], lane)
-        switch = np.broadcast_to(node * self._switches + channel % self._switches, lane.shape)
+        switch = np.broadcast_to(self._reducers[node], lane.shape)
         done = algorithm(self._rows, Batch(order, lane, offset, size, ready, switch))
         held = np.full((*self._held.shape[:2], max(self._held.shape[2], done.shape[2])), NONE)
         held[..., : self._held.shape[2]] = self._held
@@ -84,9 +84,9 @@ def orders(ranks: int, nodes: int, channels: int) -> Column:
     node, so that on a full mesh its ring uses other links, and between nodes other GPUs' NICs.
     """
     local = ranks // nodes
-    strides = [stride for stride in range(1, max(local, 2)) if np.gcd(stride, local) == 1]
+    strides = [stride for stride in range(1, max(local, 2)) if gcd(stride, local) == 1]
     channel = np.arange(channels)[:, None]
-    stride = np.array(strides)[channel % len(strides)]
+    stride = np.array(strides, np.int64)[channel % len(strides)]
     within = (channel + stride * np.arange(local)) % local
     return (np.arange(nodes)[:, None] * local + within[:, None, :]).reshape(channels, ranks)
 
@@ -95,13 +95,6 @@ def rooted(order: Column, root: int) -> Column:
     """Return the same circular orders, each beginning at rank ``root``."""
     begin = np.argmax(order == root, axis=1)[:, None]
     return np.take_along_axis(order, (begin + np.arange(order.shape[1])) % order.shape[1], axis=1)
-
-
-def flat(
-    stages: Stages, operation: str, algorithm: str, order: Column, size: Column, offset: Column, channel: Column
-) -> None:
-    """Run one algorithm among all ranks. ``size`` and ``offset`` (lanes, P) are by position where P is not 1."""
-    stages.run(FLAT[operation][algorithm], order, np.arange(len(order)), offset, size, channel)
 
 
 class Levels:
@@ -120,7 +113,7 @@ class Levels:
         lane = np.repeat(np.arange(lanes), self._nodes)
         flat_offset, flat_size = (part.reshape(len(order), -1) for part in (offset, size))
         node = np.tile(np.arange(self._nodes), lanes)
-        self._stages.run(algorithm, order, lane, flat_offset, flat_size, self._channel[lane], node)
+        self._stages.run(algorithm, order, lane, flat_offset, flat_size, node)
 
     def _nodes_of(self, first: Column) -> Column:
         """Return (lanes, M, L): the ranks of each node, from local index ``first`` on."""
@@ -128,7 +121,7 @@ class Levels:
         return np.arange(self._nodes)[:, None] * self._local + within[:, None, :]
 
     def _leaders(self, algorithm: Algorithm, order: Column, offset: Column, size: Column) -> None:
-        self._stages.run(algorithm, order, np.arange(len(order)), offset, size, self._channel)
+        self._stages.run(algorithm, order, np.arange(len(order)), offset, size)
 
     def through_leaders(self, operation: str, root: int, offset: Column, size: Column) -> None:
         """Gather or reduce to one leader in every node, run among the leaders, spread within the nodes.
@@ -175,7 +168,7 @@ class Levels:
         lane = np.repeat(np.arange(lanes), self._local)
         order = np.tile(np.arange(self._nodes) * self._local + np.arange(self._local)[:, None], (lanes, 1))
         regions = (part.reshape(lanes * self._local, self._nodes) for part in (offset, size))
-        self._stages.run(FLAT[operation][self._outer], order, lane, *regions, self._channel[lane])
+        self._stages.run(FLAT[operation][self._outer], order, lane, *regions)
         if operation != "reduce_scatter":
             self._within(FLAT["all_gather"][self._inner], first, *rail)
 
