@@ -77,7 +77,8 @@ class Collective:
 def build(
     operation: str, ranks: int, size: int = 0, algorithm: str = "", *, root: int = 0, chunks: int = 1,
     channels: int = 1, window: int = 1, nodes: int = 1, inner: str = "ring", outer: str = "ring",
-    reducers: Sequence[int] = (), matrix: Sequence[Sequence[int]] | None = None, reduce_time: Callable[[int], int] | None = None,
+    reducers: Sequence[int] = (), matrix: Sequence[Sequence[int]] | None = None,
+    reduce_time: Callable[[int], int] | None = None,
 ) -> Collective:  # fmt: skip
     """Return ``operation`` of ``size`` bytes among ``ranks`` ranks by ``algorithm`` (default: the operation's first).
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from simcore.collectives import Collective
 from simcore.collectives.formulas import AlphaBeta, busbw_factor
-from simcore.units import SIZE, short
 
 MOST_LINES = 128
 """Messages are listed one by one up to so many, and steps after that."""
@@ -18,7 +17,7 @@ def lines(collective: Collective, formula: AlphaBeta | None, most: int = MOST_LI
     moved = moved[np.argsort(collective.step[moved], kind="stable")]
     steps = int(collective.step.max(initial=-1)) + 1
     yield (
-        f"{collective.algorithm} {collective.operation} of {short(collective.size, SIZE)} among "
+        f"{collective.algorithm} {collective.operation} of {collective.size} bytes (S) among "
         f"{collective.ranks} ranks: {steps} steps, {len(moved)} messages"
     )
     if len(moved):
@@ -71,7 +70,7 @@ def _totals(collective: Collective, moved: "np.ndarray", steps: int, formula: Al
     sizes, sent, size = collective.schedule.size[moved], collective.sent(), collective.size
     yield f"steps           {steps}"
     yield f"messages        {len(moved)}, of {_range(int(sizes.min()), int(sizes.max()))} bytes"
-    share = f", up to {sent.max() / size:.4g} S" if size else ""
+    share = f" = {sent.max() / size:.4g} S" if size and sent.min() == sent.max() else ""
     yield f"sent by a rank  {_range(int(sent.min()), int(sent.max()))} bytes{share}"
     if formula is None:
         yield "time            no closed form; simulate it: simcore collective bench"

@@ -6,30 +6,31 @@ from typing import Any
 
 from simpy.events import Event
 
-from simcore.collectives import Collective, build
+from simcore.collectives import build
 from simcore.errors import SimulationError
-from simcore.fabric import Fabric
+from simcore.schedule import Schedule
 from simcore.simulation import Simulation
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a rank asks for: an operation of ``size`` bytes by an algorithm ("": the operation's first), and the other
-    options of `build` as sorted (name, value)."""
+    """What a rank asks for: an operation of ``size`` bytes by an algorithm ("": the operation's first), the other
+    options of `build` as sorted (name, value), and the dtype in which adding takes time ("": it takes none)."""
 
     operation: str
     size: int
     algorithm: str
     form: tuple[tuple[str, Any], ...]
+    adds: str
 
     def __str__(self) -> str:
-        form = "".join(f", {name} {value}" for name, value in self.form if name != "reduce_time")
-        return f"{self.algorithm or 'default'} {self.operation} of {self.size} B{form}"
+        form = "".join(f", {name} {value}" for name, value in self.form)
+        return f"{self.algorithm} {self.operation} of {self.size} B{form}{', adding ' if self.adds else ''}{self.adds}"
 
 
 class Meeting:
-    """One collective of one group; ``complete`` happens when the last rank has called, with that rank, ``ended`` when
-    the schedule has been played.
+    """One collective of one group; ``complete`` happens when the last rank has called, with that rank and the event of
+    the collective's end.
 
     Model: no rank's part begins before the last rank has called, and all leave together, when the last row has ended;
     with real libraries a rank may begin, and leave, before others.
@@ -37,7 +38,6 @@ class Meeting:
 
     def __init__(self, simulation: Simulation) -> None:
         self.complete = Event(simulation)
-        self.ended = Event(simulation)
         self.first: tuple[int, Call] | None = None
         self.here: set[int] = set()
 
@@ -49,13 +49,12 @@ class Meetings:
         self._simulation = simulation
         self._open: dict[tuple[tuple[int, ...], int], Meeting] = {}
         self._calls: dict[tuple[tuple[int, ...], int], int] = {}
-        self._built: dict[tuple[int, Call], Collective] = {}
+        self._built: dict[tuple[int, Call], Schedule] = {}
 
-    def call(self, rank: int, group: tuple[int, ...], call: Call, play: Callable[[Collective], Event]) -> Meeting:
-        """Let ``rank`` arrive; the last rank of ``group`` to arrive begins the collective by ``play``.
+    def call(self, rank: int, group: tuple[int, ...], call: Call, play: Callable[[], Event]) -> Meeting:
+        """Let ``rank`` arrive; when the last rank of ``group`` has arrived the collective begins, by ``play``.
 
-        Raises ``SimulationError`` where the ranks of a group ask for different things, and ``InputError`` for what
-        `build` refuses.
+        Raises ``SimulationError`` where the ranks of a group ask for different things.
         """
         number = self._calls.get((group, rank), 0)
         self._calls[group, rank] = number + 1
@@ -66,15 +65,16 @@ class Meetings:
         meeting.here.add(rank)
         if len(meeting.here) == len(group):
             del self._open[group, number]
-            meeting.complete.succeed(rank)
-            ended = play(self._schedule(len(group), call))
-            assert ended.callbacks is not None
-            ended.callbacks.append(lambda _: meeting.ended.succeed())
+            meeting.complete.succeed((rank, play()))
         return meeting
 
-    def _schedule(self, ranks: int, call: Call) -> Collective:
+    def schedule(self, ranks: int, call: Call, reduce_time: Callable[[int], int] | None) -> Schedule:
+        """Return the schedule of a call, built once; raises ``InputError`` for what `build` refuses."""
         if (ranks, call) not in self._built:
-            self._built[ranks, call] = build(call.operation, ranks, call.size, call.algorithm, **dict(call.form))
+            collective = build(
+                call.operation, ranks, call.size, call.algorithm, reduce_time=reduce_time, **dict(call.form)
+            )
+            self._built[ranks, call] = collective.schedule
         return self._built[ranks, call]
 
 

@@ -106,7 +106,8 @@ class Rows:
         assert self._reduce_time is not None
         sizes, place = np.unique(size, return_inverse=True)
         durations: Column = np.array([self._reduce_time(int(each)) for each in sizes], np.int64)
-        return durations[place.reshape(size.shape)]
+        whole: Column = durations[place.reshape(size.shape)]
+        return whole
 
     def _add(self, shape: tuple[int, ...], columns: dict[str, Any], after: Column) -> None:
         count = int(np.prod(shape))

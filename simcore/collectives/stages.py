@@ -88,7 +88,8 @@ def orders(ranks: int, nodes: int, channels: int) -> Column:
     channel = np.arange(channels)[:, None]
     stride = np.array(strides, np.int64)[channel % len(strides)]
     within = (channel + stride * np.arange(local)) % local
-    return (np.arange(nodes)[:, None] * local + within[:, None, :]).reshape(channels, ranks)
+    order: Column = ((np.arange(nodes) * local)[:, None] + within[:, None, :]).reshape(channels, ranks)
+    return order
 
 
 def rooted(order: Column, root: int) -> Column:
