@@ -164,6 +164,8 @@ class Rank:
         collective, are a span each.
         """
         group = members(ranks, self.world, self.index)
+        if "matrix" in form:
+            form["matrix"] = tuple(tuple(row) for row in form["matrix"])
         call = Call(
             operation, size, algorithm or ALGORITHMS.get(operation, ("",))[0], tuple(sorted(form.items())), adds
         )

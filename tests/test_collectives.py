@@ -1,6 +1,9 @@
 """Collectives: every schedule computes the right answer in every allowed order, and takes the time of its formula."""
 
 import random
+import re
+import time
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -8,13 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schedule_twins import execute
+from schedule_twins import Player, dependencies, execute
 
+from simcore import InputError
 from simcore.collectives import ALGORITHMS, Collective, build
 from simcore.collectives.formulas import alpha_beta, busbw_factor
 from simcore.collectives.timing import duration
 from simcore.hardware import LinkSpec
-from simcore.topology import Topology
+from simcore.topology import Link, Server, Topology
 
 FORMS = [(operation, algorithm) for operation, names in ALGORITHMS.items() for algorithm in names]
 CHAINS = ["ring", "tree", "double_tree", "direct"]
@@ -174,3 +178,151 @@ def test_formulas_are_those_of_the_textbook() -> None:
     assert busbw_factor("all_reduce", 8) == Fraction(14, 8)
     assert busbw_factor("all_gather", 8) == busbw_factor("all_to_all", 8) == Fraction(7, 8)
     assert busbw_factor("broadcast", 8) == busbw_factor("send_recv", 8) == 1
+
+
+def test_the_ring_is_that_of_the_standard_workload() -> None:
+    """Rank i sends a chunk to i + 1 in every step, after its own send and its receive of the step before."""
+    for n in (2, 3, 8):
+        ring = build("all_reduce", n, 2**26 // n * n)
+        schedule, waits = ring.schedule, dependencies(ring.schedule)
+
+        assert len(ring) == 2 * (n - 1) * n
+        for row in range(len(ring)):
+            step, rank = divmod(row, n)
+            assert (ring.step[row], schedule.rank[row], schedule.peer[row]) == (step, rank, (rank + 1) % n)
+            assert schedule.size[row] == 2**26 // n
+            assert sorted(waits[row]) == sorted({row - n, (step - 1) * n + (rank - 1) % n} if step else set())
+
+
+@pytest.mark.parametrize(("n", "simgrid"), [(8, 0.000274978915555556), (64, 0.00041960128)])
+def test_the_ring_ends_when_simgrid_says(n: int, simgrid: float) -> None:
+    star = Topology("switch", n, LinkSpec(450 * 10**9, 500_000))
+
+    end = duration(build("all_reduce", n, 2**26).schedule, star, "fair", range(n))
+
+    # A dependency makes an instant an integer, SimGrid 4.1 never rounds.
+    assert -1e-6 <= end - simgrid * 10**12 < 2 * (n - 1)
+
+
+def test_a_large_ring_is_built_at_once_and_small() -> None:
+    build("all_reduce", 1024, 2**26)
+    begin = time.process_time()
+    ring = build("all_reduce", 1024, 2**26)
+    spent = time.process_time() - begin
+
+    assert len(ring) == 2_095_104
+    assert spent < 1.5
+    columns = [getattr(ring.schedule, name) for name in ("rank", "peer", "size", "duration", "after_begin", "after")]
+    columns += [ring.step, ring.lane, ring.offset, ring.lands, ring.reduces]
+    assert sum(column.nbytes for column in columns) < 90 * len(ring)
+
+
+def check_often(collective: Collective, asked: dict[str, Any]) -> None:
+    for seed in range(20):
+        check(collective, asked, random.Random(seed))
+
+
+ONE_STEP = [("all_gather", "direct"), ("broadcast", "direct"), ("reduce", "direct"), ("reduce_scatter", "direct")]
+ONE_STEP += [("all_to_all", "direct"), ("all_to_all_v", "direct"), ("send_recv", "direct")]
+
+
+@pytest.mark.parametrize(("operation", "algorithm"), [form for form in FORMS if form not in ONE_STEP])
+def test_a_missing_dependency_is_seen(operation: str, algorithm: str) -> None:
+    asked: dict[str, Any] = {"operation": operation, "ranks": 8, "size": 64, "algorithm": algorithm, "root": 0}
+    asked |= {"nodes": 1 if algorithm == "in_switch" else 2, "matrix": None}
+    if operation == "all_to_all_v":
+        asked["matrix"] = [[3] * 8] * 8
+    whole = build(**asked)
+    schedule = whole.schedule
+    hurt = replace(whole, schedule=replace(schedule, after_begin=0 * schedule.after_begin, after=schedule.after[:0]))
+
+    with pytest.raises(AssertionError):
+        check_often(hurt, asked)
+
+
+class Star:
+    """Ranks around a switch that adds: one link each way, and endpoints behind the GPUs for the switch itself."""
+
+    def __init__(self, gpus: int) -> None:
+        self.gpus = gpus
+        self.servers = [Server(f"link{i}", EXACT) for i in range(2 * gpus)]
+        self.links = [Link("a", "b", i, ALPHA) for i in range(2 * gpus)]
+
+    def route(self, src: int, dst: int) -> tuple[int, ...]:
+        return (src,) if dst == self.gpus else (self.gpus + dst,)
+
+
+@pytest.mark.parametrize("operation", ["all_reduce", "reduce_scatter", "broadcast", "reduce"])
+def test_a_switch_that_adds_takes_the_time_of_its_formula(operation: str) -> None:
+    for ranks in (2, 3, 8):
+        for chunks in (1, 4):
+            formula = alpha_beta(operation, "in_switch", ranks, 24_000, chunks=chunks)
+            if formula is None:
+                continue
+            schedule = build(operation, ranks, 24_000, "in_switch", chunks=chunks).schedule
+            star: Any = Star(ranks)
+
+            found = max(Player(star, schedule, range(ranks)).play())
+
+            assert found == formula.alphas * ALPHA + formula.size
+    assert alpha_beta("all_reduce", "in_switch", 8, 24_000) == (2, Fraction(48_000))
+
+
+def test_channels_take_rings_of_their_own() -> None:
+    ring = build("all_reduce", 8, 64, channels=4)
+
+    links = [
+        {(int(a), int(b)) for a, b in zip(ring.schedule.rank[here], ring.schedule.peer[here], strict=True)}
+        for here in (ring.lane == lane for lane in range(4))
+    ]
+    assert all(len(used) == 8 for used in links)
+    assert len(set.union(*links)) == 32
+
+
+def test_between_nodes_channels_leave_through_different_gpus() -> None:
+    ring = build("all_reduce", 16, 64, channels=4, nodes=2)
+
+    for lane in range(4):
+        here = ring.lane == lane
+        crossing = {
+            (int(a), int(b))
+            for a, b in zip(ring.schedule.rank[here], ring.schedule.peer[here], strict=True)
+            if a // 8 != b // 8
+        }
+        assert len(crossing) == 2
+        assert {b % 8 for _, b in crossing} == {lane}
+
+
+def test_rails_stay_on_their_rail_and_use_every_nic_alike() -> None:
+    for operation in ("all_reduce", "reduce_scatter", "all_gather", "all_to_all"):
+        rails = build(operation, 16, 1600, "rail_aligned", nodes=4)
+        rank, peer = rails.schedule.rank, rails.schedule.peer
+        between = rank // 4 != peer // 4
+
+        assert (rank[between] % 4 == peer[between] % 4).all()
+        sent = np.bincount(rank[between], weights=rails.schedule.size[between])
+        assert (sent == sent[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"operation": "al_reduce"}, "unknown operation 'al_reduce'; did you mean 'all_reduce'?"),
+        ({"algorithm": "rings"}, "unknown algorithm of all_reduce 'rings'; did you mean 'ring'?"),
+        ({"operation": "all_to_all", "algorithm": "ring"}, "unknown algorithm of all_to_all 'ring'"),
+        ({"ranks": 0}, "ranks: a collective needs 1 or more, not 0"),
+        ({"chunks": 0}, "chunks: a collective needs 1 or more, not 0"),
+        ({"nodes": 3}, "nodes: 8 ranks do not make 3 nodes of equal size"),
+        ({"root": 8}, "root: 8 is none of the ranks 0 to 7"),
+        ({"size": -1}, "size: zero bytes or more, not -1"),
+        ({"ranks": 10**5}, "ring all_reduce among 100000 ranks makes 20000200000 rows; 67108864 is the limit"),
+        ({"algorithm": "in_switch", "nodes": 2}, "in_switch: a switch adds up within one node"),
+        ({"algorithm": "rail_aligned", "inner": "tree"}, "unknown inner algorithm of rail_aligned all_reduce 'tree'"),
+        ({"algorithm": "hierarchical", "outer": "in_switch"}, "unknown outer algorithm of hierarchical all_reduce"),
+        ({"operation": "all_to_all_v", "matrix": [[1]]}, "needs a matrix of 8 x 8 whole numbers"),
+        ({"operation": "all_to_all_v"}, "needs a matrix of 8 x 8 whole numbers"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        build(**{"operation": "all_reduce", "ranks": 8, "size": 64} | asked)

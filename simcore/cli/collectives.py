@@ -76,15 +76,15 @@ def bench(
     from simcore.fabric import compiled
 
     asked = scenario.read_machine(machine, overrides)
-    count = asked.gpu_count if ranks is None else ranks
-    if count > asked.gpu_count:
-        raise InputError(f"--ranks: {count} ranks need as many GPUs; {asked.name} has {asked.gpu_count}")
+    topology, sharing = asked.build_topology(), policy or asked.sharing
+    count = topology.gpus if ranks is None else ranks
+    if count > topology.gpus:
+        raise InputError(f"--ranks: {count} ranks need as many GPUs; {asked.name} has {topology.gpus}")
     sizes = _sizes(_size("--from", least), _size("--to", most), factor)
     levels: dict[str, Any] = {"nodes": nodes or _nodes(asked, count), "inner": inner, "outer": outer}
     lanes: dict[str, Any] = {"root": root, "chunks": chunks, "channels": channels, "window": window}
     if not compiled():
         say("compiling the data plane, once after an installation ...")
-    topology, sharing = asked.build_topology(), policy or asked.sharing
     rows = []
     for size in sizes:
         collective = collectives.build(operation, count, size, algorithm, **levels, **lanes)

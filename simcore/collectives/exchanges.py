@@ -1,6 +1,8 @@
 """The algorithms in which everybody meets everybody: halving-doubling, direct, and reduction in a switch.
 
 Functions take and return what those of `rings_and_trees` do.
+
+Model: a switch adds and copies at no cost, and has room for all that is under way.
 """
 
 import numpy as np

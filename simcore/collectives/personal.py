@@ -1,4 +1,7 @@
-"""Messages that are nobody else's: all-to-all, uniform or by a matrix, directly or along rails; send and receive."""
+"""Messages that are nobody else's: all-to-all, uniform or by a matrix, directly or along rails; send and receive.
+
+Model: what a rank has for itself stays where it is and costs nothing.
+"""
 
 import numpy as np
 

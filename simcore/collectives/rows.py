@@ -90,11 +90,14 @@ class Rows:
 
     def merged(self, ranks: Column, after: Column, lane: Column) -> Column:
         """Return ``after`` (G, m, D) with at most ``MOST_DIRECT`` entries a position: where there are more, a join, a
-        computation of no duration that waits for them all, stands for them. ``lane`` is (G,)."""
+        computation of no duration that waits for them all, stands for them. ``lane`` is (G,).
+
+        Model: a join takes its turn on the compute stream of its rank, behind a computation that is running there.
+        """
         if after.shape[-1] <= MOST_DIRECT:
             return after
         many = (after >= 0).sum(axis=-1) > 1
-        joined = after.max(axis=-1)
+        joined: Column = after.max(axis=-1)
         joined[many] = self.count + np.arange(int(many.sum()))
         rank = ranks[many]
         lanes = np.broadcast_to(lane[:, None], many.shape)[many]

@@ -214,6 +214,10 @@ class Fabric:
         if not count:
             return ended.succeed()
         waits, dependents_begin, dependents = schedule.dependents()
+        reducers = len(self._endpoints) - len(self._gpus)
+        least = int(min(schedule.rank.min(), schedule.peer.min()))
+        if least < -reducers:
+            raise SimulationError(f"{what}: uses reducing switch {-1 - least}, but the machine has {reducers} of them")
         known = np.array([*ranks, *range(len(self._endpoints) - 1, len(self._gpus) - 1, -1)], np.int64)
         # Reducing switches count down from -1, so Python's way of counting from the end finds them.
         src, dst = known[schedule.rank], known[schedule.peer]
