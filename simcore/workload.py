@@ -166,6 +166,8 @@ class Rank:
         group = members(ranks, self.world, self.index)
         if "matrix" in form:
             form["matrix"] = tuple(tuple(row) for row in form["matrix"])
+        if "in_switch" in (algorithm, form.get("inner")):
+            form.setdefault("reducers", self._reducers(group, form.get("nodes", 1)))
         call = Call(
             operation, size, algorithm or ALGORITHMS.get(operation, ("",))[0], tuple(sorted(form.items())), adds
         )
@@ -177,6 +179,20 @@ class Rank:
         begin, self.waits_for = self.now, f"{call} to end"
         yield ended
         self._span(begin, "wait", f"{call.algorithm} {operation}", name, size)
+
+    def _reducers(self, group: tuple[int, ...], nodes: int) -> tuple[int, ...]:
+        """Return the reducing switch of each block of the group; a block must be within one node."""
+        block = max(1, len(group) // max(1, nodes))
+        reducers = []
+        for i in range(0, len(group), block):
+            each = [self._fabric.reducer_of(self._first + rank) for rank in group[i : i + block]]
+            if each[0] is None:
+                raise SimulationError(f"in_switch: no switch of the machine adds for rank{group[i]}")
+            if len(set(each)) > 1:
+                stranger = group[i + next(k for k, one in enumerate(each) if one != each[0])]
+                raise SimulationError(f"in_switch: rank{group[i]} and rank{stranger} are on different nodes")
+            reducers.append(each[0])
+        return tuple(reducers)
 
     def _play(self, group: tuple[int, ...], call: Call, what: str) -> Event:
         schedule = self._memory.meetings.schedule(

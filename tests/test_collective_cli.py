@@ -91,10 +91,13 @@ def test_bench_prints_the_table_and_writes_it(tmp_path: Path) -> None:
         (("explain", "all_reduce", "--size", "64"), "error: --size: '64' has no unit; write a size as e.g. '64 MiB'"),
         (("explain", "all_reduce", "--ranks", "6", "--nodes", "4"), "error: nodes: 6 ranks do not make 4 nodes"),
         (("bench", "all_reduce"), "error: Missing option '--machine'."),
-        (("bench", "all_reduce", "--machine", "hgx-h10"), "unknown preset 'hgx-h10'; did you mean 'hgx-h100'?"),
+        (
+            ("bench", "all_reduce", "--machine", "hgx-h10"),
+            "unknown scenario or preset 'hgx-h10'; did you mean 'hgx-h100'?",
+        ),
         (("bench", "all_reduce", "--machine", "hgx-h100", "--ranks", "9"), "error: --ranks: 9 ranks need as many GPUs"),
         (("bench", "all_reduce", "--machine", "hgx-h100", "--from", "2GiB"), "error: --from: 2147483648 B is more"),
-        (("bench", "all_reduce", "--machine", "hgx-h100", "--set", "wait.policy=spin"), "only keys of the machine"),
+        (("bench", "all_reduce", "--machine", "hgx-h100", "--set", "wait.policy=spin"), "keys begin with 'machine.'"),
         (("bench", "all_reduce", "--machine", "hgx-h100", "--set", "machine.gpu=8"), "error: --set machine.gpu=8"),
     ],
 )

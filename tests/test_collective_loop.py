@@ -141,8 +141,8 @@ def test_a_matrix_says_who_sends_how_much(lived: Callable[[Program], Result]) ->
 
 
 def test_what_the_machine_or_the_algorithm_lacks_is_told() -> None:
-    with pytest.raises(SimulationError, match="uses reducing switch 0, but the machine has 0 of them"):
-        loop("algorithm=in_switch")
+    with pytest.raises(SimulationError, match="in_switch: no switch of the machine adds for rank0"):
+        run(read_scenario("collective_loop", ["machine.node=mi300x-8", "workloads.0.params.algorithm=in_switch"]))
     with pytest.raises(InputError, match="unknown algorithm of all_reduce 'rings'; did you mean 'ring'"):
         loop("algorithm=rings")
     with pytest.raises(InputError, match="repeat must be 1 or more, not 0"):
@@ -161,3 +161,32 @@ def test_played_on_part_of_a_machine_it_takes_its_own_gpus() -> None:
     mesh = Topology("full_mesh", 8, LinkSpec(10**12, 1000))
 
     assert duration(build("all_reduce", 4, 4000).schedule, mesh, "fifo", [7, 1, 4, 2]) == 6 * 2000
+
+
+def test_along_rails_messages_between_nodes_stay_on_their_rail() -> None:
+    found = run(read_scenario("two_nodes"))
+
+    between = [row for row in found.tables["transfers"].to_pylist() if row["src"] // 8 != row["dst"] // 8]
+    assert len(between) == 2 * 2 * 16
+    assert all(row["src"] % 8 == row["dst"] % 8 for row in between)
+    assert sum(row["size_bytes"] for row in between) == 2 * 2 * 64 * 2**20
+
+
+def test_each_node_adds_in_its_own_switch() -> None:
+    one = run(read_scenario("two_nodes", ["machine.nodes=1", *IN_SWITCH]))
+    two = run(read_scenario("two_nodes", [*IN_SWITCH, "workloads.0.params.group=8"]))
+
+    assert two.metrics["makespan_ps"] == one.metrics["makespan_ps"]
+    assert two.metrics["transfers"]["messages"] == 2 * one.metrics["transfers"]["messages"]
+    with pytest.raises(SimulationError, match="in_switch: rank0 and rank8 are on different nodes"):
+        run(read_scenario("two_nodes", IN_SWITCH))
+
+
+IN_SWITCH = ["workloads.0.params.algorithm=in_switch", "workloads.0.params.nodes=1"]
+
+
+def test_a_schedule_that_needs_a_switch_that_is_not_there_is_refused() -> None:
+    star = Topology("switch", 4, LinkSpec(10**12, 1000))
+
+    with pytest.raises(SimulationError, match="uses reducing switch 0, but the machine has 0 of them"):
+        duration(build("all_reduce", 4, 4000, "in_switch").schedule, star, "fifo", range(4))

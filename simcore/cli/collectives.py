@@ -57,7 +57,7 @@ def explain(
 @app.command()
 def bench(
     operation: Operation,
-    machine: Annotated[str, typer.Option("--machine", metavar="PRESET", help="A hardware sheet.")],
+    machine: Annotated[str, typer.Option("--machine", metavar="MACHINE", help="A preset, or a scenario.")],
     algorithm: Algorithm = "", ranks: Ranks = None,
     least: Annotated[str, typer.Option("--from", metavar="SIZE", help="Smallest size.")] = "1 KiB",
     most: Annotated[str, typer.Option("--to", metavar="SIZE", help="Largest size.")] = "1 GiB",

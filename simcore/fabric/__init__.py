@@ -248,6 +248,10 @@ class Fabric:
         self.next_due = min(self.next_due, 2 * self._simulation.now + 1)
         return ended
 
+    def reducer_of(self, rank: int) -> int | None:
+        """Return the number of the reducing switch of a rank's node, None where there is none."""
+        return self._topology.reducer_of(self._gpus[rank])
+
     def prepare(self, src: Column, dst: Column) -> None:
         """Find the routes of many pairs of ranks at once, before they are first used."""
         self._routes_of(src, dst)
