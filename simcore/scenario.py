@@ -153,6 +153,9 @@ def read_machine(name: str, overrides: list[str]) -> Machine:
     document = source.Document({"machine": {"node": name}}, name)
     for assignment in overrides:
         source.override(document, assignment)
+    strangers = [key for key in document.value if key != "machine"]
+    if strangers:
+        raise InputError(f"--set {strangers[0]}: {name} is a machine, no scenario; keys begin with 'machine.'")
     _put_sheet_below(document)
     machine = document.at("machine").build(Machine)
     _check_topology(document, machine)

@@ -6,13 +6,15 @@ from typing import Any, ClassVar, Protocol
 
 from simpy.events import Event
 
+from simcore.collectives import ALGORITHMS
+from simcore.collectives.meeting import Call, Meetings, members
 from simcore.device import Device
 from simcore.errors import SimulationError
 from simcore.fabric import Fabric, Writes
 from simcore.flags import Flag, WaitSpec, wait
 from simcore.simulation import Simulation
 from simcore.trace import Recorder, Sample, Span
-from simcore.work import CostModel, Kernel, Virtual
+from simcore.work import CostModel, Kernel, Virtual, Work
 
 Program = Generator[Event, Any, None]
 
@@ -41,11 +43,13 @@ class Workload(Protocol):
 
 
 class Memory:
-    """All flags of a job by (owner, name), made on first use, so that a writer and a waiter find the same word."""
+    """What the ranks of a job share: all flags by (owner, name), made on first use, so that a writer and a waiter find
+    the same word, and the meetings for collectives."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         self._flags: dict[tuple[int, str], Flag] = {}
+        self.meetings = Meetings(simulation)
 
     def flag(self, owner: int, name: str) -> Flag:
         """Return the flag ``name`` in the memory of rank ``owner``."""
@@ -147,6 +151,60 @@ class Rank:
         self.waits_for = ", ".join(left[:3])
         yield self._simulation.all_of([self._simulation.process(waiter(*flag)) for flag in flags])
         self._span(begin, "wait", last, what, 0)
+
+    def collective(
+        self, operation: str, size: int = 0, *, algorithm: str = "", ranks: Sequence[int] | None = None,
+        adds: str = "", what: str = "", **form: Any,
+    ) -> Program:  # fmt: skip
+        """Take part in a collective of ``ranks`` (default: all of the job), in this order; return when it has ended.
+
+        ``size`` counts as in nccl-tests, and ``form`` is chunks, channels, nodes, ... as for
+        `simcore.collectives.build`. With ``adds``, a dtype, adding what arrives takes time on the receiver's compute
+        stream: reading twice and writing once, by the cost model. The wait for the last rank to call, and the
+        collective, are a span each.
+        """
+        group = members(ranks, self.world, self.index)
+        if "matrix" in form:
+            form["matrix"] = tuple(tuple(row) for row in form["matrix"])
+        if "in_switch" in (algorithm, form.get("inner")):
+            form.setdefault("reducers", self._reducers(group, form.get("nodes", 1)))
+        call = Call(
+            operation, size, algorithm or ALGORITHMS.get(operation, ("",))[0], tuple(sorted(form.items())), adds
+        )
+        begin, name = self.now, what or operation
+        meeting = self._memory.meetings.call(self.index, group, call, partial(self._play, group, call, name))
+        self.waits_for = f"the other ranks to call {call}"
+        last, ended = yield meeting.complete
+        self._span(begin, "wait", f"rank{last} to call {operation}", name, 0)
+        begin, self.waits_for = self.now, f"{call} to end"
+        yield ended
+        self._span(begin, "wait", f"{call.algorithm} {operation}", name, size)
+
+    def _reducers(self, group: tuple[int, ...], nodes: int) -> tuple[int, ...]:
+        """Return the reducing switch of each block of the group; a block must be within one node."""
+        block = max(1, len(group) // max(1, nodes))
+        reducers = []
+        for i in range(0, len(group), block):
+            each = [self._fabric.reducer_of(self._first + rank) for rank in group[i : i + block]]
+            if each[0] is None:
+                raise SimulationError(f"in_switch: no switch of the machine adds for rank{group[i]}")
+            if len(set(each)) > 1:
+                stranger = group[i + next(k for k, one in enumerate(each) if one != each[0])]
+                raise SimulationError(f"in_switch: rank{group[i]} and rank{stranger} are on different nodes")
+            reducers.append(each[0])
+        return tuple(reducers)
+
+    def _play(self, group: tuple[int, ...], call: Call, what: str) -> Event:
+        schedule = self._memory.meetings.schedule(
+            len(group), call, partial(self._adding, call.adds) if call.adds else None
+        )
+        return self._fabric.play(schedule, [self._first + rank for rank in group], what)
+
+    def _adding(self, dtype: str, size: int) -> int:
+        import numpy as np
+
+        work = Work({dtype: -(-size // np.dtype(dtype).itemsize)}, {"hbm": 2 * size}, {"hbm": size}, launches=0)
+        return self._cost.duration(work, self._device.spec)
 
     def give(self, result: Any) -> None:
         """Hand over one result, to be compared with the reference; results without data are dropped."""

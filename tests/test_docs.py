@@ -57,7 +57,7 @@ def workplace(page: str, folder: Path) -> dict[str, str]:
     return os.environ | {"PATH": commands, "PYTHONPATH": str(folder), "COLUMNS": "80"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/writing-a-model.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/collectives.md", "docs/writing-a-model.md"])
 def test_the_commands_of_a_page_print_what_it_shows(page: str, tmp_path: Path) -> None:
     environment = workplace(text(page), tmp_path)
 

@@ -17,7 +17,7 @@ FLOORS = {
     2: ["hardware", "formats", "metrics", "placement"],
     3: ["work", "simulation", "topology", "schedule"],
     4: ["fabric"],
-    5: ["device"],
+    5: ["device", "collectives"],
     6: ["flags"],
     7: ["workload", "registry", "traffic"],
     8: ["scenario"],

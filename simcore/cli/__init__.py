@@ -6,7 +6,7 @@ from typing import NoReturn
 import typer
 
 from simcore import errors
-from simcore.cli import benchmarks, machines, runs, traces
+from simcore.cli import benchmarks, collectives, machines, runs, traces
 from simcore.cli._console import INTERRUPTED, say
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -14,6 +14,7 @@ for command in (
     runs.run, runs.plot, runs.check, machines.topo, runs.models, machines.presets, runs.schema, benchmarks.bench,
 ):  # fmt: skip
     app.command()(command)
+app.add_typer(collectives.app, name="collective", help="Explain collectives step by step; time them on a machine.")
 app.add_typer(traces.app, name="trace", help="Look into profiler traces and turn them into timing profiles.")
 
 

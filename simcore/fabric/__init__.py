@@ -211,9 +211,14 @@ class Fabric:
         if not count:
             return ended.succeed()
         schedule.check()
+        reducers = len(self._endpoints) - len(self._gpus)
+        least = int(min(schedule.rank.min(), schedule.peer.min()))
+        if least < -reducers:
+            raise SimulationError(f"{what}: uses reducing switch {-1 - least}, but the machine has {reducers} of them")
         known = np.array([*ranks, *range(len(self._endpoints) - 1, len(self._gpus) - 1, -1)], np.int64)
         # Reducing switches count down from -1, so Python's way of counting from the end finds them.
-        self._know(known[schedule.rank], known[schedule.peer])
+        moves = schedule.rank != schedule.peer
+        self._know(known[schedule.rank[moves]], known[schedule.peer[moves]])
         begin, group = self._operation_gaps.take(count + 1), self._group_gaps.take(1)
         edge_count = len(schedule.after)
         edges = self._dependent_gaps.take(edge_count) if edge_count else 0
@@ -233,6 +238,10 @@ class Fabric:
         self.next_due = min(self.next_due, 2 * self._simulation.now + 1)
         return ended
 
+    def reducer_of(self, rank: int) -> int | None:
+        """Return the number of the reducing switch of a rank's node, None where there is none."""
+        return self._topology.reducer_of(self._gpus[rank])
+
     def prepare(self, src: Column, dst: Column) -> None:
         """Find the routes of many pairs of ranks at once, before they are first used."""
         self._know(np.ascontiguousarray(src, np.int64), np.ascontiguousarray(dst, np.int64))
@@ -246,10 +255,9 @@ class Fabric:
         return self._names.setdefault(what, len(self._names))
 
     def _know(self, src: Column, dst: Column) -> None:
-        """Find every route between different ranks that is not known yet."""
+        """Find every route that is not known yet."""
         if kernels.first_unknown(src, dst, self._endpoints, self._route_of) >= 0:
-            apart = src != dst
-            self._routes_of(src[apart], dst[apart])
+            self._routes_of(src, dst)
 
     def _routes_of(self, src: Column, dst: Column) -> Column:
         """The same for many pairs."""

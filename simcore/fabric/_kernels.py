@@ -262,9 +262,9 @@ def stamp(
 
 @compiled
 def first_unknown(src: np.ndarray, dst: np.ndarray, endpoints: np.ndarray, route_of: np.ndarray) -> int:
-    """Return the first row between different ranks whose route is not known yet, or -1."""
+    """Return the first row whose route is not known yet, or -1."""
     for row in range(len(src)):
-        if src[row] != dst[row] and route_of[endpoints[src[row]], endpoints[dst[row]]] == 0:
+        if route_of[endpoints[src[row]], endpoints[dst[row]]] == 0:
             return row
     return -1
 

@@ -1,0 +1,131 @@
+"""Commands on collectives: explain, bench."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from simcore.cli._console import Overrides, print_files, say
+from simcore.errors import InputError
+
+if TYPE_CHECKING:
+    from simcore.scenario import Machine
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+Operation = Annotated[
+    str, typer.Argument(metavar="OPERATION", help="all_reduce, all_gather, broadcast, ...: see docs/collectives.md.")
+]
+Algorithm = Annotated[str, typer.Option("--algorithm", help="ring, tree, direct, ...; default: the first there is.")]
+Ranks = Annotated[int | None, typer.Option("--ranks", help="How many ranks take part.")]
+Root = Annotated[int, typer.Option("--root", help="Root of a broadcast or reduce.")]
+Chunks = Annotated[int, typer.Option("--chunks", help="Pieces of the payload that follow each other.")]
+Channels = Annotated[int, typer.Option("--channels", help="Pieces that take rings or trees of their own.")]
+Window = Annotated[int, typer.Option("--window", help="Messages that a connection has under way.")]
+Nodes = Annotated[int | None, typer.Option("--nodes", help="Nodes of equal size, for forms in levels and for rings.")]
+Inner = Annotated[str, typer.Option("--inner", help="Algorithm within a node.")]
+Outer = Annotated[str, typer.Option("--outer", help="Algorithm between nodes.")]
+
+
+@app.command()
+def explain(
+    operation: Operation, algorithm: Algorithm = "", ranks: Ranks = 8,
+    size: Annotated[str, typer.Option("--size", help="The whole array, as nccl-tests counts it.")] = "64 MiB",
+    root: Root = 0, chunks: Chunks = 1, channels: Channels = 1, window: Window = 1, nodes: Nodes = 1,
+    inner: Inner = "ring", outer: Outer = "ring",
+    everything: Annotated[bool, typer.Option("--all", help="List every message, however many.")] = False,
+) -> None:  # fmt: skip
+    """Print the steps of a collective: who sends what to whom."""
+    from simcore import collectives
+    from simcore.collectives import explain as text
+    from simcore.collectives import formulas
+
+    levels: dict[str, Any] = {"nodes": nodes or 1, "inner": inner, "outer": outer}
+    collective = collectives.build(
+        operation, ranks or 8, _size("--size", size), algorithm, root=root, chunks=chunks, channels=channels,
+        window=window, **levels,
+    )  # fmt: skip
+    formula = None
+    if channels == window == 1:
+        formula = formulas.alpha_beta(
+            operation, collective.algorithm, collective.ranks, collective.size, chunks=chunks, **levels
+        )
+    for line in text.lines(collective, formula, len(collective) if everything else text.MOST_LINES):
+        print(line)
+
+
+@app.command()
+def bench(
+    operation: Operation,
+    machine: Annotated[str, typer.Option("--machine", metavar="MACHINE", help="A preset, or a scenario.")],
+    algorithm: Algorithm = "", ranks: Ranks = None,
+    least: Annotated[str, typer.Option("--from", metavar="SIZE", help="Smallest size.")] = "1 KiB",
+    most: Annotated[str, typer.Option("--to", metavar="SIZE", help="Largest size.")] = "1 GiB",
+    factor: Annotated[int, typer.Option("--factor", min=2, help="From one size to the next.")] = 2,
+    policy: Annotated[
+        Literal["ideal", "fair", "fifo"] | None, typer.Option("--policy", help="How links share; the machine's.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006 typer copies it
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there too.")] = None,
+    root: Root = 0, chunks: Chunks = 1, channels: Channels = 1, window: Window = 1, nodes: Nodes = None,
+    inner: Inner = "ring", outer: Outer = "ring",
+) -> None:  # fmt: skip
+    """Simulate a collective at many sizes and print the table of nccl-tests: time, algbw, busbw."""
+    from simcore import collectives, scenario
+    from simcore.collectives.timing import duration
+    from simcore.fabric import compiled
+
+    asked = scenario.read_machine(machine, overrides)
+    topology, sharing = asked.build_topology(), policy or asked.sharing
+    count = topology.gpus if ranks is None else ranks
+    if count > topology.gpus:
+        raise InputError(f"--ranks: {count} ranks need as many GPUs; {asked.name} has {topology.gpus}")
+    sizes = _sizes(_size("--from", least), _size("--to", most), factor)
+    levels: dict[str, Any] = {"nodes": nodes or _nodes(asked, count), "inner": inner, "outer": outer}
+    lanes: dict[str, Any] = {"root": root, "chunks": chunks, "channels": channels, "window": window}
+    if not compiled():
+        say("compiling the data plane, once after an installation ...")
+    rows = []
+    for size in sizes:
+        collective = collectives.build(operation, count, size, algorithm, **levels, **lanes)
+        if size == sizes[0]:
+            print(f"{collective.algorithm} {operation}, {count} ranks on {asked.name}, {sharing} links")
+            print(
+                f"{'size':>13} {'time':>12} {'algbw':>9} {'busbw':>9}\n{'(B)':>13} {'(us)':>12}" + f"{'(GB/s)':>10}" * 2
+            )
+        rows.append((size, *_rates(collective, duration(collective.schedule, topology, sharing, range(count)))))
+        print(f"{size:13} {rows[-1][1] / 10**6:12.2f} {rows[-1][2]:9.2f} {rows[-1][3]:9.2f}")
+    if csv is not None:
+        text = "".join(f"{size},{time},{algbw:.6g},{busbw:.6g}\n" for size, time, algbw, busbw in rows)
+        csv.write_text(f"size_bytes,time_ps,algbw_gb_per_s,busbw_gb_per_s\n{text}", encoding="utf-8")
+        print_files([csv])
+
+
+def _rates(collective: Any, time: int) -> tuple[int, float, float]:
+    from simcore.collectives.formulas import busbw_factor
+
+    algbw = collective.size * 1000 / time if time else 0.0
+    return time, algbw, algbw * float(busbw_factor(collective.operation, collective.ranks))
+
+
+def _nodes(machine: "Machine", ranks: int) -> int:
+    """Return on how many nodes the first ``ranks`` GPUs are, 1 where they do not fill them."""
+    return ranks // machine.gpus if ranks % machine.gpus == 0 else 1
+
+
+def _size(option: str, text: str) -> int:
+    from simcore.units import SIZE, parse
+
+    try:
+        return parse(text, SIZE, positive=True)
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from None
+
+
+def _sizes(least: int, most: int, factor: int) -> list[int]:
+    if least > most:
+        raise InputError(f"--from: {least} B is more than --to, {most} B")
+    sizes = [least]
+    while sizes[-1] * factor <= most:
+        sizes.append(sizes[-1] * factor)
+    return sizes
