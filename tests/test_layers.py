@@ -18,11 +18,11 @@ FLOORS = {
     3: ["work", "simulation", "topology", "schedule"],
     4: ["fabric"],
     5: ["device", "collectives"],
-    6: ["flags"],
+    6: ["flags", "fit"],
     7: ["workload", "registry", "traffic"],
     8: ["scenario"],
     9: ["assembly"],
-    10: ["report", "plot", "bench"],
+    10: ["report", "plot", "bench", "validation"],
     12: ["cli"],
 }
 """The table of the design, plus metrics; a folder counts as one module."""
