@@ -65,10 +65,11 @@ class Fabric:
     ) -> None:  # fmt: skip
         self._simulation, self._topology, self._recorder = simulation, topology, recorder
         self._gpus = list(gpus)
+        self._waits_first = sharing == "fair"
         self._endpoints = np.array([*gpus, *range(topology.gpus, topology.endpoints)], np.int64)
         self._link_rows = np.array([(link.server, index, link.latency) for index, link in enumerate(topology.links)])
         self._route_of = np.zeros((topology.endpoints,) * 2, np.int32)
-        self._route_hop = np.zeros(1024, np.int64)
+        self._route_hop, self._leads = np.zeros(1024, np.int64), np.zeros(1024, np.int64)
         self._routes = 0
         self._next = [source << kernels.ORDER_SOURCE for source in range(len(self._endpoints))]
         self._names: dict[str, int] = {}
@@ -229,7 +230,7 @@ class Fabric:
         kernels.enlist(
             self._addresses, begin, edges, group, self._simulation.now, self._name(what) << META_WHAT, known,
             schedule.rank, schedule.peer, schedule.size, schedule.duration, schedule.after_begin, schedule.after,
-            self._endpoints, self._route_of, self._route_hop, following, np.zeros(count + 1, np.int64),
+            self._endpoints, self._route_of, self._route_hop, self._leads, following, np.zeros(count + 1, np.int64),
         )  # fmt: skip
         self._next = following.tolist()
         self._playing[group] = (ended, begin, count, edges, edge_count)
@@ -289,6 +290,11 @@ class Fabric:
         hops[:, kernels.ROUTE] = np.repeat(np.arange(count, self._routes), lengths)
         self._route_hop = grown(self._route_hop, self._routes)
         self._route_hop[count : self._routes] = first + begin[:-1]
+        self._leads = grown(self._leads, self._routes)
+        if self._waits_first:
+            overhead = self._state[kernels.T_SERVERS][hops[:, kernels.HOP_SERVER], kernels.OVERHEAD]
+            waits = hops[:, kernels.HOP_LATENCY] + overhead
+            self._leads[count : self._routes] = np.add.reduceat(waits, begin[:-1])
         self._route_of[tail, head] = np.arange(count + 1, self._routes + 1)
         self._policy.make_room_for_routes(self._routes)
 

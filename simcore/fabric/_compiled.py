@@ -1,12 +1,17 @@
 """How every loop of the data plane is compiled, and how it reaches the tables of the state."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
+
+_SOURCES = tuple(
+    (path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(Path(__file__).parent.glob("*.py"))
+)
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
@@ -18,7 +23,13 @@ def compiled(function: Loop) -> Loop:
     would take longer than what they do. Division as in C, because no divisor is ever zero.
     """
     options: Any = {"cache": True, "error_model": "numpy", "_nrt": False}
-    return cast(Loop, njit(**options)(function))
+    made = njit(**options)(function)
+    # numba takes stored code for current while the function's own file is unchanged, but much of it comes from the
+    # files beside that one. Without this stamp a change there would run old code on new tables.
+    stored = getattr(made._cache, "_cache_file", None)
+    if stored is not None:
+        stored._source_stamp = _SOURCES
+    return cast(Loop, made)
 
 
 def _reader(word: Any, dimensions: int) -> Any:

@@ -48,8 +48,9 @@ PENDING_ROWS = 5
 # Columns of a run, a stretch of ``pending`` in order of time.
 RUN_NEXT, RUN_END = range(2)
 # Columns of an operation, a row of a schedule; its dependents lie in ``dependents`` up to those of the next one.
-WAITING, READY, O_ORDER, O_SIZE, O_HOP, O_META, GROUP, DEPENDENTS = range(8)
-OPERATION_COLUMNS = 8
+# LEAD: how long after READY it is due on the agenda (policy `fair`: when its path's latency has passed).
+WAITING, READY, LEAD, O_ORDER, O_SIZE, O_HOP, O_META, GROUP, DEPENDENTS = range(9)
+OPERATION_COLUMNS = 9
 # Columns of a group, a schedule at play: operations that have not ended, the latest end so far.
 OPEN, ENDED = range(2)
 # Columns of a delivery.
@@ -232,7 +233,8 @@ def begin_schedule(state: np.ndarray, first: int, end: int) -> None:
     )
     for operation in range(first, end):
         if operations[operation, WAITING] == 0:
-            push(agenda, operations[operation, READY], operations[operation, O_ORDER], 4 * operation + OPERATION)
+            due = operations[operation, READY] + operations[operation, LEAD]
+            push(agenda, due, operations[operation, O_ORDER], 4 * operation + OPERATION)
 
 
 @compiled
@@ -273,7 +275,8 @@ def first_unknown(src: np.ndarray, dst: np.ndarray, endpoints: np.ndarray, route
 def enlist(
     state: np.ndarray, begin: int, edges: int, group: int, now: int, meta: int, known: np.ndarray, rank: np.ndarray,
     peer: np.ndarray, size: np.ndarray, duration: np.ndarray, after_begin: np.ndarray, after: np.ndarray,
-    endpoints: np.ndarray, route_of: np.ndarray, route_hop: np.ndarray, following: np.ndarray, cursor: np.ndarray,
+    endpoints: np.ndarray, route_of: np.ndarray, route_hop: np.ndarray, leads: np.ndarray, following: np.ndarray,
+    cursor: np.ndarray,
 ) -> None:  # fmt: skip
     """Write a schedule into ``operations`` from ``begin`` on and turn its dependencies round into ``dependents`` from
     ``edges`` on; ``known`` maps its ranks, ``cursor`` is scratch, one word a row and one more, zero."""
@@ -291,9 +294,11 @@ def enlist(
         if src == dst:
             operations[place, O_SIZE], operations[place, O_HOP] = duration[row], src
             operations[place, O_META] = (dst << META_DST) | meta | META_SILENT
+            operations[place, LEAD] = 0
         else:
-            operations[place, O_SIZE] = size[row]
-            operations[place, O_HOP] = route_hop[route_of[endpoints[src], endpoints[dst]] - 1]
+            route = route_of[endpoints[src], endpoints[dst]] - 1
+            operations[place, O_SIZE], operations[place, O_HOP] = size[row], route_hop[route]
+            operations[place, LEAD] = leads[route]
             operations[place, O_META] = (dst << META_DST) | meta
     operations[begin + count, DEPENDENTS] = edges + cursor[count]
     for row in range(count):
@@ -361,7 +366,7 @@ def deliver(
             operations[other, READY] = ready
             operations[other, WAITING] -= 1
             if operations[other, WAITING] == 0:
-                push(agenda, ready, operations[other, O_ORDER], 4 * other + OPERATION)
+                push(agenda, ready + operations[other, LEAD], operations[other, O_ORDER], 4 * other + OPERATION)
         group = operations[operation, GROUP]
         groups[group, ENDED] = max(groups[group, ENDED], instant)
         groups[group, OPEN] -= 1

@@ -36,6 +36,7 @@ from simcore.fabric._kernels import (
     LATEST_INSTANT,
     NEXT,
     NOTHING,
+    OPERATION,
     ORDER,
     OVERFLOW,
     OVERHEAD,
@@ -437,6 +438,27 @@ def _account(
 
 
 @compiled
+def _solve_alone(
+    hops: np.ndarray, bundles: np.ndarray, rates: np.ndarray, ports: np.ndarray, measures: np.ndarray, bundle: int
+) -> bool:
+    """Give a bundle that shares no link its rate; False if it shares one."""
+    first, flows, most, limit = bundles[bundle, B_HOP], bundles[bundle, B_FLOWS], math.inf, -1
+    for hop in range(first, first + bundles[bundle, B_HOPS]):
+        server = hops[hop, HOP_SERVER]
+        if ports[server, P_BUNDLES] > 1:
+            return False
+        if measures[server, CAPACITY] < most:
+            most, limit = measures[server, CAPACITY], server
+    bundles[bundle, B_LIMIT] = limit
+    rates[bundle, SOLVED] = most / flows
+    for hop in range(first, first + bundles[bundle, B_HOPS]):
+        server = hops[hop, HOP_SERVER]
+        ports[server, P_DIRTY] = 0
+        measures[server, REST] = measures[server, CAPACITY] - most
+    return True
+
+
+@compiled
 def _solve(
     head: np.ndarray, fluid: np.ndarray, messages: np.ndarray, marks: np.ndarray, lines: Lines, bundles: np.ndarray,
     rates: np.ndarray, ports: np.ndarray, measures: np.ndarray, keys: np.ndarray, ranked: np.ndarray, dirty: np.ndarray,
@@ -450,13 +472,25 @@ def _solve(
     counts[0] = counts[1] = 0
     for k in range(fluid[CHANGED]):
         bundle = changed[k]
-        if bundles[bundle, B_FLOWS] > 0:
-            _include(hops, bundles, ports, chosen, links, counts, stamp, bundle)
-        else:
+        if bundles[bundle, B_FLOWS] == 0:
             bundles[bundle, B_TOUCHED] = 0
+        elif _solve_alone(hops, bundles, rates, ports, measures, bundle):
+            bundles[bundle, B_SOLVED] = stamp
+            chosen[counts[0]] = bundle
+            counts[0] += 1
+            if head[RECORDING]:
+                first = bundles[bundle, B_HOP]
+                for hop in range(first, first + bundles[bundle, B_HOPS]):
+                    _account(head, fluid, lines, ports, measures, hops[hop, HOP_SERVER], x)
+        else:
+            _include(hops, bundles, ports, chosen, links, counts, stamp, bundle)
     for k in range(fluid[DIRTY]):
         link = dirty[k]
+        if not ports[link, P_DIRTY]:
+            continue
         ports[link, P_DIRTY] = 0
+        if ports[link, P_BUNDLES] == 0 and not head[RECORDING]:
+            continue
         _visit(ports, links, counts, stamp, link)
         hop = ports[link, P_FIRST] if ports[link, P_INCLUDED] < ports[link, P_BUNDLES] else -1
         while hop >= 0:
@@ -465,7 +499,7 @@ def _solve(
                 _include(hops, bundles, ports, chosen, links, counts, stamp, bundle)
             hop = hops[hop, AFTER]
     fluid[DIRTY] = fluid[CHANGED] = 0
-    while True:
+    while counts[1] > 0:
         fluid[STAMP] += 1
         turn = fluid[STAMP]
         for k in range(counts[1]):
@@ -607,26 +641,27 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
                     why = ROOM
                     break
                 turn, item = take(agenda)
-                if item & 3 == QUEUE:
-                    row, last = item >> 2, now
-                    charge = _charge(lines, messages[row, HOP], messages[row, SIZE])
-                    if charge > 0:
-                        _join(fluid, messages, marks, hops, bundles, rates, ports, dirty, changed, row, charge, x)
-                        continue
-                else:
-                    row = begin_message(head, agenda, messages, plans, item)
-                    first = messages[row, HOP]
-                    if hops[first, HOP_LINK] >= 0:
-                        begin = now + _lead(lines, first)
-                        if float(begin) >= LATEST:
-                            head[WHERE] = now
-                            return OVERFLOW
-                        push(agenda, begin, turn, 4 * row + QUEUE)
-                        continue
+                # Operations are on the agenda for when they flow, everything else for when it is issued.
+                waited = item & 3 == QUEUE or item & 3 == OPERATION
+                row = item >> 2 if item & 3 == QUEUE else begin_message(head, agenda, messages, plans, item)
+                first, last = messages[row, HOP], now
+                if hops[first, HOP_LINK] < 0:
                     if not serve(head, messages, lines, row):
                         head[WHERE] = now
                         return OVERFLOW
                     last = messages[row, TAIL]
+                elif not waited:
+                    begin = now + _lead(lines, first)
+                    if float(begin) >= LATEST:
+                        head[WHERE] = now
+                        return OVERFLOW
+                    push(agenda, begin, turn, 4 * row + QUEUE)
+                    continue
+                else:
+                    charge = _charge(lines, first, messages[row, SIZE])
+                    if charge > 0:
+                        _join(fluid, messages, marks, hops, bundles, rates, ports, dirty, changed, row, charge, x)
+                        continue
                 lone = last - messages[row, ISSUED]
                 limit = deliver(head, agenda, messages, plans, reports, row, last, lone, limit)
                 if limit <= now:
