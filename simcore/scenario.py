@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from simcore import hardware, placement, registry, source, traffic, units
-from simcore.errors import InputError
+from simcore.errors import FieldError, InputError, quoted, reason
 from simcore.flags import WaitSpec
 from simcore.hardware import NodeSpec, Sharing
 from simcore.placement import Order, Placement
@@ -44,9 +44,9 @@ class Job:
 
     def __post_init__(self) -> None:
         if self.name and not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
-            raise ValueError(f"name {self.name!r} names rows of tables: letters, digits, '_' and '-' only")
+            raise FieldError(f"{quoted(self.name)} names rows of tables: letters, digits, '_' and '-' only", "name")
         if self.ranks is not None and self.ranks < 1:
-            raise ValueError("a workload has 1 rank or more")
+            raise FieldError("a workload has 1 rank or more", "ranks")
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,12 @@ class Scenario:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
-            raise ValueError(f"name {self.name!r} names the run folder: letters, digits, '_', '-' and '.' only")
+            sentence = "names the run folder: letters, digits, '_', '-' and '.' only, the first none of the last two"
+            raise FieldError(f"{quoted(self.name)} {sentence}", "name")
         if not self.workloads:
-            raise ValueError("workloads: a scenario has one workload or more")
+            raise FieldError("a scenario has one workload or more", "workloads")
         if self.seed < 0:
-            raise ValueError(f"seed must be zero or more, not {self.seed}")
+            raise FieldError(f"must be zero or more, not {self.seed}", "seed")
 
     @cached_property
     def gpus(self) -> dict[str, list[int]]:
@@ -111,12 +112,18 @@ def find(name: str) -> Path:
     """Return the file behind ``name``: a path, a run folder's manifest, a bundled scenario or a paper; raises
     ``InputError``."""
     path = Path(name)
-    if path.is_dir() and (path / "manifest.yaml").is_file():
+    try:
+        folder, there = path.is_dir(), path.exists()
+    except OSError as error:
+        raise InputError(f"{quoted(name)}: {reason(error)}") from None
+    if folder and source.is_file(path / "manifest.yaml"):
         return path / "manifest.yaml"
-    if path.exists() and not path.is_dir():
+    if there and not folder:
         return path
     if name in names():
         return names()[name]
+    if folder:
+        raise InputError(f"{name}: a folder, but no run's (it holds no manifest.yaml); expected a scenario file")
     if path.suffix in (".yaml", ".yml") or "/" in name:
         raise InputError(f"{name}: no such file")
     raise InputError(source.unknown("scenario", name, list(names())))
@@ -214,10 +221,10 @@ def _check_shapes(document: source.Document) -> None:
         elif isinstance(stated, list):
             strange = next((k for k, name in enumerate(stated) if not isinstance(name, str)), None)
             if strange is not None:
-                raise document.error((*part, strange), f"{stated[strange]!r} is no GPU; write gpu0, gpu1, ...")
+                raise document.error((*part, strange), f"{quoted(stated[strange])} is no GPU; write gpu0, gpu1, ...")
         elif stated not in ("block", "round_robin"):
             allowed = "block, round_robin, a list of GPUs, or an order of parallelism {order: [tp, dp], tp: 4}"
-            raise document.error(part, f"unknown placement {stated!r}; allowed: {allowed}")
+            raise document.error(part, f"unknown placement {quoted(stated)}; allowed: {allowed}")
 
 
 def _named(document: source.Document, scenario: Scenario) -> tuple[list[Job], list[Traffic]]:

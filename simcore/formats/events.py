@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from simcore.errors import InputError
+from simcore.errors import InputError, printable, reason
 from simcore.units import LARGEST
 
 LARGEST_TRACE = 2**30
@@ -88,7 +88,7 @@ def read_recording(path: Path, limit: int = LARGEST_TRACE) -> Recording:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: the gzip file is cut off or damaged ({str(error).rstrip('.').lower()})") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply to be a Kineto trace") from None
     except (ValueError, ArithmeticError) as error:
@@ -273,13 +273,8 @@ def shown(value: Any) -> str:
 
 
 def one_line(value: Any, longest: int = 120) -> str:
-    """Return ``value`` as text that can be printed on one line: lone surrogates and control characters as '?', cut at
-    ``longest``."""
-    text = str(value)
-    text = text if len(text) <= longest else text[: longest - 3] + "..."
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+    """Return ``value`` as text of one line, at most about ``longest`` characters."""
+    return printable(str(value), longest)
 
 
 class _Text:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from simcore.errors import InputError
+from simcore.errors import InputError, reason, writing
 from simcore.trace import numbers
 from simcore.units import LARGEST, SIZE, TIME, short
 
@@ -74,12 +74,12 @@ def write_profile(profile: Profile, path: Path) -> None:
     ):
         lines.write(",".join(map(str, row)) + "\n")
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        scratch.write_text(lines.getvalue(), encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written: {(error.strerror or 'error').lower()}") from None
+    with writing(path):
+        try:
+            scratch.write_text(lines.getvalue(), encoding="utf-8")
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
 
 
 def _check_writable(profile: Profile, path: Path) -> None:
@@ -155,7 +155,7 @@ def _text(path: Path) -> bytes:
             raise InputError(f"{path}: larger than {LARGEST_FILE} bytes; split the profile")
         text = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {(error.strerror or 'error').lower()}") from None
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
     if not text.strip():
         raise InputError(f"{path}: empty; expected a timing profile that begins with '# format: {FORMAT}'")
     try:
