@@ -178,7 +178,7 @@ def build(document: source.Document, name: str) -> Scenario:
     if isinstance(machine, dict) and isinstance(machine.get("node"), str):
         _put_sheet_below(document)
     _check_shapes(document)
-    scenario = document.build(Scenario)
+    scenario = document.build(Scenario, also=["base"])
     _check_topology(document, scenario.machine)
     jobs, streams = _named(document, scenario)
     gpus = scenario.machine.gpu_count
@@ -355,9 +355,11 @@ def schema() -> dict[str, Any]:
     for part in (whole, *definitions.values()):
         if "properties" in part:
             part["additionalProperties"] = False
-    for name, required in (("Machine", ["node"]), ("GpuSpec", []), ("LinkSpec", [])):
-        definitions[name]["required"] = required
-    whole["required"] = ["machine", "workloads"]
+    for name in ("Machine", "GpuSpec", "LinkSpec"):
+        definitions[name]["required"] = []
+    del whole["required"]
+    complete = {"required": ["machine", "workloads"], "properties": {"machine": {"required": ["node"]}}}
+    whole["anyOf"] = [{"required": ["base"]}, complete]
     whole["properties"]["base"] = {
         "type": "string",
         "description": "another scenario, bundled or beside this file, below this one",

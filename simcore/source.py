@@ -144,12 +144,15 @@ class Document:
         self.key_places.update({keys + k: p for k, p in part.key_places.items()})
         self.key_places[keys] = part.place(())
 
-    def build(self, record: type[T]) -> T:
+    def build(self, record: type[T], *, also: Sequence[str] = ()) -> T:
         """Return the value as a ``record`` (a frozen dataclass); every error names place and key, and what would be
-        right."""
+        right.
+
+        ``also`` are keys that a file may have beside those of the record, read by now: messages list them too.
+        """
         from pydantic import TypeAdapter, ValidationError
 
-        value = self._prepared(self.value, record, ())
+        value = self._prepared(self.value, record, (), also)
         try:
             # JSON mode is the one in which strict validation still turns mappings into records and lists into tuples.
             return TypeAdapter(record).validate_json(json.dumps(value), strict=True)
@@ -157,7 +160,7 @@ class Document:
             first = error.errors(include_url=False)[0]
             raise self._explained(first, error.error_count() - 1) from None
 
-    def _prepared(self, value: Any, wanted: Any, keys: Keys) -> Any:
+    def _prepared(self, value: Any, wanted: Any, keys: Keys, also: Sequence[str] = ()) -> Any:
         """Refuse unknown keys with the nearest spelling, and find named files; the shape itself is left to pydantic."""
         wanted, marks = _unwrapped(wanted, value)
         for mark in marks:
@@ -171,7 +174,7 @@ class Document:
             for key in value:
                 if key not in allowed:
                     inner = [f"{name}.{part.name}" for name in allowed for part in _fields(hints[name])]
-                    raise self.error((*keys, key), unknown("key", key, allowed, inner), of_key=True)
+                    raise self.error((*keys, key), unknown("key", key, [*allowed, *also], inner), of_key=True)
             return {key: self._prepared(part, hints[key], (*keys, key)) for key, part in value.items()}
         if get_origin(wanted) in (list, tuple) and isinstance(value, list):
             return [self._prepared(part, get_args(wanted)[0], (*keys, i)) for i, part in enumerate(value)]
@@ -286,6 +289,8 @@ def override(document: Document, assignment: str) -> None:
     key, equals, text = assignment.partition("=")
     if not equals or not all(key.strip().split(".")):
         raise InputError(f"{place}: write key=value, e.g. --set wait.policy=spin")
+    if key.strip() == "base":
+        raise InputError(f"{place}: the base of a scenario stands in its file; it cannot be set from outside")
     keys = tuple(int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part for part in key.strip().split("."))
     document.put(keys, fragment(text, place))
 

@@ -91,6 +91,7 @@ def test_overrides_reach_into_lists_and_make_missing_mappings(tmp_path: Path) ->
         ("list.7=5", "the list has 1 entries"),
         ("word.x=5", "text 'w'; it has no entry 'x'"),
         ("x=[1", "not valid YAML"),
+        ("base=other", "cannot be set from outside"),
     ],
 )
 def test_a_bad_override_names_itself(tmp_path: Path, assignment: str, complaint: str) -> None:
