@@ -346,6 +346,21 @@ def _quantity(hint: Any) -> units.Quantity | None:
     return None
 
 
+def files(record: Any) -> dict[str, Path]:
+    """Return the path of every file that a frozen record names, by its name there."""
+    found: dict[str, Path] = {}
+    hints = get_type_hints(type(record), include_extras=True)
+    for part in dataclasses.fields(record):
+        value = getattr(record, part.name)
+        for mark in getattr(hints[part.name], "__metadata__", ()):
+            if isinstance(mark, source.File):
+                found[value] = source.locate(value, mark.package)
+        for each in value if isinstance(value, list) else [value]:
+            if dataclasses.is_dataclass(each):
+                found |= files(each)
+    return found
+
+
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of a scenario file, for editors; what a hardware sheet provides is optional in it."""
     from pydantic import TypeAdapter
