@@ -51,13 +51,16 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Progress | Non
     """Run ``asked`` to its end and return the result; the same scenario gives the same bytes.
 
     Full chunks of rows are spilled to Parquet in ``folder`` where one is given. Where slowdowns are wanted, every job
-    is simulated once more alone, for its makespan. A keyboard interrupt ends the run early: the result then holds what
-    was simulated so far. Raises ``InputError`` and ``SimulationError``.
+    is simulated once more alone, for its makespan. ``progress`` is called when everything is planned, and now and then
+    while time runs. A keyboard interrupt ends the run early: the result then holds what was simulated so far. Raises
+    ``InputError`` and ``SimulationError``.
     """
     simulation = Simulation(seed=asked.seed, progress=progress)
     recorder = Recorder(folder)
     cluster = _Cluster(asked, simulation, recorder)
     interrupted_at = None
+    if progress is not None:
+        progress(simulation)
     try:
         simulation.run()
         cluster.check_ended()
