@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any
 
-from simcore.errors import quoted
-
 LARGEST = 2**62
 """No quantity may reach this: the data plane keeps them in signed 64-bit words."""
 
@@ -71,7 +69,7 @@ def parse(text: object, dimension: Dimension, *, positive: bool = False) -> int:
     """
     if not isinstance(text, str):
         raise ValueError(f"{_shown(text)} has no unit; write a {dimension.name} as text, e.g. '{dimension.example}'")
-    shown = quoted(text)
+    shown = _quoted(text)
     # No quantity is as long as this, and matching takes time by the square of the length.
     match = _QUANTITY.fullmatch(text) if len(text) < 200 else None
     if match is None:
@@ -105,15 +103,19 @@ def _shown(value: object) -> str:
     )
 
 
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:56]} ...")
+
+
 def _foreign(shown: str, unit: str, dimension: Dimension) -> str:
     """Say why ``unit`` does not fit ``dimension``: it belongs to another one, or to none."""
     wanted = f"write a {dimension.name}, e.g. '{dimension.example}'"
     if unit in _OF_UNIT:
         return f"{shown} is a {_OF_UNIT[unit].name}, not a {dimension.name}; {wanted}"
     if unit in _HABITS:
-        return f"{shown}: unknown unit {quoted(unit)}; did you mean '{_HABITS[unit]}'?"
+        return f"{shown}: unknown unit {_quoted(unit)}; did you mean '{_HABITS[unit]}'?"
     near = difflib.get_close_matches(unit, dimension.units, n=1)
-    return f"{shown}: unknown unit {quoted(unit)}; " + (f"did you mean '{near[0]}'?" if near else wanted)
+    return f"{shown}: unknown unit {_quoted(unit)}; " + (f"did you mean '{near[0]}'?" if near else wanted)
 
 
 def text(value: int, dimension: Dimension) -> str:
