@@ -159,7 +159,11 @@ class _Cluster:
             raise Deadlock(f"{self._asked.name}: nothing can happen after {now} ps, but {waits}{more}")
 
     def found(self, interrupted_at: int | None = None) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-        """Return metrics and tables of what was simulated so far."""
+        """Return metrics and tables of what was simulated so far; where that is not the whole run, what every rank is at
+        ends with it."""
+        if interrupted_at is not None:
+            for rank in (rank for ranks in self._ranks.values() for rank in ranks):
+                rank.cut()
         self._fabric.record(LARGEST if interrupted_at is None else interrupted_at + 1)
         tables = self._recorder.tables()
         counters = {location: {"other_reads": device.other_reads} for location, device in self._devices.items()}
@@ -169,7 +173,7 @@ class _Cluster:
             jobs.append(metrics.Members(job.name, first, locations, job.start))
             first += len(locations)
         names = [about.name for about in self._asked.traffic]
-        return metrics.summarise(tables, jobs, counters, names), tables
+        return metrics.summarise(tables, jobs, counters, names, whole=interrupted_at is None), tables
 
     def results(self) -> dict[str, list[Any]]:
         """Return what the ranks handed over, by location."""
