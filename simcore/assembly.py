@@ -159,8 +159,8 @@ class _Cluster:
             raise Deadlock(f"{self._asked.name}: nothing can happen after {now} ps, but {waits}{more}")
 
     def found(self, interrupted_at: int | None = None) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-        """Return metrics and tables of what was simulated so far; where that is not the whole run, what every rank is at
-        ends with it."""
+        """Return metrics and tables of what was simulated so far; where that is not the whole run, what every rank is
+        at ends with it."""
         if interrupted_at is not None:
             for rank in (rank for ranks in self._ranks.values() for rank in ranks):
                 rank.cut()
