@@ -1,6 +1,6 @@
 """The only place where parts meet: a scenario in, a result out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from simcore import metrics, registry, scenario, trace, traffic
 from simcore.device import Device
 from simcore.errors import Deadlock, SimcoreError
 from simcore.fabric import Fabric
+from simcore.reads import Reads
 from simcore.scenario import Job, Scenario
 from simcore.simulation import Simulation
 from simcore.trace import Recorder
@@ -38,6 +39,9 @@ class Result:
     results: dict[str, list[Any]] = field(default_factory=dict)
 
 
+MOST_UNREAD = 8
+"""Keys that nothing read, each with a warning of its own."""
+
 Progress = Callable[[Simulation], None]
 
 
@@ -56,8 +60,8 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Progress | Non
     ``InputError`` and ``SimulationError``.
     """
     simulation = Simulation(seed=asked.seed, progress=progress)
-    recorder = Recorder(folder)
-    cluster = _Cluster(asked, simulation, recorder)
+    recorder, reads = Recorder(folder), Reads()
+    cluster = _Cluster(reads.lend(asked), simulation, recorder)
     interrupted_at = None
     if progress is not None:
         progress(simulation)
@@ -71,6 +75,10 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Progress | Non
     with trace.uninterrupted():
         found, tables = cluster.found(interrupted_at)
         digest, warnings = trace.digest(tables), _doubts(asked, tables)
+        if simulation.seed_matters:
+            reads.seen.add(("seed",))
+        if interrupted_at is None:
+            warnings += _unread(asked, reads)
     wanted = asked.is_shared if asked.slowdown is None else asked.slowdown
     if wanted and interrupted_at is None:
         late = _add_slowdowns(asked, found, progress)
@@ -184,6 +192,16 @@ def _life(rank: Rank, workload: Workload, plan: Any, start: int) -> Program:
     """Live as one rank of a job that begins at ``start``, ps."""
     yield from rank.spend(start, "idle", "before the start")
     yield from workload.program(rank, plan)
+
+
+def _unread(asked: Scenario, reads: Reads) -> Iterator[str]:
+    """Yield a sentence for every key that somebody wrote and the run did not read."""
+    # This module reads it itself.
+    reads.seen.add(("slowdown",))
+    idle = sorted(".".join(map(str, keys)) for keys in asked.stated if not reads.has_seen(keys))
+    yield from (f"{key} is set, but nothing read it: another value changes nothing" for key in idle[:MOST_UNREAD])
+    if len(idle) > MOST_UNREAD:
+        yield f"and {len(idle) - MOST_UNREAD} more keys that nothing read"
 
 
 def _doubts(asked: Scenario, tables: dict[str, pa.Table]) -> list[str]:

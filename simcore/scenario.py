@@ -2,16 +2,18 @@
 
 import dataclasses
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
 
 from simcore import hardware, placement, registry, source, traffic, units
 from simcore.errors import FieldError, InputError, quoted, reason
 from simcore.flags import WaitSpec
 from simcore.hardware import NodeSpec, Sharing
 from simcore.placement import Order, Placement
+from simcore.reads import Reads
 from simcore.topology import Topology, TopologyError
 from simcore.traffic import Traffic
 from simcore.units import Time
@@ -63,6 +65,10 @@ class Scenario:
     slowdown: bool | None = None
     wait: WaitSpec = field(default_factory=WaitSpec)
     seed: int = 0
+
+    stated: ClassVar[frozenset[source.Keys]] = frozenset()
+    """Keys that its source and its overrides state, but for those that were of use while it was read: no part of the
+    value, only for the warning about keys that no run reads."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
@@ -133,15 +139,29 @@ def read(path: Path, overrides: list[str] | None = None, seed: int | None = None
     """Return the scenario in ``path`` with ``key=value`` overrides; the manifest of a run is read as the scenario that
     made it."""
     document = source.read(path)
+    stated = set(_leaves(document.value))
     if isinstance(document.value, dict) and "manifest" in document.value:
         if not isinstance(document.value.get("scenario"), dict):
             raise document.error(("manifest",), "a manifest without its scenario")
         document = document.at("scenario")
-    for assignment in overrides or []:
-        source.override(document, assignment)
-    if seed is not None:
-        source.override(document, f"seed={seed}")
-    return build(document, path.stem if path.stem != "scenario" else path.parent.name)
+        # A manifest states every value there is; nobody asked for each of them.
+        stated = set()
+    for assignment in [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]:
+        keys = source.override(document, assignment)
+        stated |= {keys + inner for inner in _leaves(document.at(*keys).value)}
+    return build(document, path.stem if path.stem != "scenario" else path.parent.name, stated)
+
+
+def _leaves(value: Any, keys: source.Keys = ()) -> Iterator[source.Keys]:
+    """Yield the keys of every value that is neither a mapping nor a list of mappings."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _leaves(part, (*keys, key))
+    elif isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        for i, part in enumerate(value):
+            yield from _leaves(part, (*keys, i))
+    else:
+        yield keys
 
 
 def read_machine(name: str, overrides: list[str]) -> Machine:
@@ -169,8 +189,9 @@ def read_machine(name: str, overrides: list[str]) -> Machine:
     return machine
 
 
-def build(document: source.Document, name: str) -> Scenario:
-    """Return the scenario that ``document`` describes, called ``name`` unless it names itself."""
+def build(document: source.Document, name: str, stated: Iterable[source.Keys] = ()) -> Scenario:
+    """Return the scenario that ``document`` describes, called ``name`` unless it names itself; ``stated`` are the keys
+    that somebody wrote."""
     if not isinstance(document.value, dict):
         raise document.error((), "expected keys with values")
     document.value.setdefault("name", name)
@@ -182,11 +203,14 @@ def build(document: source.Document, name: str) -> Scenario:
     _check_topology(document, scenario.machine)
     jobs, streams = _named(document, scenario)
     gpus = scenario.machine.gpu_count
-    jobs = [_complete(document.at("workloads", i), job, gpus) for i, job in enumerate(jobs)]
+    reads = Reads()
+    jobs = [_complete(document.at("workloads", i), job, gpus, reads, i) for i, job in enumerate(jobs)]
     jobs = _settled(document, jobs, gpus)
     for i, about in enumerate(streams):
         traffic.check(document.at("traffic", i), about, gpus)
-    return dataclasses.replace(scenario, workloads=jobs, traffic=streams)
+    scenario = dataclasses.replace(scenario, workloads=jobs, traffic=streams)
+    object.__setattr__(scenario, "stated", frozenset(keys for keys in stated if not reads.has_seen(keys)))
+    return scenario
 
 
 def _put_sheet_below(document: source.Document) -> None:
@@ -249,8 +273,9 @@ def _named(document: source.Document, scenario: Scenario) -> tuple[list[Job], li
     return jobs, [dataclasses.replace(about, name=name) for about, name in zip(scenario.traffic, rest, strict=True)]
 
 
-def _complete(document: source.Document, job: Job, gpus: int) -> Job:
-    """Return ``job`` with its parameters read, and its number of ranks where it does not depend on other jobs."""
+def _complete(document: source.Document, job: Job, gpus: int, reads: Reads, number: int) -> Job:
+    """Return ``job``, the scenario's ``number``-th, with its parameters read, and its number of ranks where it does not
+    depend on other jobs."""
     try:
         workload = registry.load(job.model)
     except InputError as error:
@@ -261,7 +286,7 @@ def _complete(document: source.Document, job: Job, gpus: int) -> Job:
         raise document.error(("params",), "expected keys with values")
     params: Any = document.at("params").build(workload.Params)
     try:
-        wanted = workload.world(params)
+        wanted = workload.world(reads.lend(params, ("workloads", number, "params")))
     except InputError as error:
         raise document.error(("params",), str(error)) from None
     if job.ranks is not None and wanted is not None and job.ranks != wanted:

@@ -283,8 +283,9 @@ def fragment(text: str, place: str) -> Document:
     return document
 
 
-def override(document: Document, assignment: str) -> None:
-    """Carry out one ``key=value`` of ``--set``: a dotted key (list entries by number) and a value in YAML."""
+def override(document: Document, assignment: str) -> Keys:
+    """Carry out one ``key=value`` of ``--set``: a dotted key (list entries by number) and a value in YAML; return the
+    key."""
     place = printable(f"--set {assignment}", 200)
     key, equals, text = assignment.partition("=")
     if not equals or not all(key.strip().split(".")):
@@ -293,6 +294,7 @@ def override(document: Document, assignment: str) -> None:
         raise InputError(f"{place}: the base of a scenario stands in its file; it cannot be set from outside")
     keys = tuple(int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part for part in key.strip().split("."))
     document.put(keys, fragment(text, place))
+    return keys
 
 
 def _inherited(path: Path, chain: tuple[Path, ...]) -> Document:
