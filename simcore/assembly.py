@@ -75,10 +75,8 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Progress | Non
     with trace.uninterrupted():
         found, tables = cluster.found(interrupted_at)
         digest, warnings = trace.digest(tables), _doubts(asked, tables)
-        if simulation.seed_matters:
-            reads.seen.add(("seed",))
         if interrupted_at is None:
-            warnings += _unread(asked, reads)
+            warnings += _unread(asked, reads, simulation.seed_matters)
     wanted = asked.is_shared if asked.slowdown is None else asked.slowdown
     if wanted and interrupted_at is None:
         late = _add_slowdowns(asked, found, progress)
@@ -194,11 +192,13 @@ def _life(rank: Rank, workload: Workload, plan: Any, start: int) -> Program:
     yield from workload.program(rank, plan)
 
 
-def _unread(asked: Scenario, reads: Reads) -> Iterator[str]:
+def _unread(asked: Scenario, reads: Reads, seed_matters: bool) -> Iterator[str]:
     """Yield a sentence for every key that somebody wrote and the run did not read."""
-    # This module reads it itself.
-    reads.seen.add(("slowdown",))
-    idle = sorted(".".join(map(str, keys)) for keys in asked.stated if not reads.has_seen(keys))
+    # Both are read in this module: the one always used, the other only where something was drawn.
+    own = {("slowdown",): True, ("seed",): seed_matters}
+    idle = sorted(
+        ".".join(map(str, keys)) for keys in asked.stated if not (own[keys] if keys in own else reads.has_seen(keys))
+    )
     yield from (f"{key} is set, but nothing read it: another value changes nothing" for key in idle[:MOST_UNREAD])
     if len(idle) > MOST_UNREAD:
         yield f"and {len(idle) - MOST_UNREAD} more keys that nothing read"

@@ -23,7 +23,7 @@ class Reads:
         is."""
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             lent: Any = object.__new__(_noting(type(value)))
-            lent.__dict__[_LENT] = (self, value, keys)
+            object.__setattr__(lent, _LENT, (self, value, keys))
             self.seen |= {(*keys, name) for name in _texts(type(value))}
             return lent  # type: ignore[no-any-return]
         if isinstance(value, list) and any(map(dataclasses.is_dataclass, value)):
@@ -47,20 +47,31 @@ class _Field:
     def __get__(self, record: Any, owner: type) -> Any:
         if record is None:
             return self
-        reads, value, keys = record.__dict__[_LENT]
+        reads, value, keys = getattr(record, _LENT)
         here = (*keys, self._name)
         part = getattr(value, self._name)
         lent = reads.lend(part, here)
         if lent is part:
             reads.seen.add(here)
-        record.__dict__[self._name] = lent
+        object.__setattr__(record, self._name, lent)
         return lent
 
 
 @cache
 def _noting(record: type) -> type:
     """Return a subclass of a frozen dataclass whose fields note that they are read."""
-    return type(record.__name__, (record,), {field.name: _Field(field.name) for field in dataclasses.fields(record)})
+    names = [field.name for field in dataclasses.fields(record)]
+    held = next(base.__dict__["__dict__"] for base in record.__mro__ if "__dict__" in base.__dict__)
+
+    def everything(lent: Any) -> Any:
+        """Read every field, because `vars` sees only what is there."""
+        if hasattr(lent, _LENT):
+            for name in names:
+                getattr(lent, name)
+        return held.__get__(lent)
+
+    fields: dict[str, Any] = {name: _Field(name) for name in names}
+    return type(record.__name__, (record,), fields | {"__slots__": (_LENT,), "__dict__": property(everything)})
 
 
 @cache

@@ -171,14 +171,16 @@ class Rank:
         call = Call(
             operation, size, algorithm or ALGORITHMS.get(operation, ("",))[0], tuple(sorted(form.items())), adds
         )
-        begin, name = self.now, what or operation
+        name = what or operation
         meeting = self._memory.meetings.call(self.index, group, call, partial(self._play, group, call, name))
         self.waits_for = f"the other ranks to call {call}"
+        self._begin("wait", name)
         last, ended = yield meeting.complete
-        self._span(begin, "wait", f"rank{last} to call {operation}", name, 0)
-        begin, self.waits_for = self.now, f"{call} to end"
+        self._end(f"rank{last} to call {operation}")
+        self.waits_for = f"{call} to end"
+        self._begin("wait", name)
         yield ended
-        self._span(begin, "wait", f"{call.algorithm} {operation}", name, size)
+        self._end(f"{call.algorithm} {operation}", size)
 
     def _reducers(self, group: tuple[int, ...], nodes: int) -> tuple[int, ...]:
         """Return the reducing switch of each block of the group; a block must be within one node."""
@@ -214,7 +216,8 @@ class Rank:
     def cut(self) -> None:
         """End what the rank is at, because its user ended the run: a wait for the reason of the first flag not yet
         seen."""
-        self._end(self.waits_for.partition(", ")[0])
+        waiting = self._open is not None and self._open[1] == "wait"
+        self._end(self.waits_for.partition(", ")[0] if waiting else "")
 
     def _begin(self, activity: str, what: str) -> None:
         self._open = (self._simulation.now, activity, what)

@@ -46,6 +46,15 @@ def test_a_lent_record_is_what_it_was_and_notes_what_is_read() -> None:
     assert replace(lent, count=5).double == 10
 
 
+def test_a_lent_record_is_whole_for_those_who_look_inside() -> None:
+    reads = Reads()
+
+    assert vars(reads.lend(GIVEN)).keys() == vars(GIVEN).keys()
+    assert reads.has_seen(("count",))
+    assert vars(reads.lend(GIVEN.first)) == vars(GIVEN.first)
+    assert replace(GIVEN.first, **vars(reads.lend(GIVEN.many[1]))) == GIVEN.many[1]
+
+
 @pytest.mark.parametrize("name", sorted(scenario.names()))
 def test_bundled_scenarios_state_nothing_in_vain(name: str) -> None:
     assert [warning for warning in run(read_scenario(name)).warnings if "nothing read" in warning] == []
