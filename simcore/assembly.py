@@ -1,6 +1,6 @@
 """The only place where parts meet: a scenario in, a result out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from simcore import metrics, registry, scenario, trace, traffic
 from simcore.device import Device
 from simcore.errors import Deadlock, SimcoreError
 from simcore.fabric import Fabric
+from simcore.reads import Reads
 from simcore.scenario import Job, Scenario
 from simcore.simulation import Simulation
 from simcore.trace import Recorder
@@ -38,6 +39,9 @@ class Result:
     results: dict[str, list[Any]] = field(default_factory=dict)
 
 
+MOST_UNREAD = 8
+"""Keys that nothing read, each with a warning of its own."""
+
 Progress = Callable[[Simulation], None]
 
 
@@ -51,13 +55,16 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Progress | Non
     """Run ``asked`` to its end and return the result; the same scenario gives the same bytes.
 
     Full chunks of rows are spilled to Parquet in ``folder`` where one is given. Where slowdowns are wanted, every job
-    is simulated once more alone, for its makespan. A keyboard interrupt ends the run early: the result then holds what
-    was simulated so far. Raises ``InputError`` and ``SimulationError``.
+    is simulated once more alone, for its makespan. ``progress`` is called when everything is planned, and now and then
+    while time runs. A keyboard interrupt ends the run early: the result then holds what was simulated so far. Raises
+    ``InputError`` and ``SimulationError``.
     """
     simulation = Simulation(seed=asked.seed, progress=progress)
-    recorder = Recorder(folder)
-    cluster = _Cluster(asked, simulation, recorder)
+    recorder, reads = Recorder(folder), Reads()
+    cluster = _Cluster(reads.lend(asked), simulation, recorder)
     interrupted_at = None
+    if progress is not None:
+        progress(simulation)
     try:
         simulation.run()
         cluster.check_ended()
@@ -68,6 +75,8 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Progress | Non
     with trace.uninterrupted():
         found, tables = cluster.found(interrupted_at)
         digest, warnings = trace.digest(tables), _doubts(asked, tables)
+        if interrupted_at is None:
+            warnings += _unread(asked, reads, simulation.seed_matters)
     wanted = asked.is_shared if asked.slowdown is None else asked.slowdown
     if wanted and interrupted_at is None:
         late = _add_slowdowns(asked, found, progress)
@@ -156,7 +165,11 @@ class _Cluster:
             raise Deadlock(f"{self._asked.name}: nothing can happen after {now} ps, but {waits}{more}")
 
     def found(self, interrupted_at: int | None = None) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-        """Return metrics and tables of what was simulated so far."""
+        """Return metrics and tables of what was simulated so far; where that is not the whole run, what every rank is
+        at ends with it."""
+        if interrupted_at is not None:
+            for rank in (rank for ranks in self._ranks.values() for rank in ranks):
+                rank.cut()
         self._fabric.record(LARGEST if interrupted_at is None else interrupted_at + 1)
         tables = self._recorder.tables()
         counters = {location: {"other_reads": device.other_reads} for location, device in self._devices.items()}
@@ -166,7 +179,7 @@ class _Cluster:
             jobs.append(metrics.Members(job.name, first, locations, job.start))
             first += len(locations)
         names = [about.name for about in self._asked.traffic]
-        return metrics.summarise(tables, jobs, counters, names), tables
+        return metrics.summarise(tables, jobs, counters, names, whole=interrupted_at is None), tables
 
     def results(self) -> dict[str, list[Any]]:
         """Return what the ranks handed over, by location."""
@@ -177,6 +190,18 @@ def _life(rank: Rank, workload: Workload, plan: Any, start: int) -> Program:
     """Live as one rank of a job that begins at ``start``, ps."""
     yield from rank.spend(start, "idle", "before the start")
     yield from workload.program(rank, plan)
+
+
+def _unread(asked: Scenario, reads: Reads, seed_matters: bool) -> Iterator[str]:
+    """Yield a sentence for every key that somebody wrote and the run did not read."""
+    # Both are read in this module: the one always used, the other only where something was drawn.
+    own = {("slowdown",): True, ("seed",): seed_matters}
+    idle = sorted(
+        ".".join(map(str, keys)) for keys in asked.stated if not (own[keys] if keys in own else reads.has_seen(keys))
+    )
+    yield from (f"{key} is set, but nothing read it: another value changes nothing" for key in idle[:MOST_UNREAD])
+    if len(idle) > MOST_UNREAD:
+        yield f"and {len(idle) - MOST_UNREAD} more keys that nothing read"
 
 
 def _doubts(asked: Scenario, tables: dict[str, pa.Table]) -> list[str]:

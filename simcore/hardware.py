@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from simcore import source
-from simcore.errors import InputError
+from simcore.errors import FieldError, InputError
 from simcore.shapes import Direct, Dragonfly, FatTree, LinkChange, RailOptimised, Switch, Torus
 from simcore.source import Tagged
 from simcore.units import PS_PER_S, Bandwidth, Cycles, Frequency, Size, Throughput, Time
@@ -62,14 +62,16 @@ class GpuSpec:
         return -(-self.memory_line * PS_PER_S // self.memory_bandwidth)
 
     def __post_init__(self) -> None:
-        if self.poll_period == 0 or self.memory_line == 0:
-            raise ValueError("poll_period and memory_line must be greater than zero")
+        for key in ("poll_period", "memory_line"):
+            if getattr(self, key) == 0:
+                raise FieldError("must be greater than zero", key)
         trip = self.cycles(self.poll_request) + self.line_service + self.cycles(self.poll_response)
         if trip > self.cycles(self.poll_period):
             # Model: one outstanding poll per waiter, so the next poll is issued only when the last one has come back.
-            raise ValueError(
+            raise FieldError(
                 f"a poll takes {trip} ps (request, one line, response), longer than poll_period "
-                f"({self.cycles(self.poll_period)} ps)"
+                f"({self.cycles(self.poll_period)} ps)",
+                "poll_period",
             )
 
 
@@ -210,11 +212,11 @@ class NodeSpec:
 
     def __post_init__(self) -> None:
         if self.gpus < 1:
-            raise ValueError(f"gpus: a machine has at least 1 GPU, not {self.gpus}")
+            raise FieldError(f"a machine has at least 1 GPU, not {self.gpus}", "gpus")
         if self.nodes < 1:
-            raise ValueError(f"nodes: a machine has at least 1 node, not {self.nodes}")
+            raise FieldError(f"a machine has at least 1 node, not {self.nodes}", "nodes")
         if self.nodes > 1 and self.network is None:
-            raise ValueError(f"nodes: {self.nodes} nodes need a network, e.g. {{topology: switch, link: ...}}")
+            raise FieldError(f"{self.nodes} nodes need a network, e.g. {{topology: switch, link: ...}}", "nodes")
         if (self.topology.family == "edges") != bool(self.edges):
             raise ValueError("'topology: edges' and a list of 'edges' go together; one of them is missing")
 
@@ -306,6 +308,6 @@ def find(name: str, folder: Path) -> Path:
     nearest spelling."""
     bundled = source.bundle("scenarios") / "hardware"
     for path in (folder / name, bundled / f"{name}.yaml"):
-        if path.is_file():
+        if source.is_file(path):
             return path
     raise InputError(source.unknown("preset", name, names()))

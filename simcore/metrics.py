@@ -29,9 +29,12 @@ def summarise(
     jobs: Sequence[Members],
     counters: Mapping[str, Mapping[str, int]],
     background: Sequence[str] = (),
+    *,
+    whole: bool = True,
 ) -> dict[str, Any]:
     """Return the default metrics of a run of ``jobs``, whose ranks follow one another from 0; ``counters`` are further
-    exact counts by rank location, ``background`` the names of traffic between ranks that belong to no job.
+    exact counts by rank location, ``background`` the names of traffic between ranks that belong to no job. A run that
+    is not ``whole`` was ended by its user: messages under way have booked links beyond its end.
 
     Communication of a rank is the time in which a message from or to it is under way; it is exposed where
     the rank does not compute. Durations are ps, sizes bytes, utilisations and fractions between 0 and 1.
@@ -49,7 +52,7 @@ def summarise(
         **single,
         "jobs": of_jobs,
         **apart,
-        "links": _of_links(links, last),
+        "links": _of_links(links, last, whole),
         "queue_delay_ps": _spread(transfers["queued_ps"]),
         "flags": {
             "waits": len(flags["flag_reads"]),
@@ -160,16 +163,20 @@ def _length(intervals: Intervals) -> int:
     return int((intervals[1] - intervals[0]).sum())
 
 
-def _of_links(links: Any, last: int) -> dict[str, Any]:
+def _of_links(links: Any, last: int, whole: bool) -> dict[str, Any]:
     """Utilisation over the links that carried something, up to the ``last`` end of anything: mean over that time, p95
-    and peak over their bins, empty bins included."""
+    and peak over their bins, empty bins included. A run that is not ``whole`` counts up to the end of the bin in which
+    it was cut, because what a bin holds cannot be parted."""
     import numpy as np
 
+    if not whole and len(links["link"]):
+        width = int(links["t1_ps"][0] - links["t0_ps"][0])
+        links = _chosen(links, links["t0_ps"] < last)
+        last = -(-last // width) * width
     names = sorted(set(links["link"]))
     if not names or not last:
         return {"used": 0, "utilisation_mean": 0.0, "utilisation_p95": 0.0, "utilisation_peak": 0.0, "busiest": ""}
     width = int(links["t1_ps"][0] - links["t0_ps"][0])
-    last = max(last, int(links["t0_ps"].max()) + 1)
     bins = np.zeros(len(names) * -(-last // width))
     used = links["busy_ps"] / (np.minimum(links["t1_ps"], last) - links["t0_ps"])
     bins[: len(used)] = used

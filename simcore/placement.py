@@ -7,6 +7,7 @@ from math import prod
 from typing import Literal
 
 from simcore import source
+from simcore.errors import FieldError
 
 Dimension = Literal["tp", "cp", "ep", "dp", "pp"]
 DIMENSIONS: tuple[Dimension, ...] = ("tp", "cp", "ep", "dp", "pp")
@@ -32,12 +33,12 @@ class Order:
     def __post_init__(self) -> None:
         stated = {name: getattr(self, name) for name in DIMENSIONS if getattr(self, name) is not None}
         if not self.order or len(set(self.order)) != len(self.order):
-            raise ValueError("order names each dimension once, e.g. [tp, dp, pp]")
+            raise FieldError("names each dimension once, e.g. [tp, dp, pp]", "order")
         for name, size in stated.items():
             if name not in self.order:
-                raise ValueError(f"{name} has a size and no place in the order {', '.join(self.order)}")
+                raise FieldError(f"has a size and no place in the order {', '.join(self.order)}", name)
             if size < 1:
-                raise ValueError(f"{name} must be 1 or more, not {size}")
+                raise FieldError(f"must be 1 or more, not {size}", name)
         open_ = [name for name in self.order if name not in stated]
         if len(open_) > 1:
             raise ValueError(f"{' and '.join(open_)} have no size; at most one dimension may be left open")

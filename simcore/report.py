@@ -16,45 +16,84 @@ import pyarrow.parquet as pq
 
 from simcore import scenario, source
 from simcore.assembly import Result
-from simcore.errors import InputError
+from simcore.errors import InputError, quoted, reason, writing
 from simcore.scenario import Scenario
-from simcore.trace import load_tables, uninterrupted
+from simcore.trace import SCHEMAS, load_tables, uninterrupted
 
 MANIFEST = 1
 """Version of the layout of a run folder."""
+MANIFEST_NAME = "manifest.yaml"
+OWN = {MANIFEST_NAME, "metrics.json", *(f"{kind}.parquet" for kind in SCHEMAS), "timeline.png", "traffic.png"}
+"""Files of a run folder that are simcore's: an older run's are replaced, whatever lies beside them stays."""
 PACKAGES = ("numpy", "numba", "simpy", "pyarrow")
 
 
 def run_name(asked: Scenario) -> str:
     """Return the name of the run folder: the scenario's name and eight digits of the digest of everything that decides
-    it."""
-    text = json.dumps(scenario.resolved(asked), sort_keys=True)
+    it, the contents of the files that it names included."""
+    text = json.dumps([scenario.resolved(asked), _digests(asked)], sort_keys=True)
     return f"{asked.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _digests(asked: Scenario) -> dict[str, str]:
+    """Return the SHA-256 of every file that the scenario reads, by its name there."""
+    found = {}
+    for name, path in scenario.files(asked).items():
+        try:
+            with path.open("rb") as stream:
+                found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {reason(error)}") from None
+    return found
 
 
 @contextmanager
 def staging(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``target`` that ``write_run`` moves into place; nothing half-written is ever left
+    """Give a temporary folder from which ``write_run`` moves files into ``target``; nothing half-written is ever left
     behind.
 
-    Raises ``InputError`` when ``target`` exists and is no run folder, or cannot be made.
+    Raises ``InputError`` when ``target`` exists and is no run folder, cannot be made, or has no room left.
     """
-    if target.exists() and not (target / "manifest.yaml").is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target}: exists and is not a run folder; it is left alone, give another --out")
+    place = _checked(target)
+    with writing(target):
+        there = place.is_dir()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # Inside a folder that exists, which may be all that its user can write to; beside one that does not, so that a
+        # run that fails leaves none.
+        folder = Path(tempfile.mkdtemp(prefix=".simcore-", dir=place if there else place.parent))
+        folder.chmod(0o755)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written: {(error.strerror or 'error').lower()}") from None
-    folder.chmod(0o755)
-    try:
-        yield folder
+        # A full disk is met as often by the tables that a run spills as by what is written at its end.
+        with writing(target):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _checked(target: Path) -> Path:
+    """Return ``target`` without symbolic links; raises ``InputError`` for anything but a run folder, an empty one, or
+    none."""
+    refusal = InputError(f"{target}: exists and is not a run folder; it is left alone, give another --out")
+    try:
+        place = target.resolve()
+        there, folder = place.exists(), place.is_dir()
+        empty = folder and not any(place.iterdir())
+    except (OSError, RuntimeError) as error:
+        told = reason(error) if isinstance(error, OSError) else "its links lead in a circle"
+        raise InputError(f"{target}: cannot be written: {told}") from None
+    if there and not folder:
+        raise refusal
+    if there and not empty:
+        try:
+            _stated(place)
+        except InputError:
+            raise refusal from None
+    return place
+
+
 def write_run(result: Result, target: Path, staged: Path | None = None) -> Path:
-    """Write ``result`` as the run folder ``target``, replacing an older run of that name; return it.
+    """Write ``result`` as the run folder ``target``; return it. Of an older run there only simcore's own files are
+    replaced.
 
     ``staged`` is the folder to which the run spilled its tables, if it did.
     """
@@ -65,19 +104,26 @@ def write_run(result: Result, target: Path, staged: Path | None = None) -> Path:
         return _written(result, target, staged)
 
 
+def files(folder: Path) -> list[Path]:
+    """Return the files of a run folder that are simcore's own, sorted by name."""
+    return [folder / name for name in sorted(OWN) if (folder / name).is_file()]
+
+
 def _written(result: Result, target: Path, staged: Path) -> Path:
     for kind, table in result.tables.items():
         if not (staged / f"{kind}.parquet").exists():
             pq.write_table(table, staged / f"{kind}.parquet")
     (staged / "metrics.json").write_text(json.dumps(result.metrics, indent=1) + "\n", encoding="utf-8")
     (staged / "manifest.yaml").write_text(_manifest(result), encoding="utf-8")
-    if target.exists():
-        older = target.with_name(staged.name + "-older")
-        target.rename(older)
-        staged.rename(target)
-        shutil.rmtree(older)
-    else:
-        staged.rename(target)
+    place = target.resolve() if staged.parent == target.resolve() else _checked(target)
+    if not place.exists():
+        staged.rename(place)
+        return target
+    # The manifest, which makes a folder a run, goes first and comes last.
+    for old in sorted(files(place), key=lambda path: path.name != MANIFEST_NAME):
+        old.unlink()
+    for new in sorted(staged.iterdir(), key=lambda path: path.name == MANIFEST_NAME):
+        new.replace(place / new.name)
     return target
 
 
@@ -89,6 +135,9 @@ def _manifest(result: Result) -> str:
     if result.interrupted_at is not None:
         manifest["interrupted_at_ps"] = result.interrupted_at
     manifest["warnings"] = result.warnings
+    inputs = _digests(result.scenario)
+    if inputs:
+        manifest["sha256_of_inputs"] = inputs
     manifest["versions"] = {"simcore": version("simcore"), "python": platform.python_version()} | {
         name: version(name) for name in PACKAGES
     }
@@ -99,23 +148,37 @@ def _manifest(result: Result) -> str:
 
 def load_run(folder: Path) -> Result:
     """Return the result in a run folder, as far as it is written there; raises ``InputError`` where it is none."""
-    path = folder / "manifest.yaml"
-    if not path.is_file():
-        raise InputError(f"{folder}: not a run folder (it holds no manifest.yaml)")
-    manifest = source.read(path, inherit=False).value
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("manifest"), dict):
-        raise InputError(f"{path}: not the manifest of a run")
-    stated = manifest["manifest"]
+    stated = _stated(folder)
     try:
         tables = load_tables(folder)
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{folder}: the run folder is damaged: {str(error).splitlines()[0]}") from None
     return Result(
-        scenario.read(path),
+        scenario.read(folder / MANIFEST_NAME),
         tables,
         metrics,
-        list(stated.get("warnings", [])),
+        list(stated["warnings"]),
         str(stated.get("digest", "")),
         stated.get("interrupted_at_ps"),
     )
+
+
+def _stated(folder: Path) -> dict[str, Any]:
+    """Return what the manifest in ``folder`` states of its run; raises ``InputError`` where it is no manifest of
+    simcore's."""
+    path = folder / MANIFEST_NAME
+    if not source.is_file(path):
+        raise InputError(f"{folder}: not a run folder (it holds no {MANIFEST_NAME})")
+    manifest = source.read(path, inherit=False).value
+    stated = manifest.get("manifest") if isinstance(manifest, dict) else None
+    if not isinstance(stated, dict) or not isinstance(manifest.get("scenario"), dict):
+        raise InputError(f"{path}: not the manifest of a run")
+    if stated.get("layout") != MANIFEST:
+        raise InputError(
+            f"{path}: layout {quoted(stated.get('layout'))} of a run folder; this simcore reads {MANIFEST}"
+        )
+    warnings, instant = stated.setdefault("warnings", []), stated.get("interrupted_at_ps")
+    if not isinstance(warnings, list) or not isinstance(instant, int | None):
+        raise InputError(f"{path}: 'warnings' must be a list, and 'interrupted_at_ps' a number of picoseconds")
+    return stated

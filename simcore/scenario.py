@@ -2,16 +2,18 @@
 
 import dataclasses
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
 
 from simcore import hardware, placement, registry, source, traffic, units
-from simcore.errors import InputError
+from simcore.errors import FieldError, InputError, quoted, reason
 from simcore.flags import WaitSpec
 from simcore.hardware import NodeSpec, Sharing
 from simcore.placement import Order, Placement
+from simcore.reads import Reads
 from simcore.topology import Topology, TopologyError
 from simcore.traffic import Traffic
 from simcore.units import Time
@@ -44,9 +46,9 @@ class Job:
 
     def __post_init__(self) -> None:
         if self.name and not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
-            raise ValueError(f"name {self.name!r} names rows of tables: letters, digits, '_' and '-' only")
+            raise FieldError(f"{quoted(self.name)} names rows of tables: letters, digits, '_' and '-' only", "name")
         if self.ranks is not None and self.ranks < 1:
-            raise ValueError("a workload has 1 rank or more")
+            raise FieldError("a workload has 1 rank or more", "ranks")
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,18 @@ class Scenario:
     wait: WaitSpec = field(default_factory=WaitSpec)
     seed: int = 0
 
+    stated: ClassVar[frozenset[source.Keys]] = frozenset()
+    """Keys that its source and its overrides state, but for those that were of use while it was read: no part of the
+    value, only for the warning about keys that no run reads."""
+
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
-            raise ValueError(f"name {self.name!r} names the run folder: letters, digits, '_', '-' and '.' only")
+            sentence = "names the run folder: letters, digits, '_', '-' and '.' only, the first none of the last two"
+            raise FieldError(f"{quoted(self.name)} {sentence}", "name")
         if not self.workloads:
-            raise ValueError("workloads: a scenario has one workload or more")
+            raise FieldError("a scenario has one workload or more", "workloads")
         if self.seed < 0:
-            raise ValueError(f"seed must be zero or more, not {self.seed}")
+            raise FieldError(f"must be zero or more, not {self.seed}", "seed")
 
     @cached_property
     def gpus(self) -> dict[str, list[int]]:
@@ -111,12 +118,18 @@ def find(name: str) -> Path:
     """Return the file behind ``name``: a path, a run folder's manifest, a bundled scenario or a paper; raises
     ``InputError``."""
     path = Path(name)
-    if path.is_dir() and (path / "manifest.yaml").is_file():
+    try:
+        folder, there = path.is_dir(), path.exists()
+    except OSError as error:
+        raise InputError(f"{quoted(name)}: {reason(error)}") from None
+    if folder and source.is_file(path / "manifest.yaml"):
         return path / "manifest.yaml"
-    if path.exists() and not path.is_dir():
+    if there and not folder:
         return path
     if name in names():
         return names()[name]
+    if folder:
+        raise InputError(f"{name}: a folder, but no run's (it holds no manifest.yaml); expected a scenario file")
     if path.suffix in (".yaml", ".yml") or "/" in name:
         raise InputError(f"{name}: no such file")
     raise InputError(source.unknown("scenario", name, list(names())))
@@ -126,15 +139,29 @@ def read(path: Path, overrides: list[str] | None = None, seed: int | None = None
     """Return the scenario in ``path`` with ``key=value`` overrides; the manifest of a run is read as the scenario that
     made it."""
     document = source.read(path)
+    stated = set(_leaves(document.value))
     if isinstance(document.value, dict) and "manifest" in document.value:
         if not isinstance(document.value.get("scenario"), dict):
             raise document.error(("manifest",), "a manifest without its scenario")
         document = document.at("scenario")
-    for assignment in overrides or []:
-        source.override(document, assignment)
-    if seed is not None:
-        source.override(document, f"seed={seed}")
-    return build(document, path.stem if path.stem != "scenario" else path.parent.name)
+        # A manifest states every value there is; nobody asked for each of them.
+        stated = set()
+    for assignment in [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]:
+        keys = source.override(document, assignment)
+        stated |= {keys + inner for inner in _leaves(document.at(*keys).value)}
+    return build(document, path.stem if path.stem != "scenario" else path.parent.name, stated)
+
+
+def _leaves(value: Any, keys: source.Keys = ()) -> Iterator[source.Keys]:
+    """Yield the keys of every value that is neither a mapping nor a list of mappings."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _leaves(part, (*keys, key))
+    elif isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        for i, part in enumerate(value):
+            yield from _leaves(part, (*keys, i))
+    else:
+        yield keys
 
 
 def read_machine(name: str, overrides: list[str]) -> Machine:
@@ -162,8 +189,9 @@ def read_machine(name: str, overrides: list[str]) -> Machine:
     return machine
 
 
-def build(document: source.Document, name: str) -> Scenario:
-    """Return the scenario that ``document`` describes, called ``name`` unless it names itself."""
+def build(document: source.Document, name: str, stated: Iterable[source.Keys] = ()) -> Scenario:
+    """Return the scenario that ``document`` describes, called ``name`` unless it names itself; ``stated`` are the keys
+    that somebody wrote."""
     if not isinstance(document.value, dict):
         raise document.error((), "expected keys with values")
     document.value.setdefault("name", name)
@@ -171,15 +199,18 @@ def build(document: source.Document, name: str) -> Scenario:
     if isinstance(machine, dict) and isinstance(machine.get("node"), str):
         _put_sheet_below(document)
     _check_shapes(document)
-    scenario = document.build(Scenario)
+    scenario = document.build(Scenario, also=["base"])
     _check_topology(document, scenario.machine)
     jobs, streams = _named(document, scenario)
     gpus = scenario.machine.gpu_count
-    jobs = [_complete(document.at("workloads", i), job, gpus) for i, job in enumerate(jobs)]
+    reads = Reads()
+    jobs = [_complete(document.at("workloads", i), job, gpus, reads, i) for i, job in enumerate(jobs)]
     jobs = _settled(document, jobs, gpus)
     for i, about in enumerate(streams):
         traffic.check(document.at("traffic", i), about, gpus)
-    return dataclasses.replace(scenario, workloads=jobs, traffic=streams)
+    scenario = dataclasses.replace(scenario, workloads=jobs, traffic=streams)
+    object.__setattr__(scenario, "stated", frozenset(keys for keys in stated if not reads.has_seen(keys)))
+    return scenario
 
 
 def _put_sheet_below(document: source.Document) -> None:
@@ -214,10 +245,10 @@ def _check_shapes(document: source.Document) -> None:
         elif isinstance(stated, list):
             strange = next((k for k, name in enumerate(stated) if not isinstance(name, str)), None)
             if strange is not None:
-                raise document.error((*part, strange), f"{stated[strange]!r} is no GPU; write gpu0, gpu1, ...")
+                raise document.error((*part, strange), f"{quoted(stated[strange])} is no GPU; write gpu0, gpu1, ...")
         elif stated not in ("block", "round_robin"):
             allowed = "block, round_robin, a list of GPUs, or an order of parallelism {order: [tp, dp], tp: 4}"
-            raise document.error(part, f"unknown placement {stated!r}; allowed: {allowed}")
+            raise document.error(part, f"unknown placement {quoted(stated)}; allowed: {allowed}")
 
 
 def _named(document: source.Document, scenario: Scenario) -> tuple[list[Job], list[Traffic]]:
@@ -242,8 +273,9 @@ def _named(document: source.Document, scenario: Scenario) -> tuple[list[Job], li
     return jobs, [dataclasses.replace(about, name=name) for about, name in zip(scenario.traffic, rest, strict=True)]
 
 
-def _complete(document: source.Document, job: Job, gpus: int) -> Job:
-    """Return ``job`` with its parameters read, and its number of ranks where it does not depend on other jobs."""
+def _complete(document: source.Document, job: Job, gpus: int, reads: Reads, number: int) -> Job:
+    """Return ``job``, the scenario's ``number``-th, with its parameters read, and its number of ranks where it does not
+    depend on other jobs."""
     try:
         workload = registry.load(job.model)
     except InputError as error:
@@ -254,7 +286,7 @@ def _complete(document: source.Document, job: Job, gpus: int) -> Job:
         raise document.error(("params",), "expected keys with values")
     params: Any = document.at("params").build(workload.Params)
     try:
-        wanted = workload.world(params)
+        wanted = workload.world(reads.lend(params, ("workloads", number, "params")))
     except InputError as error:
         raise document.error(("params",), str(error)) from None
     if job.ranks is not None and wanted is not None and job.ranks != wanted:
@@ -339,6 +371,21 @@ def _quantity(hint: Any) -> units.Quantity | None:
     return None
 
 
+def files(record: Any) -> dict[str, Path]:
+    """Return the path of every file that a frozen record names, by its name there."""
+    found: dict[str, Path] = {}
+    hints = get_type_hints(type(record), include_extras=True)
+    for part in dataclasses.fields(record):
+        value = getattr(record, part.name)
+        for mark in getattr(hints[part.name], "__metadata__", ()):
+            if isinstance(mark, source.File):
+                found[value] = source.locate(value, mark.package)
+        for each in value if isinstance(value, list) else [value]:
+            if dataclasses.is_dataclass(each):
+                found |= files(each)
+    return found
+
+
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of a scenario file, for editors; what a hardware sheet provides is optional in it."""
     from pydantic import TypeAdapter
@@ -348,9 +395,11 @@ def schema() -> dict[str, Any]:
     for part in (whole, *definitions.values()):
         if "properties" in part:
             part["additionalProperties"] = False
-    for name, required in (("Machine", ["node"]), ("GpuSpec", []), ("LinkSpec", [])):
-        definitions[name]["required"] = required
-    whole["required"] = ["machine", "workloads"]
+    for name in ("Machine", "GpuSpec", "LinkSpec"):
+        definitions[name]["required"] = []
+    del whole["required"]
+    complete = {"required": ["machine", "workloads"], "properties": {"machine": {"required": ["node"]}}}
+    whole["anyOf"] = [{"required": ["base"]}, complete]
     whole["properties"]["base"] = {
         "type": "string",
         "description": "another scenario, bundled or beside this file, below this one",

@@ -49,6 +49,7 @@ class Simulation(simpy.Environment):
         self.horizon = 0
         """The last instant at which something is known to be planned, ps; only for estimates of the time left."""
         self._progress = progress
+        self._streams: list[tuple[np.random.PCG64, Any]] = []
         self._plane: DataPlane | None = None
 
     @property
@@ -65,9 +66,14 @@ class Simulation(simpy.Environment):
         import numpy as np
 
         words = hashlib.sha256(name.encode()).digest()[:16]
-        return np.random.Generator(
-            np.random.PCG64(np.random.SeedSequence([self.seed, int.from_bytes(words, "little")]))
-        )
+        bits = np.random.PCG64(np.random.SeedSequence([self.seed, int.from_bytes(words, "little")]))
+        self._streams.append((bits, bits.state))
+        return np.random.Generator(bits)
+
+    @property
+    def seed_matters(self) -> bool:
+        """Whether anything was drawn from a random stream so far."""
+        return any(bits.state != first for bits, first in self._streams)
 
     def schedule(self, event: Event, priority: Any = NORMAL, delay: Any = 0) -> None:
         """Schedule ``event``; the one gate that refuses a delay that is not a whole, non-negative number of ps."""

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from simcore.errors import InputError
+from simcore.errors import FieldError, InputError, printable, quoted, reason
 
 LARGEST_FILE = 2**20
 """Bytes of one YAML file that are read; a scenario is written by people."""
@@ -25,6 +25,7 @@ Keys = tuple[str | int, ...]
 T = TypeVar("T")
 
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
+_LONG_INT = re.compile(r"[-+]?[0-9]{19,}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]{1,3})?")
 _CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
 
@@ -131,7 +132,7 @@ class Document:
                     )
             else:
                 here = _dotted(keys[:depth]) or "the document"
-                raise InputError(f"{part.file}: {here} is {_kind(inner)}; it has no entry {str(key)!r}")
+                raise InputError(f"{part.file}: {here} is {_kind(inner)}; it has no entry {quoted(str(key))}")
             if depth == len(keys) - 1:
                 inner[key] = part.value
             elif not exists:
@@ -143,12 +144,15 @@ class Document:
         self.key_places.update({keys + k: p for k, p in part.key_places.items()})
         self.key_places[keys] = part.place(())
 
-    def build(self, record: type[T]) -> T:
+    def build(self, record: type[T], *, also: Sequence[str] = ()) -> T:
         """Return the value as a ``record`` (a frozen dataclass); every error names place and key, and what would be
-        right."""
+        right.
+
+        ``also`` are keys that a file may have beside those of the record, read by now: messages list them too.
+        """
         from pydantic import TypeAdapter, ValidationError
 
-        value = self._prepared(self.value, record, ())
+        value = self._prepared(self.value, record, (), also)
         try:
             # JSON mode is the one in which strict validation still turns mappings into records and lists into tuples.
             return TypeAdapter(record).validate_json(json.dumps(value), strict=True)
@@ -156,7 +160,7 @@ class Document:
             first = error.errors(include_url=False)[0]
             raise self._explained(first, error.error_count() - 1) from None
 
-    def _prepared(self, value: Any, wanted: Any, keys: Keys) -> Any:
+    def _prepared(self, value: Any, wanted: Any, keys: Keys, also: Sequence[str] = ()) -> Any:
         """Refuse unknown keys with the nearest spelling, and find named files; the shape itself is left to pydantic."""
         wanted, marks = _unwrapped(wanted, value)
         for mark in marks:
@@ -170,7 +174,7 @@ class Document:
             for key in value:
                 if key not in allowed:
                     inner = [f"{name}.{part.name}" for name in allowed for part in _fields(hints[name])]
-                    raise self.error((*keys, key), unknown("key", key, allowed, inner), of_key=True)
+                    raise self.error((*keys, key), unknown("key", key, [*allowed, *also], inner), of_key=True)
             return {key: self._prepared(part, hints[key], (*keys, key)) for key, part in value.items()}
         if get_origin(wanted) in (list, tuple) and isinstance(value, list):
             return [self._prepared(part, get_args(wanted)[0], (*keys, i)) for i, part in enumerate(value)]
@@ -181,10 +185,10 @@ class Document:
     def _found(self, name: str, mark: File, keys: Keys) -> str:
         own = self.place(keys).folder / name
         bundled = bundle(mark.package)
-        if own.is_file():
+        if is_file(own):
             path = own.resolve()
             return str(path.relative_to(bundled)) if path.is_relative_to(bundled) else str(path)
-        if (bundled / name).is_file():
+        if is_file(bundled / name):
             return name
         shipped = sorted(
             str(p.relative_to(bundled)) for p in bundled.rglob("*") if p.is_file() and p.suffix == Path(name).suffix
@@ -193,7 +197,7 @@ class Document:
         beside = f"beside {Path(place.file).name}" if place.line else "here"
         raise self.error(
             keys,
-            f"no file {name!r} {beside} and none bundled; bundled are: {', '.join(shipped) or 'none'}",
+            f"no file {quoted(name)} {beside} and none bundled; bundled are: {', '.join(shipped) or 'none'}",
         )
 
     def _explained(self, problem: Any, others: int) -> InputError:
@@ -216,7 +220,12 @@ class Document:
         elif problem["type"] == "union_tag_not_found":
             sentence = f"the key {context['discriminator']} is missing"
         elif problem["type"] == "value_error":
-            sentence = str(context["error"])
+            failed = context["error"]
+            sentence, blamed = (failed.sentence, failed.keys) if isinstance(failed, FieldError) else (str(failed), ())
+            keys += blamed
+        elif problem["type"] in ("too_long", "too_short"):
+            allowed = context.get("max_length", context.get("min_length"))
+            sentence = f"expected {allowed} entries, not {context['actual_length']}"
         elif problem["type"] != "quantity":
             sentence = f"{sentence[0].lower()}{sentence[1:]}, not {_kind(value)}"
         return self.error(keys, sentence + (f" (and {others} more)" if others else ""))
@@ -234,10 +243,19 @@ def unknown(noun: str, given: object, allowed: list[str], elsewhere: Sequence[st
         below = {name.rpartition(".")[2]: name for name in elsewhere}
         near = [below[name] for name in difflib.get_close_matches(str(given), below, n=1)]
     return (
-        f"unknown {noun} {given!r}; "
+        f"unknown {noun} {quoted(given)}; "
         + (f"did you mean {near[0]!r}? " if near else "")
         + f"allowed: {', '.join(allowed)}"
     )
+
+
+def is_file(path: Path) -> bool:
+    """Return whether ``path`` is a file; what the system refuses to look at, a name of a thousand letters say, is
+    none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def bundle(package: str) -> Path:
@@ -265,14 +283,18 @@ def fragment(text: str, place: str) -> Document:
     return document
 
 
-def override(document: Document, assignment: str) -> None:
-    """Carry out one ``key=value`` of ``--set``: a dotted key (list entries by number) and a value in YAML."""
-    place = f"--set {assignment}"
+def override(document: Document, assignment: str) -> Keys:
+    """Carry out one ``key=value`` of ``--set``: a dotted key (list entries by number) and a value in YAML; return the
+    key."""
+    place = printable(f"--set {assignment}", 200)
     key, equals, text = assignment.partition("=")
     if not equals or not all(key.strip().split(".")):
         raise InputError(f"{place}: write key=value, e.g. --set wait.policy=spin")
-    keys = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
+    if key.strip() == "base":
+        raise InputError(f"{place}: the base of a scenario stands in its file; it cannot be set from outside")
+    keys = tuple(int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part for part in key.strip().split("."))
     document.put(keys, fragment(text, place))
+    return keys
 
 
 def _inherited(path: Path, chain: tuple[Path, ...]) -> Document:
@@ -291,9 +313,11 @@ def _inherited(path: Path, chain: tuple[Path, ...]) -> Document:
         bundle("scenarios") / f"{name}.yaml",
         bundle("models") / name / "scenario.yaml",
     )
-    base = next((candidate for candidate in candidates if candidate.is_file()), None)
+    base = next((candidate for candidate in candidates if is_file(candidate)), None)
     if base is None:
-        raise document.error(("base",), f"no file {name!r} beside {path.name} and no bundled scenario of that name")
+        raise document.error(
+            ("base",), f"no file {quoted(name)} beside {path.name} and no bundled scenario of that name"
+        )
     if base.resolve() in chain:
         raise document.error(
             ("base",), "the chain of base files is a circle: " + " -> ".join(p.name for p in (*chain, base))
@@ -354,7 +378,7 @@ def _text(path: Path) -> str:
         with path.open("rb") as stream:
             raw = stream.read(LARGEST_FILE + 1)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {(error.strerror or 'error').lower()}") from None
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
     if len(raw) > LARGEST_FILE:
         raise InputError(f"{path}: larger than {LARGEST_FILE} bytes; this is not a scenario")
     try:
@@ -404,8 +428,9 @@ def _converted(document: Document, node: Any, keys: Keys, seen: list[int]) -> An
     if seen[0] > MOST_VALUES or len(keys) > 100:
         raise InputError(f"{place}: expands to more than {MOST_VALUES} values or 100 levels; this is not a scenario")
     if node.tag.startswith("!") or node.tag.startswith("tag:yaml.org,2002:python"):
-        raise InputError(f"{place}: the tag {node.tag!r} is not allowed; write plain values")
+        raise InputError(f"{place}: the tag {quoted(node.tag)} is not allowed; write plain values")
     if node.id == "scalar":
+        _check_letters(node.value, place)
         return _scalar(node.value) if node.style is None else node.value
     if node.id == "sequence":
         return [_converted(document, part, (*keys, i), seen) for i, part in enumerate(node.value)]
@@ -414,14 +439,20 @@ def _converted(document: Document, node: Any, keys: Keys, seen: list[int]) -> An
         where = Place(document.file, key.start_mark.line + 1, key.start_mark.column + 1)
         if key.id != "scalar":
             raise InputError(f"{where}: a key must be a word")
+        _check_letters(key.value, where)
         if key.value in mapping:
             raise InputError(
-                f"{where}: the key {key.value!r} stands twice; first in line "
+                f"{where}: the key {quoted(key.value)} stands twice; first in line "
                 f"{document.key_places[(*keys, key.value)].line}"
             )
         document.key_places[(*keys, key.value)] = where
         mapping[key.value] = _converted(document, part, (*keys, key.value), seen)
     return mapping
+
+
+def _check_letters(text: str, place: Place) -> None:
+    if not text.isascii() and re.search("[\ud800-\udfff]", text):
+        raise InputError(f"{place}: {quoted(text)} has half of a surrogate pair in it; write the letter itself")
 
 
 def _scalar(text: str) -> Any:
@@ -469,7 +500,9 @@ def _kind(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, dict | list):
         return "keys with values" if isinstance(value, dict) else "a list"
-    return "nothing" if value is None else f"text {value!r}" if isinstance(value, str) else f"the number {value}"
+    if isinstance(value, str) and _LONG_INT.fullmatch(value):
+        return "a number of more than 18 digits"
+    return "nothing" if value is None else f"text {quoted(value)}" if isinstance(value, str) else f"the number {value}"
 
 
 def _dotted(keys: Keys) -> str:

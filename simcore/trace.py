@@ -175,7 +175,7 @@ class Recorder:
 
 
 def load_tables(folder: Path) -> dict[str, "pa.Table"]:
-    """Return all tables of a run folder."""
+    """Return all tables of a run folder; raises ``ValueError`` where one has other columns than its schema."""
     import pyarrow.parquet as pq
 
     tables = {}
@@ -183,6 +183,8 @@ def load_tables(folder: Path) -> dict[str, "pa.Table"]:
         # Not read_table(), which imports the dataset machinery and with it pandas.
         with pq.ParquetFile(folder / f"{kind}.parquet") as stored:
             tables[kind] = stored.read()
+        if not tables[kind].schema.equals(arrow_schema(kind)):
+            raise ValueError(f"{kind}.parquet has not the columns of {kind}")
     return tables
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from simpy.events import Event
 
 from simcore import placement, source
+from simcore.errors import FieldError, quoted
 from simcore.simulation import OBSERVE, Simulation
 from simcore.units import LARGEST, PS_PER_S, Bandwidth, Size, Time
 
@@ -54,18 +55,18 @@ class Traffic:
 
     def __post_init__(self) -> None:
         if self.name and not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
-            raise ValueError(f"name {self.name!r} names rows of tables: letters, digits, '_' and '-' only")
+            raise FieldError(f"{quoted(self.name)} names rows of tables: letters, digits, '_' and '-' only", "name")
         if (self.pattern == "matrix") != bool(self.matrix):
             raise ValueError("'pattern: matrix' and the rates in 'matrix' go together; one of them is missing")
         if (self.pattern == "matrix") == (self.rate is not None):
             wrong = "is not for 'pattern: matrix', which states a rate a pair" if self.matrix else "is missing"
-            raise ValueError(f"rate {wrong}; write the bytes per second that each source offers, e.g. '10 GB/s'")
+            raise FieldError(f"{wrong}; write the bytes per second that each source offers, e.g. '10 GB/s'", "rate")
         if self.matrix and self.gpus:
-            raise ValueError("gpus is not for 'pattern: matrix', which names its GPUs itself")
+            raise FieldError("is not for 'pattern: matrix', which names its GPUs itself", "gpus")
         if self.size == 0 or (self.largest_size is not None and self.largest_size < self.size):
-            raise ValueError("size must be greater than zero, and largest_size no less than size")
+            raise FieldError("must be greater than zero, and largest_size no less than size", "size")
         if self.stop is not None and self.stop <= self.start:
-            raise ValueError("stop must be later than start")
+            raise FieldError("must be later than start", "stop")
 
     def endpoints(self, gpus: int) -> list[int]:
         """Return the GPUs that take part, in the order stated; ``gpus`` is how many the machine has."""

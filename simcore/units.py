@@ -69,25 +69,27 @@ def parse(text: object, dimension: Dimension, *, positive: bool = False) -> int:
     """
     if not isinstance(text, str):
         raise ValueError(f"{_shown(text)} has no unit; write a {dimension.name} as text, e.g. '{dimension.example}'")
-    match = _QUANTITY.fullmatch(text)
+    shown = _quoted(text)
+    # No quantity is as long as this, and matching takes time by the square of the length.
+    match = _QUANTITY.fullmatch(text) if len(text) < 200 else None
     if match is None:
-        raise ValueError(f"{text!r} is not a {dimension.name}; write a number and a unit, e.g. '{dimension.example}'")
+        raise ValueError(f"{shown} is not a {dimension.name}; write a number and a unit, e.g. '{dimension.example}'")
     number, unit = match[1], match[2]
     if unit is None:
-        raise ValueError(f"{text!r} has no unit; write a {dimension.name} as e.g. '{dimension.example}'")
+        raise ValueError(f"{shown} has no unit; write a {dimension.name} as e.g. '{dimension.example}'")
     if unit not in dimension.units:
-        raise ValueError(_foreign(text, unit, dimension))
+        raise ValueError(_foreign(shown, unit, dimension))
     exact = Fraction(number) * dimension.units[unit]
     if exact.denominator != 1:
         raise ValueError(
-            f"{text!r} is not a whole number of {dimension.base}; the grid of a {dimension.name} is 1 {dimension.base}"
+            f"{shown} is not a whole number of {dimension.base}; the grid of a {dimension.name} is 1 {dimension.base}"
         )
     if exact < 0 or (positive and exact == 0):
         raise ValueError(
-            f"{text!r} must be {'greater than zero' if positive else 'zero or more'}, e.g. '{dimension.example}'"
+            f"{shown} must be {'greater than zero' if positive else 'zero or more'}, e.g. '{dimension.example}'"
         )
     if exact >= LARGEST:
-        raise ValueError(f"{text!r} is too large; a {dimension.name} stays below {LARGEST} {dimension.base}")
+        raise ValueError(f"{shown} is too large; a {dimension.name} stays below {LARGEST} {dimension.base}")
     return int(exact)
 
 
@@ -101,15 +103,19 @@ def _shown(value: object) -> str:
     )
 
 
-def _foreign(text: str, unit: str, dimension: Dimension) -> str:
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:56]} ...")
+
+
+def _foreign(shown: str, unit: str, dimension: Dimension) -> str:
     """Say why ``unit`` does not fit ``dimension``: it belongs to another one, or to none."""
     wanted = f"write a {dimension.name}, e.g. '{dimension.example}'"
     if unit in _OF_UNIT:
-        return f"{text!r} is a {_OF_UNIT[unit].name}, not a {dimension.name}; {wanted}"
+        return f"{shown} is a {_OF_UNIT[unit].name}, not a {dimension.name}; {wanted}"
     if unit in _HABITS:
-        return f"{text!r}: unknown unit {unit!r}; did you mean '{_HABITS[unit]}'?"
+        return f"{shown}: unknown unit {_quoted(unit)}; did you mean '{_HABITS[unit]}'?"
     near = difflib.get_close_matches(unit, dimension.units, n=1)
-    return f"{text!r}: unknown unit {unit!r}; " + (f"did you mean '{near[0]}'?" if near else wanted)
+    return f"{shown}: unknown unit {_quoted(unit)}; " + (f"did you mean '{near[0]}'?" if near else wanted)
 
 
 def text(value: int, dimension: Dimension) -> str:

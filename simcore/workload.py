@@ -74,6 +74,7 @@ class Rank:
         self._first, self._start = first, start
         self.waits_for = ""
         self.results: list[Any] = []
+        self._open: tuple[int, str, str] | None = None
         self._simulation, self._device, self._fabric, self._memory = simulation, device, fabric, memory
         self._waiting, self._cost, self._recorder = waiting, cost, recorder
 
@@ -86,20 +87,18 @@ class Rank:
         """Run ``kernel`` on payloads for as long as the cost model says; return its outputs, virtual where the payloads
         were."""
         outputs, work = kernel(*payloads)
-        begin = self.now
+        self._begin("compute", what or kernel.name)
         yield self._device.compute(self._cost.duration(work, self._device.spec), work.bytes_read.get("hbm", 0))
-        self._span(
-            begin, "compute", "", what or kernel.name, work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0)
-        )
+        self._end("", work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0))
         return outputs
 
     def spend(self, duration: int, activity: str, what: str) -> Program:
         """Let ``duration`` ps pass as ``activity`` (compute, replay or idle): time that was measured elsewhere, its
         content unknown."""
-        begin = self.now
         if duration > 0:
+            self._begin(activity, what)
             yield self._simulation.timeout(duration)
-            self._span(begin, activity, "", what, 0)
+            self._end()
 
     def put(self, dst: int, payload: Any, what: str, *, sets: str = "") -> None:
         """Write ``payload`` into the memory of rank ``dst`` (one-sided, posted: the rank goes on at once).
@@ -135,7 +134,7 @@ class Rank:
         """
         if not flags:
             return
-        begin, left = self.now, [reason for _, reason in flags]
+        left = [reason for _, reason in flags]
         last = ""
 
         def waiter(name: str, reason: str) -> Generator[Event, Any, Sample]:
@@ -149,8 +148,9 @@ class Rank:
             return sample
 
         self.waits_for = ", ".join(left[:3])
+        self._begin("wait", what)
         yield self._simulation.all_of([self._simulation.process(waiter(*flag)) for flag in flags])
-        self._span(begin, "wait", last, what, 0)
+        self._end(last)
 
     def collective(
         self, operation: str, size: int = 0, *, algorithm: str = "", ranks: Sequence[int] | None = None,
@@ -171,14 +171,16 @@ class Rank:
         call = Call(
             operation, size, algorithm or ALGORITHMS.get(operation, ("",))[0], tuple(sorted(form.items())), adds
         )
-        begin, name = self.now, what or operation
+        name = what or operation
         meeting = self._memory.meetings.call(self.index, group, call, partial(self._play, group, call, name))
         self.waits_for = f"the other ranks to call {call}"
+        self._begin("wait", name)
         last, ended = yield meeting.complete
-        self._span(begin, "wait", f"rank{last} to call {operation}", name, 0)
-        begin, self.waits_for = self.now, f"{call} to end"
+        self._end(f"rank{last} to call {operation}")
+        self.waits_for = f"{call} to end"
+        self._begin("wait", name)
         yield ended
-        self._span(begin, "wait", f"{call.algorithm} {operation}", name, size)
+        self._end(f"{call.algorithm} {operation}", size)
 
     def _reducers(self, group: tuple[int, ...], nodes: int) -> tuple[int, ...]:
         """Return the reducing switch of each block of the group; a block must be within one node."""
@@ -211,7 +213,19 @@ class Rank:
         if not isinstance(result, Virtual):
             self.results.append(result)
 
-    def _span(self, begin: int, activity: str, reason: str, what: str, size: int) -> None:
-        if self.now > begin:
-            span = Span(self.location, begin + self._start, self._simulation.now, activity, reason, what, size)
-            self._recorder.add("spans", span)
+    def cut(self) -> None:
+        """End what the rank is at, because its user ended the run: a wait for the reason of the first flag not yet
+        seen."""
+        waiting = self._open is not None and self._open[1] == "wait"
+        self._end(self.waits_for.partition(", ")[0] if waiting else "")
+
+    def _begin(self, activity: str, what: str) -> None:
+        self._open = (self._simulation.now, activity, what)
+
+    def _end(self, reason: str = "", size: int = 0) -> None:
+        if self._open is not None:
+            begin, activity, what = self._open
+            self._open = None
+            now = self._simulation.now
+            if now > begin:
+                self._recorder.add("spans", Span(self.location, begin, now, activity, reason, what, size))

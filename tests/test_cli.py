@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from simcore import hardware, source
+from simcore import cli, hardware, source
+from simcore.cli import runs
+from simcore.simulation import Simulation
 
 HEAVY = ("numpy", "pandas", "matplotlib", "numba", "torch", "pyarrow", "scipy", "networkx", "pydantic", "yaml", "rich")
 
@@ -102,6 +105,12 @@ def test_a_warning_says_what_has_no_effect(tmp_path: Path) -> None:
         (("trace", "inspect", "nowhere"), "error: nowhere: cannot be read: no such file or directory"),
         (("trace", "import", "nowhere", "-o", "x.csv"), "error: nowhere: cannot be read"),
         (("rnu",), "error: No such command 'rnu'."),
+        (("check", "x" * 300), "error: 'xxx"),
+        (("presets", "x" * 300), "error: unknown preset 'xxx"),
+        (("plot", "x" * 300), "x: not a run folder"),
+        (("run", "fused_allreduce", "--out", "x" * 300), "x: cannot be written: file name too long"),
+        (("run", "fused_allreduce", "--set", "wait.policy='\"a\n\nb\"'"), "--set wait.policy='\"a\\n\\nb\"'"),
+        (("check", "."), "error: .: a folder, but no run's"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2_and_writes_nothing(
@@ -127,6 +136,103 @@ def test_out_never_overwrites_what_is_no_run(tmp_path: Path) -> None:
         "error: thesis: exists and is not a run folder; it is left alone, give another --out\n",
     )
     assert [path.name for path in tmp_path.rglob("*")] == ["thesis", "chapter.txt"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("trace",)])
+def test_a_command_without_arguments_prints_its_help_as_it_is(arguments: tuple[str, ...]) -> None:
+    done = simcore(*arguments)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage: ")
+    assert done.stderr.rstrip() == simcore(*arguments, "--help").stdout.rstrip()
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="the system has no device that is always full")
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "simcore.cli", "models"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert (done.returncode, done.stderr) == (2, "error: no space left on device\n")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "simcore.cli", "run", "fused_allreduce", "--out", "r"],
+        capture_output=True, text=True, cwd=tmp_path, check=False, preexec_fn=limited,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (2, "error: r: cannot be written: file too large\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    """Run the command line in this process; return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["simcore", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code
+
+
+def struck(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_says_what_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ("run", "fused_allreduce", "--out", "r", "--plot")
+    with monkeypatch.context() as patch:
+        patch.setattr("simcore.assembly.run", struck)
+        assert ended(patch, *command) == 130
+    assert capsys.readouterr().err == "interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
+
+    with monkeypatch.context() as patch:
+        patch.setattr("simcore.plot.timeline", struck)
+        assert ended(patch, *command) == 130
+    assert capsys.readouterr().err == "interrupted; r holds the whole run\n"
+    assert (tmp_path / "r" / "manifest.yaml").exists()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("simcore.registry.folders", struck)
+        assert ended(patch, "models") == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_too_little_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def swollen() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("simcore.registry.folders", swollen)
+
+    assert ended(monkeypatch, "models") == 2
+    assert capsys.readouterr().err == "error: this needs more memory than there is\n"
+
+
+def test_the_clock_of_the_progress_starts_when_time_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    simulation = Simulation()
+    simulation.horizon = 1000
+    with runs._Progress() as progress:
+        now[0] = 200.0
+        progress(simulation)
+        simulation.events, simulation._now = 500, 250
+        now[0] = 201.5
+        progress(simulation)
+        assert capsys.readouterr().err == ""
+        now[0] = 204.0
+        progress(simulation)
+
+    assert capsys.readouterr().err.strip() == "simulated 250 ps, 125 events/s, about 12 s left"
 
 
 def test_check_prints_the_resolved_scenario(tmp_path: Path) -> None:

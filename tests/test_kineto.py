@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import tracemalloc
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from simcore import source
 from simcore.errors import InputError
+from simcore.formats import events as trace_events
 from simcore.formats import kineto, profile, writes
 from simcore.formats.profile import FLAG_BYTES, Profile
 
@@ -122,6 +124,206 @@ def test_a_gzip_bomb_is_refused_at_the_limit(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="unpacks to more than 1000000 bytes"):
         kineto.read_trace(path, limit=1_000_000)
+
+
+def test_a_trace_of_nothing_but_commas_is_refused_before_memory_is_spent(tmp_path: Path) -> None:
+    """Twenty million numbers in a gzip of a few kB would be a list of many times the size of their text."""
+    path = tmp_path / "commas.json.gz"
+    path.write_bytes(gzip.compress(b'{"traceEvents": [' + b"0," * 20_000_000 + b"0]}", 1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="event 0 is no object with keys, but 0"):
+            kineto.read_trace(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30_000_000
+
+
+@pytest.mark.parametrize(
+    ("limit", "events", "complaint"),
+    [
+        ("MOST_EVENTS", b"{}," * 20, "more than 10 events"),
+        ("LARGEST_VALUE", b'{"name": "' + b"x" * 2_000_000 + b'"},', "a value of more than 10 characters"),
+        ("LARGEST_KEPT", json.dumps(nccl(1.0, 1.0)).encode() + b",", "10 characters of collectives"),
+    ],
+)
+def test_the_limits_of_a_trace_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, events: bytes, complaint: str
+) -> None:
+    monkeypatch.setattr(trace_events, limit, 10)
+    path = tmp_path / "t.json"
+    path.write_bytes(b"[" + events + b"{}]")
+
+    with pytest.raises(InputError, match=complaint):
+        kineto.read_trace(path)
+
+
+def test_values_may_lie_across_the_pieces_in_which_a_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = job(2, [nccl(10.5 + i, 2.25, note="é" * i) for i in range(40)]) | {"number": 1.5e-7, "last": 12345}
+    text = json.dumps(whole, ensure_ascii=False, indent=1).encode()
+    (tmp_path / "t.json").write_bytes(text)
+    expected = kineto.read_trace(tmp_path / "t.json")
+    for size in (1, 7, 100):
+        monkeypatch.setattr(trace_events, "CHUNK", size)
+        assert kineto.read_trace(tmp_path / "t.json") == expected
+    (tmp_path / "t.json").write_bytes(text.replace(b'"last"', b'"last'))
+    with pytest.raises(InputError, match=rf"t\.json:{text.decode().count(chr(10))}:\d+: .*invalid|delimiter"):
+        kineto.read_trace(tmp_path / "t.json")
+
+
+def changed(whole: Any, keys: list[Any], value: Any) -> Any:
+    """Return ``whole`` as text of JSON, its value at ``keys`` replaced by the text ``value``."""
+    inner = whole
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = "PLANTED"
+    return json.dumps(whole).replace('"PLANTED"', value)
+
+
+HOST = {
+    "ph": "X", "cat": "user_annotation", "name": "nccl:all_reduce", "ts": 10, "dur": 5, "pid": 1, "tid": 1,
+    "args": {"Input Dims": [[30]], "Input type": ["float"]},
+}  # fmt: skip
+LAUNCH = {
+    "ph": "X", "cat": "cuda_runtime", "name": "launch", "ts": 12, "dur": 1, "pid": 1, "tid": 1,
+    "args": {"correlation": 1},
+}  # fmt: skip
+KERNEL = {"ph": "X", "cat": "kernel", "name": "ncclKernel_AllReduce", "ts": 20, "dur": 5, "args": {"correlation": 1}}
+
+
+def rich_job() -> dict[str, Any]:
+    """Return a good trace that has everything an importer looks at."""
+    whole = job(0, [nccl(10.0, 2.0), HOST, LAUNCH, KERNEL])
+    whole["distributedInfo"]["pg_config"] = [{"ranks": [0, 1, 2, 3]}]
+    whole["deviceProperties"] = [{"name": "GPU"}]
+    return dict(json.loads(json.dumps(whole)))
+
+
+ARGS = ["traceEvents", 0, "args"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "complaint"),
+    [
+        (ARGS, "[1]", "args is a list; expected keys with values"),
+        ([*ARGS, "In msg nelems"], '"abc"', "'In msg nelems' is \"abc\"; expected a whole number"),
+        ([*ARGS, "In msg nelems"], "null", "'In msg nelems' is null; expected"),
+        ([*ARGS, "In msg nelems"], "1.5", "'In msg nelems' is \"1.5\"; expected"),
+        ([*ARGS, "In msg nelems"], "-4", "'In msg nelems' is -4; expected"),
+        ([*ARGS, "In msg nelems"], "1" + "0" * 30, "expected a whole number from 0 to below"),
+        ([*ARGS, "In msg nelems"], str(2**61), "moves 9223372036854775808 bytes; the limit is below"),
+        ([*ARGS, "Process Group Ranks"], '"[0, 0, 0]"', "expected different ranks, each 0 or more"),
+        ([*ARGS, "Process Group Ranks"], '"[0, -1]"', "expected different ranks, each 0 or more"),
+        ([*ARGS, "Process Group Ranks"], '"[0, 99]"', "its group has rank 99, but ranks are 0 to 3"),
+        ([*ARGS[:2], "dur"], "-5", "dur is -5; expected zero or more"),
+        ([*ARGS[:2], "ts"], "1e999999", "its ts or dur is out of range"),
+        ([*ARGS[:2], "ts"], "1e99999999999999999999", "a number with too many digits"),
+        ([*ARGS[:2], "ts"], "1" * 5000, "a number with too many digits"),
+        ([*ARGS[:2], "ts"], "null", "ts and dur must be numbers of microseconds"),
+        (["traceEvents", 1, "args", "Input Dims"], "7", "'Input Dims' is 7; expected a list of shapes"),
+        (["traceEvents", 1, "args", "Input Dims"], "[[-3]]", "expected shapes of at most 64 lengths, zero or more"),
+        (["traceEvents", 1, "args", "Input Dims"], "[[1" + "0" * 30 + "]]", "below 4611686018427387904 elements"),
+        (["traceEvents", 1, "args", "Input type"], "5", "'Input type' is 5; expected a list of words"),
+        (["traceEvents", 1, "pid"], "[1]", "pid, tid and correlation are a number or a word, not a list"),
+        (["traceEvents", 2, "args", "correlation"], "[1]", "'correlation' is a list; expected"),
+        (["distributedInfo"], "[1]", "distributedInfo is a list; expected an object"),
+        (["distributedInfo"], '"x"', 'distributedInfo is "x"; expected an object'),
+        (["distributedInfo", "world_size"], "1" + "0" * 12, "expected ranks counted from 0, at most 131072"),
+        (["distributedInfo", "rank"], "true", "states rank true of world_size 4; expected"),
+        (["distributedInfo", "rank"], "4", "states rank 4 of world_size 4; expected"),
+        (["distributedInfo", "pg_config"], "5", "pg_config is 5; expected a list of objects"),
+        (["deviceProperties"], '["a"]', "deviceProperties is a list; expected a list of objects"),
+        (["deviceProperties"], '{"a": 1}', "deviceProperties is an object; expected a list of objects"),
+        (["baseTimeNanoseconds"], "-1", "baseTimeNanoseconds is -1; expected nanoseconds"),
+    ],
+)
+def test_a_field_of_a_wrong_type_or_size_is_named(tmp_path: Path, keys: list[Any], value: str, complaint: str) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(changed(rich_job(), keys, value), encoding="utf-8")
+
+    with pytest.raises(InputError) as caught:
+        kineto.read_trace(path)
+
+    assert str(caught.value).startswith(str(path))
+    assert complaint in str(caught.value)
+
+
+def test_null_arguments_are_none_at_all_and_odd_letters_can_be_printed(tmp_path: Path) -> None:
+    whole = rich_job()
+    whole["traceEvents"][0]["args"] = None
+    whole["distributedInfo"]["backend"] = "nc\ud800cl\nx"
+
+    trace = kineto.read_trace(saved(tmp_path, whole))
+
+    assert trace.backend == r"nc\ud800cl\nx"
+    assert [c.size for c in trace.collectives] == [None, 120]
+
+
+PATHS = [
+    ["traceEvents"], ["distributedInfo"], ["deviceProperties"], ["baseTimeNanoseconds"],
+    *(["distributedInfo", key] for key in ("rank", "world_size", "backend", "pg_config")),
+    *(
+        ["traceEvents", i, key]
+        for i, event in enumerate(rich_job()["traceEvents"])
+        for key in event
+    ),
+    *(["traceEvents", 0, "args", key] for key in rich_job()["traceEvents"][0]["args"]),
+    *(["traceEvents", 1, "args", key] for key in ("Input Dims", "Input type")),
+    *(["traceEvents", i, "args", "correlation"] for i in (2, 3)),
+]  # fmt: skip
+JUNK = st.recursive(
+    st.sampled_from(
+        ["null", "true", "-5", "1.5", "1e999999", "1" * 30, '"\\ud800"', '"a\\nb,"', '"²"', "[0, 99]", "NaN"]
+    )
+    | st.integers(-2, 2**70).map(str)
+    | st.text(max_size=5).map(json.dumps),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda parts: f"[{', '.join(parts)}]")
+        | inner.map(lambda part: f'{{"a": {part}}}')
+    ),
+    max_leaves=4,
+)
+
+
+@given(st.sampled_from(PATHS), JUNK)
+def test_whatever_stands_in_a_trace_it_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, keys: list[Any], value: str
+) -> None:
+    """No traceback, and no profile that would be refused when it is read."""
+    folder = tmp_path_factory.mktemp("mutated")
+    (folder / "t.json").write_text(changed(rich_job(), keys, value), encoding="utf-8")
+    try:
+        trace = kineto.read_trace(folder / "t.json")
+        assert all(line.encode() and len(line.splitlines()) == 1 for line in kineto.inspect(trace))
+        made = writes.to_profile([trace])
+        profile.write_profile(made, folder / "p.csv")
+    except InputError as error:
+        made, refusal = None, str(error)
+    if made is None:
+        assert len(refusal.encode().splitlines()) == 1
+    else:
+        assert profile.read_profile(folder / "p.csv").header == made.header
+
+
+def test_collectives_of_too_many_writes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_ = traces(tmp_path, job(0, [nccl(1.0, 1.0)] * 10))
+    monkeypatch.setattr(writes, "MOST_WRITES", 10 * 4 * 3 * 4 - 1)
+
+    assert len(writes.to_profile(given_).rank) == 10 * 4 * 3
+    with pytest.raises(InputError, match="would become up to 480 writes; the limit is 479"):
+        writes.to_profile(given_, clone_rank=0)
+
+
+def test_inspect_says_what_a_trace_of_one_rank_cannot_hold(tmp_path: Path) -> None:
+    whole = job(0, [nccl(1.0, 1.0), nccl(5.0, 1.0, "broadcast"), nccl(8.0, 1.0, "broadcast")])
+
+    lines = kineto.inspect(*traces(tmp_path, whole))
+
+    assert lines[-2].startswith("lacks: the other 3 of 4 ranks")
+    assert lines[-1] == "lacks: the roots of 2 x broadcast: a trace names none"
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:

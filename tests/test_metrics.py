@@ -76,6 +76,21 @@ def test_a_flag_that_was_set_before_the_wait_has_no_detection_delay() -> None:
     }
 
 
+def test_links_booked_beyond_the_end_of_an_interrupted_run_do_not_count_there() -> None:
+    recorder = Recorder()
+    recorder.add("spans", Span("rank0", 0, 70, "compute", "", "", 0))
+    for begin, busy in ((0, 32), (64, 48), (128, 64), (192, 64)):
+        recorder.add("links", ["a", begin, begin + 64, busy, busy])
+    recorder.add("links", ["b", 128, 192, 64, 64])
+
+    found = metrics.summarise(recorder.tables(), members(1), {}, whole=False)["links"]
+
+    assert found == {
+        "used": 1, "utilisation_mean": 80 / 128, "utilisation_p95": float(np.quantile([32 / 64, 48 / 64], 0.95)),
+        "utilisation_peak": 48 / 64, "busiest": "a",
+    }  # fmt: skip
+
+
 def test_an_empty_run_has_all_metrics() -> None:
     found = metrics.summarise(Recorder().tables(), members(1), {})
 

@@ -17,8 +17,9 @@ from matplotlib.transforms import Bbox
 
 from simcore import InputError, hardware, plot
 from simcore.hardware import Degraded, Edge, LinkSpec, Network
-from simcore.plot._canvas import new_figure, save
+from simcore.plot._canvas import GROUND, new_figure, save
 from simcore.plot._places import HEIGHT, SIDE, picture
+from simcore.plot._series import draw_heat
 from simcore.plot._topology import PALETTE, link_kinds
 from simcore.shapes import Dimension, Dragonfly, FatTree, LinkChange, RailOptimised, Switch, Torus
 from simcore.topology import Topology
@@ -219,6 +220,41 @@ def test_a_column_of_a_link_is_the_mean_over_its_time(bins: list[tuple[int, int,
                 if r == row
             )
             assert found[row, column] == pytest.approx(total / (right - left), abs=1e-9)
+
+
+def test_bins_beyond_the_end_are_left_out() -> None:
+    links = {"link": ["a"] * 3, "t0_ps": [0, 50, 100], "t1_ps": [50, 100, 150], "busy_ps": [50, 25, 50]}
+
+    assert plot.per_column(links, ["a"], "busy_ps", 75, 3).tolist() == [[1, 1, 1]]
+
+
+def test_traffic_spread_thinly_looks_like_traffic_beside_a_burst() -> None:
+    figure = new_figure(240)
+    values = np.array([[0, 1e-3, 1.0], [1e-15, 0.2, 0.5]])
+    heat = draw_heat(figure.add_axes((0, 0, 1, 1)), values)
+    shown = heat.to_rgba(heat.get_array())[..., :3]
+    ground = np.array(to_rgb(GROUND))
+
+    assert heat.get_array().mask.tolist() == [[True, False, False], [True, False, False]]
+    visible = shown[~heat.get_array().mask]
+    assert np.abs(visible - ground).sum(axis=1).min() > 0.3
+    lightness = shown[[0, 1, 1, 0], [1, 1, 2, 2]].sum(axis=1)
+    assert (np.diff(lightness) < -0.2).all()
+
+
+def test_a_figure_that_is_interrupted_leaves_the_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "f.png"
+    path.write_bytes(b"older")
+
+    def struck(figure: Figure, to: Path, **_: Any) -> None:
+        to.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Figure, "savefig", struck)
+    with pytest.raises(KeyboardInterrupt):
+        save(new_figure(240), path)
+
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("f.png", b"older")]
 
 
 def test_the_matrix_holds_every_byte_from_row_to_column() -> None:

@@ -1,5 +1,6 @@
 """Timing profiles: what is written is what is read, and every bad line is named."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,9 @@ def test_rows_in_any_order_are_sorted_by_time_and_rank(tmp_path: Path) -> None:
             GOOD + "0,0,99999999999999999999,1,8,data,0,0,copy,x\n",
             ":5: time_ps '99999999999999999999' is not a whole number",
         ),
+        (GOOD + "0,0,--5,1,8,data,0,0,copy,x\n", ":5: time_ps '--5' is not a whole number"),
+        (GOOD + "0,0,²,1,8,data,0,0,copy,x\n", ":5: time_ps '²' is not a whole number"),
+        (f"# format: {FORMAT}\n# world: ²\n", "the header needs '# world: N'"),
     ],
 )
 def test_a_bad_profile_is_refused_by_line(tmp_path: Path, text: str, complaint: str) -> None:
@@ -123,3 +127,31 @@ def test_writing_where_nothing_can_be_written_leaves_nothing_behind(tmp_path: Pa
     with pytest.raises(InputError, match="cannot be written"):
         profile.write_profile(profile.read_profile(path), tmp_path / "gone" / "p.csv")
     assert [each.name for each in tmp_path.iterdir()] == ["p.csv"]
+
+
+def test_what_would_be_refused_when_read_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(GOOD + "0,0,5,1,8,data,0,0,copy,x\n", encoding="utf-8")
+    good = profile.read_profile(tmp_path / "p.csv")
+
+    for part, complaint in (
+        ({"dst": np.array([2])}, "not written: write 0: dst 2 is none of"),
+        ({"dst": np.array([-1])}, "dst -1 is none of"),
+        ({"dst": np.array([0])}, "rank 0 writes to itself"),
+        ({"time": np.array([-1])}, "time_ps -1 is before start_ps 0"),
+        ({"size": np.array([-8])}, "size_bytes -8 is negative"),
+        ({"name": ["a,b"]}, "a name has a comma"),
+        ({"header": (("note", "two\nlines"),)}, "more than one line"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            profile.write_profile(replace(good, **part), tmp_path / "out.csv")
+        assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("name", [".", "", "/"])
+def test_a_profile_is_not_written_over_a_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "p.csv").write_text(GOOD, encoding="utf-8")
+    good = profile.read_profile(tmp_path / "p.csv")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InputError, match="is a folder; give the file to write"):
+        profile.write_profile(good, Path(name))

@@ -87,9 +87,11 @@ def test_overrides_reach_into_lists_and_make_missing_mappings(tmp_path: Path) ->
         ("wait.policy", "write key=value"),
         ("=5", "write key=value"),
         ("a..b=5", "write key=value"),
+        ("list.²=5", "list is a list; it has no entry '²'"),
         ("list.7=5", "the list has 1 entries"),
         ("word.x=5", "text 'w'; it has no entry 'x'"),
         ("x=[1", "not valid YAML"),
+        ("base=other", "cannot be set from outside"),
     ],
 )
 def test_a_bad_override_names_itself(tmp_path: Path, assignment: str, complaint: str) -> None:
@@ -154,6 +156,68 @@ def test_a_file_is_looked_for_beside_the_document_that_names_it(tmp_path: Path) 
     main = written(tmp_path, main="count: 1\nfile: own.csv\n")
 
     assert source.read(main).build(Record).file == str(tmp_path / "own.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("seed: -1", "5:7: seed: must be zero or more"),
+        ("name: '..'", "5:7: name: '..' names the run folder"),
+        ("machine: {node: mi300x-8, gpus: 0}", "5:33: machine.gpus: a machine has at least 1 GPU"),
+        ("machine: {node: mi300x-8, gpu: {memory_line: 0 B}}", "5:46: machine.gpu.memory_line: must be greater"),
+        ("workloads: [{model: fused_allreduce, ranks: 0}]", "5:45: workloads.0.ranks: a workload has 1 rank"),
+        ("seed: 999999999999999999999", "5:7: seed: input should be a valid integer, not a number of more than 18"),
+        ('name: "\\ud800"', "5:7: '\\ud800' has half of a surrogate pair"),
+        ("wait: {policy: " + "x" * 500_000 + "}", "5:16: wait.policy: unknown value 'xxxx"),
+        (
+            "machine: {node: mi300x-8, link: {latency: 5 x" + " " * 300_000 + "y}}",
+            "5:43: machine.link.latency: '5 x  ",
+        ),
+        ('"x\\ny": 5', r"5:1: x\ny: unknown key 'x\ny'; allowed: name, "),
+        (
+            "machine: {node: mi300x-8, topology: edges, edges: [{ends: [gpu0, gpu1, gpu2]}]}",
+            "5:59: machine.edges.0.ends: expected 2 entries, not 3",
+        ),
+    ],
+)
+def test_a_failed_check_names_its_own_line_and_column_and_cuts_what_it_echoes(
+    tmp_path: Path, text: str, place: str
+) -> None:
+    kept = {"machine": "machine: {node: mi300x-8}\n", "workloads": "workloads: [{model: fused_allreduce}]\n"}
+    lines = "".join(line for key, line in kept.items() if not text.startswith(key))
+    path = written(tmp_path, main=lines + "\n" * (4 - lines.count("\n")) + text + "\n")
+
+    with pytest.raises(InputError) as caught:
+        read_scenario(str(path))
+
+    assert str(caught.value).startswith(f"{path}:{place}")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < len(str(path)) + 300
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "base: {name}",
+        "machine: {{node: {name}}}",
+        "workloads: [{{model: fused_allreduce, params: {{profile: {name}}}}}]",
+    ],
+)
+def test_a_name_too_long_for_a_file_is_no_file(tmp_path: Path, text: str) -> None:
+    lines = "machine: {node: mi300x-8}\n" if "machine" not in text else "workloads: [{model: fused_allreduce}]\n"
+    path = written(tmp_path, main=lines + text.format(name="x" * 300) + "\n")
+
+    with pytest.raises(InputError, match=r"no file 'xxx|unknown preset 'xxx"):
+        read_scenario(str(path))
+
+
+def test_a_file_that_is_no_scenario_is_not_printed_whole(tmp_path: Path) -> None:
+    (tmp_path / "secret.yaml").write_text("\n".join(f"line {i}" for i in range(1000)), encoding="utf-8")
+
+    with pytest.raises(InputError, match="expected keys with values, not text 'line 0 line 1") as caught:
+        source.read(written(tmp_path, main="base: secret\n"))
+
+    assert len(str(caught.value)) < 300
 
 
 def test_limits_hold_before_memory_is_spent(tmp_path: Path) -> None:

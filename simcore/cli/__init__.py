@@ -1,5 +1,6 @@
 """The commands: each reads, calls, prints; what is heavy is imported by the command that needs it."""
 
+import os
 import sys
 from typing import NoReturn
 
@@ -8,6 +9,9 @@ import typer
 from simcore import errors
 from simcore.cli import benchmarks, collectives, fits, machines, runs, traces
 from simcore.cli._console import INTERRUPTED, say
+
+BROKEN_PIPE = 1
+"""Exit code where the reader of our output has gone, as typer has it."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command in (
@@ -27,13 +31,35 @@ def main() -> NoReturn:
     """Run the command line and exit; every error a user can cause is one line on stderr."""
     try:
         status = app(standalone_mode=False)
+        sys.stdout.flush()
+        if status == INTERRUPTED:
+            # Typer's word for a KeyboardInterrupt that no command had anything to say about.
+            say("interrupted")
+    except errors.Interrupted as interrupted:
+        say(str(interrupted))
+        status = interrupted.exit_code
     except errors.SimcoreError as error:
         say(f"error: {error}")
         status = error.exit_code
     except typer.TyperException as error:
-        say(f"error: {' '.join(error.format_message().split())}")
+        # The help that a command without arguments prints comes as an error too, of several lines.
+        helped = type(error).__name__ == "NoArgsIsHelpError"
+        say(error.format_message() if helped else f"error: {' '.join(error.format_message().split())}")
         status = error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        say("interrupted; nothing was written")
-        status = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        _drop_output()
+        status = BROKEN_PIPE
+    except OSError as error:
+        say(f"error: {f'{error.filename}: ' if error.filename else ''}{errors.reason(error)}")
+        _drop_output()
+        status = errors.InputError.exit_code
+    except MemoryError:
+        say("error: this needs more memory than there is")
+        status = errors.InputError.exit_code
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _drop_output() -> None:
+    """Lead what is still to be printed nowhere, so that Python's own flush at the end does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

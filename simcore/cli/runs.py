@@ -1,13 +1,15 @@
 """Commands on scenarios and runs: run, plot, check, models, schema."""
 
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simcore.cli._console import INTERRUPTED, Overrides, ScenarioName, Seed, print_files, say
+from simcore.cli._console import Overrides, ScenarioName, Seed, print_files, say
+from simcore.errors import Interrupted
 
 DURATIONS = {
     "compute": "compute_ps",
@@ -40,16 +42,24 @@ def run(
 
     scenario = assembly.read_scenario(name, overrides, seed)
     target = out or Path("runs") / report.run_name(scenario)
-    if not compiled():
-        say("compiling the data plane, once after an installation ...")
-    with report.staging(target) as folder, _Progress() as progress:
-        result = assembly.run(scenario, folder=folder, progress=progress)
-        report.write_run(result, target, folder)
-    _print_result(result)
-    print_files([*sorted(target.iterdir()), *(_draw(result, target) if plot else [])])
+    left = "nothing was written"
+    try:
+        with report.staging(target) as folder, _Progress() as progress:
+            if not compiled():
+                say("compiling the data plane, once after an installation ...")
+            result = assembly.run(scenario, folder=folder, progress=progress)
+            report.write_run(result, target, folder)
+        left = f"{target} holds the whole run"
+        if result.interrupted_at is not None:
+            left = f"{target} holds the run up to there"
+        _print_result(result)
+        print_files(report.files(target))
+        if plot:
+            print_files(_draw(result, target))
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {left}") from None
     if result.interrupted_at is not None:
-        say(f"interrupted at {result.interrupted_at} ps of simulated time; {target} holds the run up to there")
-        raise typer.Exit(INTERRUPTED)
+        raise Interrupted(f"interrupted at {result.interrupted_at} ps of simulated time; {left}")
 
 
 def plot(folder: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder.")]) -> None:
@@ -190,21 +200,29 @@ def _print_table(what: str, rows: dict[str, dict[str, int | None]], extra: dict[
 
 class _Progress:
     """Shows simulated time, events per second and time left on stderr, once a second, for runs of more than two
-    seconds."""
+    seconds; before the first event, that it is planned."""
 
     def __init__(self) -> None:
-        self._begin = self._last = time.monotonic()
+        self._begin = self._last = 0.0
         self._shown = False
+        self._planning = threading.Timer(2, say, ["planning ..."])
+        self._planning.daemon = True
 
     def __enter__(self) -> "_Progress":
+        self._planning.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._planning.cancel()
         if self._shown:
             say("")
 
     def __call__(self, simulation: "Simulation") -> None:
         now = time.monotonic()
+        if not simulation.events:
+            # The clock starts here: what was planned before says nothing about the speed of the simulation.
+            self._planning.cancel()
+            self._begin = self._last = now
         if now - self._last < 1 or now - self._begin < 2:
             return
         from simcore.units import TIME, short

@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from simcore.errors import InputError
+from simcore.errors import InputError, reason, writing
 from simcore.trace import numbers
 from simcore.units import LARGEST, SIZE, TIME, short
 
@@ -58,7 +60,9 @@ class Profile:
 
 
 def write_profile(profile: Profile, path: Path) -> None:
-    """Write ``profile`` as CSV to ``path``, whole or not at all; raises ``InputError`` where that cannot be done."""
+    """Write ``profile`` as CSV to ``path``, whole or not at all; raises ``InputError`` where that cannot be done, or
+    where ``read_profile`` would refuse what is written."""
+    _check_writable(profile, path)
     lines = io.StringIO()
     for key, sentence in (("format", FORMAT), ("world", str(profile.world)), *profile.header):
         lines.write(f"# {key}: {sentence}\n")
@@ -70,12 +74,25 @@ def write_profile(profile: Profile, path: Path) -> None:
     ):
         lines.write(",".join(map(str, row)) + "\n")
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        scratch.write_text(lines.getvalue(), encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written: {(error.strerror or 'error').lower()}") from None
+    with writing(path):
+        try:
+            scratch.write_text(lines.getvalue(), encoding="utf-8")
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def _check_writable(profile: Profile, path: Path) -> None:
+    if path.is_dir() or not path.name:
+        raise InputError(f"{path}: is a folder; give the file to write, e.g. profile.csv")
+    column = {
+        "rank": profile.rank, "start_ps": profile.start, "time_ps": profile.time, "dst": profile.dst,
+        "size_bytes": profile.size, "collective": profile.collective, "step": profile.step,
+    }  # fmt: skip
+    _check(column, profile.world, lambda row: f"{path}: not written: write {row}")
+    lines = [*(text for pair in profile.header for text in pair), *profile.name]
+    if any(len(text.splitlines()) > 1 for text in lines) or any(set(',"') & set(name) for name in profile.name):
+        raise InputError(f"{path}: not written: a name has a comma or a quote in it, or a text more than one line")
 
 
 def read_profile(path: Path) -> Profile:
@@ -97,7 +114,15 @@ def read_profile(path: Path) -> Profile:
         raise _first_bad_line(body, skipped, path, str(error)) from None
     column = {name: numbers(table, name) for name in COLUMNS}
     world = int(dict(header)["world"])
-    _check(column, world, skipped, path)
+
+    def place(row: int) -> str:
+        return f"{path}:{skipped + 2 + row}"
+
+    for name, words in _WORDS.items():
+        _refuse(
+            ~np.isin(column[name], words), f"unknown {name} {{{name}!r}}; allowed: {', '.join(words)}", column, place
+        )
+    _check(column, world, place)
     order = np.lexsort((np.arange(len(column["rank"])), column["rank"], column["time_ps"]))
     column = {name: values[order] for name, values in column.items()}
     return Profile(
@@ -130,7 +155,7 @@ def _text(path: Path) -> bytes:
             raise InputError(f"{path}: larger than {LARGEST_FILE} bytes; split the profile")
         text = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {(error.strerror or 'error').lower()}") from None
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
     if not text.strip():
         raise InputError(f"{path}: empty; expected a timing profile that begins with '# format: {FORMAT}'")
     try:
@@ -157,33 +182,33 @@ def _header(text: bytes, path: Path) -> tuple[list[tuple[str, str]], int]:
     keys = dict(pairs)
     if keys.get("format") != FORMAT:
         raise InputError(f"{path}:1: not a timing profile; expected '# format: {FORMAT}' in the first lines")
-    if not keys.get("world", "").isdigit() or int(keys["world"]) < 1 or len(keys["world"]) > 9:
+    if not re.fullmatch(r"[0-9]{1,9}", keys.get("world", "")) or int(keys["world"]) < 1:
         raise InputError(f"{path}: the header needs '# world: N', the number of ranks, 1 or more")
     return pairs, begin
 
 
-def _check(column: dict[str, Any], world: int, skipped: int, path: Path) -> None:
+def _refuse(bad: Any, sentence: str, column: dict[str, Any], place: Callable[[int], str]) -> None:
+    """Raise ``InputError`` with the place of the first ``bad`` row; its values fill the fields of ``sentence``."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(f"{place(row)}: " + sentence.format(**{name: values[row] for name, values in column.items()}))
+
+
+def _check(column: dict[str, Any], world: int, place: Callable[[int], str]) -> None:
     """Refuse rows that no run could have written, naming the first one."""
-
-    def refuse(bad: Any, sentence: str) -> None:
-        if bad.any():
-            row = int(np.argmax(bad))
-            shown = {name: values[row] for name, values in column.items()}
-            raise InputError(f"{path}:{skipped + 2 + row}: " + sentence.format(**shown, world=world))
-
-    for name, words in _WORDS.items():
-        refuse(~np.isin(column[name], words), f"unknown {name} {{{name}!r}}; allowed: {', '.join(words)}")
-    refuse((column["rank"] < 0) | (column["rank"] >= world), "rank {rank} is none of 0 to world - 1 ({world} ranks)")
-    refuse((column["dst"] < 0) | (column["dst"] >= world), "dst {dst} is none of 0 to world - 1 ({world} ranks)")
-    refuse(
-        column["rank"] == column["dst"], "rank {rank} writes to itself; a peer-to-peer write has another rank as dst"
-    )
-    refuse(column["start_ps"] < 0, "start_ps {start_ps} is negative; time 0 is the earliest start")
-    refuse(column["time_ps"] < column["start_ps"], "time_ps {time_ps} is before start_ps {start_ps}")
+    for name in ("rank", "dst"):
+        outside = (column[name] < 0) | (column[name] >= world)
+        _refuse(outside, f"{name} {{{name}}} is none of 0 to world - 1 ({world} ranks)", column, place)
+    to_itself = "rank {rank} writes to itself; a peer-to-peer write has another rank as dst"
+    _refuse(column["rank"] == column["dst"], to_itself, column, place)
+    _refuse(column["start_ps"] < 0, "start_ps {start_ps} is negative; time 0 is the earliest start", column, place)
+    early = column["time_ps"] < column["start_ps"]
+    _refuse(early, "time_ps {time_ps} is before start_ps {start_ps}", column, place)
     for name in ("size_bytes", "collective", "step"):
-        refuse(column[name] < 0, f"{name} {{{name}}} is negative")
+        _refuse(column[name] < 0, f"{name} {{{name}}} is negative", column, place)
     for name in ("time_ps", "size_bytes"):
-        refuse(column[name] >= LARGEST, f"{name} {{{name}}} is too large; it stays below {LARGEST}")
+        sentence = f"{name} {{{name}}} is too large; it stays below {LARGEST}"
+        _refuse(column[name] >= LARGEST, sentence, column, place)
 
 
 def _first_bad_line(body: bytes, skipped: int, path: Path, problem: str) -> InputError:
@@ -193,6 +218,6 @@ def _first_bad_line(body: bytes, skipped: int, path: Path, problem: str) -> Inpu
         if len(cells) != len(COLUMNS):
             return InputError(f"{path}:{number}: {len(cells)} values where {len(COLUMNS)} columns are")
         for name, cell in zip(COLUMNS, cells, strict=True):
-            if name in _NUMBERS and not (cell.strip().lstrip("-").isdigit() and abs(int(cell[:30])) < 2**63):
+            if name in _NUMBERS and not (re.fullmatch(r" *-?[0-9]{1,30} *", cell) and abs(int(cell)) < 2**63):
                 return InputError(f"{path}:{number}: {name} {cell!r} is not a whole number")
     return InputError(f"{path}: not a timing profile: {problem.splitlines()[0]}")

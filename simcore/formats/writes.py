@@ -13,6 +13,9 @@ from simcore.formats.kineto import Collective, Trace
 from simcore.formats.profile import FLAG_BYTES, Profile
 from simcore.units import LARGEST, TIME, short
 
+MOST_WRITES = 2**23
+"""Rows of a profile that is made, flags included."""
+
 
 def to_profile(
     traces: Sequence[Trace], *, algorithm: str = "direct", align: str | None = None, clone_rank: int | None = None
@@ -44,6 +47,7 @@ def to_profile(
             f"{', '.join(trace.file for trace in ranked.values())}: no collective can become writes: "
             f"{sentences or 'none spans two ranks'}"
         )
+    _refuse_many(usable, clone_rank, world)
     usable, said = _aligned(usable, ranked, align)
     header.append(("align", said))
     if clone_rank is not None:
@@ -158,6 +162,21 @@ def _clone(usable: dict[int, list[Collective]], source: int, world: int) -> str:
     return (
         f"rank {source} stands for {len(absent)} ranks without a trace: same instants, same sizes, no skew among them"
     )
+
+
+def _refuse_many(usable: dict[int, list[Collective]], clone_rank: int | None, world: int) -> None:
+    """Raise ``InputError`` where the collectives become more writes than memory is made for."""
+    counts = {
+        # Reduce-scatter and all-gather make an all-reduce; a flag goes with the data of every send.
+        rank: sum((4 if c.name == "all_reduce" else 2) * (len(c.group or ()) - 1) for c in found)
+        for rank, found in usable.items()
+    }
+    count = sum(counts.values()) + (world - len(usable)) * (0 if clone_rank is None else counts.get(clone_rank, 0))
+    if count > MOST_WRITES:
+        raise InputError(
+            f"the collectives would become up to {count} writes; the limit is {MOST_WRITES}, so import fewer ranks or "
+            "fewer steps"
+        )
 
 
 def _statements(

@@ -1,5 +1,6 @@
 """What every figure stands on: its size in pixels, its titles, its units, and the way to a file."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from simcore.errors import InputError
+from simcore.errors import InputError, writing
 from simcore.units import TIME, Dimension
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ METADATA: dict[str, dict[str, None]] = {
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 """Endings of figures, and what matplotlib would write into each that differs between two machines or two days."""
-HEAT = LinearSegmentedColormap.from_list("heat", ["#F3F3F3", "#C6DBEF", "#9E9AC8", "#6A51A3", "#2D004B"])
-INK, GRID = "#222222", "#E6E6E6"
+HEAT = LinearSegmentedColormap.from_list("heat", ["#C6DBEF", "#9E9AC8", "#6A51A3", "#2D004B"])
+INK, GRID, GROUND = "#222222", "#E6E6E6", "#F3F3F3"
 
 
 def time_unit(end: int) -> tuple[str, float]:
@@ -95,9 +96,13 @@ def save(figure: Figure, path: Path) -> Path:
     """Write the figure in the format of its ending, the same bytes every time; return ``path``."""
     if path.suffix not in METADATA:
         raise InputError(f"{path}: a figure's name ends in {', '.join(METADATA)}")
-    try:
-        with rc_context({"svg.hashsalt": "simcore"}):
-            figure.savefig(path, metadata=METADATA[path.suffix])
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {(error.strerror or 'error').lower()}") from None
+    # Beside its place and then moved there, so that a picture is whole or the older one.
+    scratch = path.with_name(f".{os.getpid()}{path.suffix}")
+    with writing(path):
+        try:
+            with rc_context({"svg.hashsalt": "simcore"}):
+                figure.savefig(scratch, metadata=METADATA[path.suffix])
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
     return path

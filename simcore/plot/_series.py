@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from simcore.plot._canvas import DPI, HEAT, INK, WIDTH, Floats, Tables, natural, time_unit
+from simcore.plot._canvas import DPI, GROUND, HEAT, INK, WIDTH, Floats, Tables, natural, time_unit
 
 MOST_LINKS = 32
 """Links that a figure shows; of more, the busiest."""
@@ -17,9 +18,10 @@ MOST_LINKS = 32
 
 def per_column(links: Mapping[str, Sequence[Any]], names: Sequence[str], column: str, end: int, columns: int) -> Floats:
     """Return (names, columns): for each link the mean of ``column`` per picosecond over each pixel column of 0 to
-    ``end``."""
+    ``end``; bins that begin later are left out."""
     row_of = {name: i for i, name in enumerate(names)}
-    chosen = np.array([i for i, name in enumerate(links["link"]) if name in row_of], np.int64)
+    rows = zip(links["link"], links["t0_ps"], strict=True)
+    chosen = np.array([i for i, (name, begin) in enumerate(rows) if name in row_of and begin < end], np.int64)
     begin = np.array(links["t0_ps"], np.float64)[chosen]
     stop = np.minimum(np.array(links["t1_ps"], np.float64)[chosen], end)
     lane = np.array([row_of[links["link"][i]] for i in chosen], np.int64)
@@ -79,9 +81,17 @@ def margin(names: Sequence[str]) -> int:
     return 36 + 8 * max(map(len, names))
 
 
-def top_of(values: Floats) -> float:
-    """Return the upper end of a scale of colours."""
-    return float(values.max()) if values.size and values.max() > 0 else 1.0
+def draw_heat(axes: Any, values: Floats, **more: Any) -> Any:
+    """Draw ``values`` (0 or more) as colours, one pixel or more a value; return the image for its colour bar.
+
+    Zero has the colour of the ground and the smallest value already one of its own, and colours follow the square root:
+    traffic spread thinly over time does not look like none beside a burst.
+    """
+    top = float(values.max()) if values.size and values.max() > 0 else 1.0
+    # Sums over columns leave rests of rounding where there was nothing.
+    shown = np.ma.masked_less(values, 1e-9 * top)
+    axes.set_facecolor(GROUND)
+    return axes.imshow(shown, interpolation="nearest", cmap=HEAT, norm=PowerNorm(0.5, 0, top), **more)
 
 
 def label_rows(axes: Any, names: Sequence[str], height: float) -> None:
@@ -96,10 +106,7 @@ def draw_links(
     figure: Figure, axes: Any, values: Floats, names: Sequence[str], hidden: int, end: int, height: int, label: str
 ) -> None:
     """Draw one row a link, coloured by (names, columns) ``values``."""
-    heat = axes.imshow(
-        values, aspect="auto", interpolation="nearest", extent=(0, end, len(names), 0),
-        cmap=HEAT, vmin=0, vmax=top_of(values),
-    )  # fmt: skip
+    heat = draw_heat(axes, values, aspect="auto", extent=(0, end, len(names), 0))
     label_rows(axes, names, height)
     _name_links(figure, axes, len(names), hidden)
     _colour_bar(figure, heat, axes, label)

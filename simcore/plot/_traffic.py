@@ -11,7 +11,6 @@ from matplotlib.ticker import MaxNLocator
 from simcore.plot._canvas import (
     DPI,
     GRID,
-    HEAT,
     INK,
     WIDTH,
     Boxes,
@@ -25,6 +24,7 @@ from simcore.plot._canvas import (
 )
 from simcore.plot._series import (
     busiest,
+    draw_heat,
     draw_links,
     draw_time_axis,
     links_of,
@@ -32,7 +32,6 @@ from simcore.plot._series import (
     margin,
     per_column,
     rows_height,
-    top_of,
 )
 from simcore.trace import numbers
 from simcore.units import RATE, SIZE, short
@@ -102,8 +101,7 @@ def _matrix(figure: Figure, matrix: Floats, left: int, top: int, side: int) -> N
     axes = figure.add_axes((left / WIDTH, 1 - (top + side) / pixels, side / WIDTH, side / pixels))
     world = len(matrix)
     unit, scale = fitting(SIZE, float(matrix.max()))
-    shown = np.ma.masked_where(np.eye(world, dtype=bool) & (matrix == 0), matrix / scale)
-    heat = axes.imshow(shown, cmap=HEAT, vmin=0, vmax=top_of(matrix / scale), interpolation="nearest")
+    heat = draw_heat(axes, matrix / scale)
     if world <= 8:
         for (i, j), value in np.ndenumerate(matrix):
             if value:
@@ -114,7 +112,7 @@ def _matrix(figure: Figure, matrix: Floats, left: int, top: int, side: int) -> N
                     ha="center",
                     va="center",
                     fontsize=9,
-                    color="white" if value > 0.5 * matrix.max() else INK,
+                    color="white" if value > 0.25 * matrix.max() else INK,
                 )
     every = max(1, math.ceil(world / (16 if world <= 100 else 10)))
     ticks = list(range(0, world, every))

@@ -1,0 +1,381 @@
+"""The JSON of a profiler trace, event by event: limits hold before memory is spent, what is used has its type."""
+
+import codecs
+import gzip
+import json
+import math
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from simcore.errors import InputError, printable, reason
+from simcore.units import LARGEST
+
+LARGEST_TRACE = 2**30
+"""Bytes of one trace after decompression; a file that unpacks to more is refused as soon as it does."""
+MOST_EVENTS = 2**23
+"""Events of one trace, of whatever kind."""
+LARGEST_VALUE = 2**22
+"""Characters of one value, an event or what stands beside the list of events: all that is in memory at a time."""
+LARGEST_KEPT = 2**26
+"""Characters of the events that are kept: collectives and the calls of the host around them."""
+MOST_RANKS = 2**17
+"""Ranks of the job that was recorded."""
+LATEST_US = 10**17
+"""Microseconds: no timestamp lies as far from zero, and a duration stays below a hundred-thousandth of it."""
+
+CHUNK = 2**20
+PS_PER_US = 10**6
+KNOWN = {
+    "cpu_op",
+    "kernel",
+    "gpu_memcpy",
+    "gpu_memset",
+    "cuda_runtime",
+    "cuda_driver",
+    "user_annotation",
+    "gpu_user_annotation",
+    "python_function",
+    "Trace",
+}
+_NOTES = ("nccl:", "c10d::", "gloo:")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event that bears on collectives: its times in ps, the thread it ran on, and of its arguments those that are
+    used, each of the type that ``_ARGUMENTS`` says."""
+
+    category: str
+    name: str
+    start: int
+    end: int
+    thread: tuple[Any, Any]
+    args: Mapping[str, Any]
+
+
+@dataclass
+class Recording:
+    """What one trace file holds: the keys beside the list of events, counts by category, the time covered (ps), the
+    events kept."""
+
+    about: dict[str, Any] = field(default_factory=dict)
+    total: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    first_us: Decimal | int = LATEST_US
+    covered: dict[bool, tuple[int, int]] = field(default_factory=dict)
+    """Begin and end of what the profiler recorded; under ``True`` of its own span over everything."""
+    kept: list[Event] = field(default_factory=list)
+
+
+def read_recording(path: Path, limit: int = LARGEST_TRACE) -> Recording:
+    """Return what ``path`` holds (plain or gzip; an object with ``traceEvents``, or a bare list of events).
+
+    Memory is bounded by the limits above whatever the file holds. Raises ``InputError``.
+    """
+    try:
+        with path.open("rb") as stream:
+            packed = stream.read(2) == b"\x1f\x8b"
+            stream.seek(0)
+            read = gzip.GzipFile(fileobj=stream).read if packed else stream.read
+            return _read(_Text(read, path, limit), path)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: the gzip file is cut off or damaged ({str(error).rstrip('.').lower()})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply to be a Kineto trace") from None
+    except (ValueError, ArithmeticError) as error:
+        raise InputError(f"{path}: not a Kineto trace: {one_line(str(error), 200)}") from None
+    except MemoryError:
+        raise InputError(f"{path}: needs more memory than there is; record fewer steps") from None
+
+
+def _read(text: "_Text", path: Path) -> Recording:
+    found = Recording()
+    begin = text.peek()
+    if not begin:
+        raise InputError(f"{path}: empty; expected a Kineto trace (JSON, plain or gzip)")
+    events = begin == "["
+    if events:
+        _take_events(text, found)
+    elif begin == "{":
+        for _ in text.items("{", "}"):
+            key = text.value()
+            text.take(":")
+            if key == "traceEvents" and text.peek() == "[":
+                events = True
+                _take_events(text, found)
+            else:
+                found.about[str(key)] = text.value()
+    else:
+        text.value()
+    if not events:
+        raise InputError(f"{path}: not a Kineto trace; expected an object with 'traceEvents' or a list of events")
+    text.end()
+    return found
+
+
+def _take_events(text: "_Text", found: Recording) -> None:
+    kept = 0
+    for _ in text.items("[", "]"):
+        begin = text.position
+        event = text.value()
+        if not isinstance(event, dict):
+            raise ValueError(f"event {found.total} is no object with keys, but {shown(event)}")
+        if _take(event, found):
+            kept += text.position - begin
+        found.total += 1
+        if found.total > MOST_EVENTS:
+            raise ValueError(f"more than {MOST_EVENTS} events; record fewer steps")
+        if kept > LARGEST_KEPT:
+            raise ValueError(f"more than {LARGEST_KEPT} characters of collectives and calls; record fewer steps")
+
+
+def _take(event: dict[str, Any], found: Recording) -> bool:
+    """Count an event, and keep it if it bears on collectives; raises ``ValueError`` where a field that is used has a
+    wrong type."""
+    name, category = one_line(event.get("name", "")), one_line(event.get("cat"), 60)
+    if event.get("ph") != "X":
+        return False
+    wanted = (
+        (category == "kernel" and re.search("nccl", name, re.IGNORECASE))
+        or name.startswith(_NOTES)
+        or (category == "cuda_runtime" and isinstance(event.get("args"), dict) and "correlation" in event["args"])
+    )
+    begin, length = event.get("ts"), event.get("dur", 0)
+    if not (_numeric(begin) and _numeric(length)):
+        if wanted:
+            raise ValueError(f"event {found.total} ({name}): ts and dur must be numbers of microseconds")
+        return False
+    if not (-LATEST_US < begin < LATEST_US and -LATEST_US < length < LATEST_US // 10**5):
+        raise ValueError(f"event {found.total} ({name}): its ts or dur is out of range")
+    start, end = microseconds(begin), microseconds(begin) + microseconds(max(length, 0))
+    found.counts[category] += 1
+    if len(found.counts) > 1000:
+        raise ValueError("more than 1000 categories of events")
+    found.first_us = min(found.first_us, begin)
+    overall = category == "Trace"
+    was = found.covered.get(overall, (start, end))
+    found.covered[overall] = (min(was[0], start), max(was[1], end))
+    if not wanted:
+        return False
+    try:
+        if length < 0:
+            raise ValueError(f"dur is {shown(length)}; expected zero or more")
+        thread = (_key(event.get("pid")), _key(event.get("tid")))
+        found.kept.append(Event(category, name, start, end, thread, _arguments(event.get("args"))))
+    except ValueError as error:
+        raise ValueError(f"event {found.total} ({name}): {error}") from None
+    return True
+
+
+def _arguments(args: Any) -> dict[str, Any]:
+    if args is None:
+        return {}
+    if not isinstance(args, dict):
+        raise ValueError(f"args is {shown(args)}; expected keys with values")
+    checked = {}
+    for key in _ARGUMENTS.keys() & args.keys():
+        try:
+            checked[key] = _ARGUMENTS[key](args[key])
+        except ValueError as error:
+            raise ValueError(f"{key!r} is {shown(args[key])}; expected {error}") from None
+    return checked
+
+
+def is_count(value: Any, below: int = LARGEST) -> bool:
+    """Return whether ``value`` is a whole number from 0 to below ``below``."""
+    return type(value) is int and 0 <= value < below
+
+
+def _count(value: Any) -> int:
+    if not is_count(value):
+        raise ValueError(f"a whole number from 0 to below {LARGEST}")
+    return int(value)
+
+
+def _key(value: Any) -> Any:
+    if not (value is None or isinstance(value, str) or type(value) is int):
+        raise ValueError(f"pid, tid and correlation are a number or a word, not {shown(value)}")
+    return value
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a word")
+    return one_line(value)
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError("a list of words")
+    return tuple(one_line(part, 60) for part in value)
+
+
+def _lengths(value: Any) -> tuple[int | None, ...]:
+    """Return the elements of every tensor; None for what is no tensor of one shape (a scalar, a list of tensors)."""
+    if not isinstance(value, list):
+        raise ValueError("a list of shapes")
+    lengths: list[int | None] = []
+    for shape in value:
+        if isinstance(shape, list) and shape and all(type(n) is int for n in shape):
+            if len(shape) > 64 or min(shape) < 0 or math.prod(n or 1 for n in shape) >= LARGEST:
+                raise ValueError(f"shapes of at most 64 lengths, zero or more, below {LARGEST} elements in all")
+            lengths.append(math.prod(shape))
+        else:
+            lengths.append(None)
+    return tuple(lengths)
+
+
+def _ranks(value: Any) -> tuple[int, ...] | None:
+    """Return the ranks of a group, ascending; None where they are not all listed ("[0, 1, ..., 127]")."""
+    return _listed(value if isinstance(value, str) else json.dumps(value, default=str))
+
+
+@lru_cache(maxsize=256)
+def _listed(text: str) -> tuple[int, ...] | None:
+    numbers = re.findall(r"[-+.\w]+", text)
+    if not numbers or "..." in text:
+        return None
+    if not all(re.fullmatch(r"[0-9]{1,9}", number) for number in numbers) or len(set(numbers)) < len(numbers):
+        raise ValueError("different ranks, each 0 or more, as in '[0, 1]'")
+    return tuple(sorted(map(int, numbers)))
+
+
+_ARGUMENTS: dict[str, Callable[[Any], Any]] = {
+    "Collective name": _word, "In msg nelems": _count, "Out msg nelems": _count, "dtype": _word,
+    "Process Group Ranks": _ranks, "Input Dims": _lengths, "Input type": _words, "correlation": _key,
+}  # fmt: skip
+"""The arguments that are used: what turns each into the type that ``Event.args`` holds, or says what was expected."""
+
+
+def _numeric(value: Any) -> TypeGuard[int | Decimal]:
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
+
+
+def microseconds(value: int | Decimal) -> int:
+    """Return microseconds as ps, rounded down where the text has more than six decimals."""
+    return int(value * PS_PER_US)
+
+
+def shown(value: Any) -> str:
+    """Return a value of JSON for a message: short, on one line."""
+    if isinstance(value, dict | list):
+        return "a list" if isinstance(value, list) else "an object"
+    return "null" if value is None else one_line(json.dumps(value, default=str), 60)
+
+
+def one_line(value: Any, longest: int = 120) -> str:
+    """Return ``value`` as text of one line, at most about ``longest`` characters."""
+    return printable(str(value), longest)
+
+
+class _Text:
+    """The text of a stream behind a window that moves on, one value at a time; errors carry line and column."""
+
+    def __init__(self, read: Callable[[int], bytes], path: Path, limit: int) -> None:
+        self._next, self._path, self._limit = read, path, limit
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        # Decimal, because microseconds since 1970 with fractions of a nanosecond do not fit a double.
+        self._json = json.JSONDecoder(parse_float=Decimal)
+        self._window, self._at, self._read, self._ended = "", 0, 0, False
+        self._before, self._line, self._column = 0, 1, 1
+
+    @property
+    def position(self) -> int:
+        """Characters read so far."""
+        return self._before + self._at
+
+    def _more(self) -> None:
+        """Read a further chunk, at least as long as the window, so that a long value is tried but a few times."""
+        raw = self._next(max(CHUNK, len(self._window) - self._at))
+        self._read += len(raw)
+        if self._read > self._limit:
+            raise InputError(f"{self._path}: unpacks to more than {self._limit} bytes; record fewer steps")
+        try:
+            text = self._decoder.decode(raw, final=not raw)
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self._path}: not a text file (byte {self._read - len(raw) + error.start}); expected a Kineto trace "
+                "(JSON, plain or gzip)"
+            ) from None
+        self._ended = not raw
+        done = self._window[: self._at]
+        lines = done.count("\n")
+        self._column = len(done) - done.rfind("\n") if lines else self._column + len(done)
+        self._line, self._before = self._line + lines, self._before + len(done)
+        self._window, self._at = self._window[self._at :] + text, 0
+
+    def peek(self) -> str:
+        """Return the next character that is no space, without taking it; an empty text at the end."""
+        while True:
+            found = _SPACE.match(self._window, self._at)
+            self._at = found.end() if found else self._at
+            if self._at < len(self._window) or self._ended:
+                return self._window[self._at : self._at + 1]
+            self._more()
+
+    def take(self, mark: str) -> None:
+        """Take the next character, which must be ``mark``."""
+        if self.peek() != mark:
+            raise self._error(f"expecting {mark!r}", self._at)
+        self._at += 1
+
+    def items(self, opening: str, closing: str) -> Iterator[None]:
+        """Yield at the begin of every item between two brackets; the caller takes the item."""
+        self.take(opening)
+        if self.peek() == closing:
+            self._at += 1
+            return
+        while True:
+            yield
+            if self.peek() == closing:
+                self._at += 1
+                return
+            if self.peek() != ",":
+                raise self._error("expecting ',' delimiter", self._at)
+            self._at += 1
+
+    def value(self) -> Any:
+        """Take one whole value of JSON."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._json.raw_decode(self._window, self._at)
+                # A number that reaches the end of the window may go on behind it, at most "e+" before a digit.
+                if end + 3 <= len(self._window) or self._ended:
+                    self._at = end
+                    return value
+            except json.JSONDecodeError as error:
+                # What is cut off by the window fails at its end, or is a text that begins anywhere.
+                inside = error.pos < len(self._window) - 100 and not error.msg.startswith("Unterminated")
+                if self._ended or inside:
+                    raise self._error(f"{error.msg[0].lower()}{error.msg[1:]}", error.pos) from None
+            except (ValueError, ArithmeticError):
+                raise self._error("a number with too many digits", self._at) from None
+            if len(self._window) - self._at > LARGEST_VALUE:
+                raise self._error(f"a value of more than {LARGEST_VALUE} characters", self._at)
+            self._more()
+
+    def end(self) -> None:
+        """Make sure that nothing follows."""
+        if self.peek():
+            raise self._error("extra data", self._at)
+
+    def _error(self, what: str, at: int) -> InputError:
+        done = self._window[:at]
+        lines = done.count("\n")
+        column = len(done) - done.rfind("\n") if lines else self._column + len(done)
+        cut = self._ended and (at >= len(self._window.rstrip()) - 1 or "unterminated" in what)
+        kind = "the trace is cut off" if cut else "not JSON"
+        return InputError(f"{self._path}:{self._line + lines}:{column}: {kind}: {what}")
+
+
+_SPACE = re.compile(r"[ \t\n\r]*")
