@@ -10,7 +10,7 @@ from twins import service, wire, worlds
 from twins.fair import Fair, complaint, shares
 from twins.fifo import Fifo
 from twins.ideal import Ideal
-from twins.programs import Act, Outcome, Play, Row, Table, Twin, Write, over_fabric, over_twin
+from twins.programs import Act, Outcome, Play, Row, Table, Twin, Write, over_fabric, over_twin, sources
 
 from simcore.errors import Deadlock, SimulationError
 from simcore.fabric import Fabric
@@ -300,7 +300,7 @@ def test_playing_equals_the_same_schedule_driven_by_processes(data: st.DataObjec
     others = [
         act
         for act in data.draw(worlds.programs(topology.gpus, worlds.sizes(least=1), play=False))
-        if not {act.src} & {*play.ranks}
+        if not sources(act) & sources(play)
     ]
 
     played = over_fabric(topology, sharing, [play, *others])

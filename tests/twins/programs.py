@@ -23,13 +23,13 @@ from twins.ideal import Ideal, Streams
 
 @dataclass(frozen=True)
 class Send:
-    """At instant ``at``, ``src`` sends ``sizes`` bytes one after another to ``dst``, each when the last one has
-    arrived."""
+    """At instant ``at``, ``src`` begins to send ``amounts`` of bytes to ``dst``, each when the last one has arrived;
+    where the two are one, to compute ``amounts`` of ps."""
 
     at: int
     src: int
     dst: int
-    sizes: tuple[int, ...]
+    amounts: tuple[int, ...]
 
 
 class Write(NamedTuple):
@@ -71,6 +71,13 @@ class Play:
 Act = Send | Table | Play
 
 
+def sources(act: Act) -> set[int]:
+    """Return the ranks that send or compute."""
+    if isinstance(act, Send):
+        return {act.src}
+    return {row.src for row in act.rows} if isinstance(act, Table) else set(act.ranks)
+
+
 @dataclass
 class Outcome:
     """What came of a program: (issued, arrived) in ps of every message by (source rank, source sequence), the end of
@@ -83,6 +90,14 @@ class Outcome:
     """What the fabric says of a deadlock."""
     stuck: set[str] = field(default_factory=set)
     """The links at which a twin's packets wait for ever."""
+
+
+def later(env: simpy.Environment, delay: int) -> simpy.Event:
+    """Return an event ``delay`` from now, behind whoever goes on at that instant because something has ended."""
+    event = env.event()
+    event._ok, event._value = True, None
+    env.schedule(event, 1.5, delay)
+    return event
 
 
 def schedule_of(rows: Sequence[Row]) -> Schedule:
@@ -120,11 +135,10 @@ def over_fabric(
     """Return what the fabric makes of the program; ``order`` is that in which the processes are created; with
     ``by_process``, schedules and tables are driven by processes that send one message at a time."""
     simulation, recorder, outcome = Simulation(), Recorder(), Outcome()
-    streams = Streams(simulation)
     fabric = Fabric(simulation, topology, sharing, recorder, range(topology.gpus), *([queues] if queues else []))
 
     def program(index: int, act: Act) -> Generator[Any, Any, None]:
-        yield simulation.timeout(act.at)
+        yield later(simulation, act.at)
         if isinstance(act, Table) and by_process:
             for src in {row.src for row in act.rows}:
                 simulation.process(one_by_one(fabric, simulation, [row for row in act.rows if row.src == src]))
@@ -135,12 +149,12 @@ def over_fabric(
             fabric.send_many(int(sources[0]) if same else sources, writes_of(act.rows, simulation.now))
             return
         if isinstance(act, Play) and by_process:
-            yield play_by_processes(fabric, simulation, streams, act)
+            yield play_by_processes(fabric, simulation, act)
         elif isinstance(act, Play):
             yield fabric.play(schedule_of(act.rows), act.ranks, "play")
         else:
-            for size in act.sizes:
-                yield fabric.send(act.src, act.dst, size, "send")
+            for amount in act.amounts:
+                yield work(fabric, act.src, act.dst, amount, "send")
         outcome.ends[index] = simulation.now
 
     for index in order or range(len(acts)):
@@ -174,16 +188,16 @@ def over_twin(topology: Topology, twin: Twin, acts: Sequence[Act]) -> Outcome:
         yield carrier.send(key, key[0], dst, size)
         outcome.messages[key] = (int(issued), int(env.now))
 
+    def do(key: Key, dst: int, amount: int) -> Generator[Any, Any, None]:
+        yield streams.compute(key, amount) if key[0] == dst else env.process(carry(key, 0, dst, amount))
+
     def row_life(act: Play, rows: list[simpy.Event], row: Row, key: Key) -> Generator[Any, Any, None]:
         yield env.timeout(0)
         yield env.all_of([rows[other] for other in row.after])
-        if row.rank == row.peer:
-            yield streams.compute(key, row.amount)
-        else:
-            yield env.process(carry(key, 0, act.ranks[row.peer], row.amount))
+        yield env.process(do(key, act.ranks[row.peer], row.amount))
 
     def program(index: int, act: Act) -> Generator[Any, Any, None]:
-        yield env.timeout(act.at)
+        yield later(env, act.at)
         if isinstance(act, Table):
             for row in act.rows:
                 env.process(carry(numbered(row.src), row.delay, row.dst, row.size))
@@ -194,8 +208,8 @@ def over_twin(topology: Topology, twin: Twin, acts: Sequence[Act]) -> Outcome:
                 lives.append(env.process(row_life(act, lives, row, numbered(act.ranks[row.rank]))))
             yield env.all_of(lives)
         else:
-            for size in act.sizes:
-                yield env.process(carry(numbered(act.src), 0, act.dst, size))
+            for amount in act.amounts:
+                yield env.process(do(numbered(act.src), act.dst, amount))
         outcome.ends[index] = int(env.now)
 
     for index, act in enumerate(acts):
@@ -214,7 +228,7 @@ def one_by_one(fabric: Fabric, simulation: Simulation, rows: Sequence[Write]) ->
         fabric.send(row.src, row.dst, row.size, f"w{row.size}")
 
 
-def play_by_processes(fabric: Fabric, simulation: Simulation, streams: Streams, act: Play) -> simpy.Event:
+def play_by_processes(fabric: Fabric, simulation: Simulation, act: Play) -> simpy.Event:
     """Play a schedule with a process a row over ``fabric.send``; the event happens when every row has ended.
 
     Rows of one instant are sent in the order of the schedule, after every end of that instant.
@@ -225,23 +239,21 @@ def play_by_processes(fabric: Fabric, simulation: Simulation, streams: Streams, 
     def flush(_: simpy.Event) -> None:
         for index, ended in sorted(ready, key=lambda entry: entry[0]):
             row = act.rows[index]
-            sent = fabric.send(act.ranks[row.rank], act.ranks[row.peer], row.amount, "play")
-            sent.callbacks.append(lambda _, ended=ended: ended.succeed())
+            did = work(fabric, act.ranks[row.rank], act.ranks[row.peer], row.amount, "play")
+            did.callbacks.append(lambda _, ended=ended: ended.succeed())
         ready.clear()
 
     def life(index: int, row: Row) -> Generator[Any, Any, None]:
         yield simulation.timeout(0)
         yield simulation.all_of([lives[other] for other in row.after])
-        if row.rank == row.peer:
-            yield streams.compute((act.ranks[row.rank], index), row.amount)
-        else:
-            ended = simulation.event()
-            ready.append((index, ended))
-            before_settling = simulation.event()
-            before_settling._ok, before_settling._value = True, None
-            before_settling.callbacks = [flush]
-            simulation.schedule(before_settling, 1.5)
-            yield ended
+        ready.append((index, simulation.event()))
+        later(simulation, 0).callbacks.append(flush)
+        yield ready[-1][1]
 
     lives += [simulation.process(life(index, row)) for index, row in enumerate(act.rows)]
     return simulation.all_of(lives)
+
+
+def work(fabric: Fabric, src: int, dst: int, amount: int, what: str) -> simpy.Event:
+    """Send ``amount`` bytes, or compute for ``amount`` ps where the two ranks are one."""
+    return fabric.compute(src, amount) if src == dst else fabric.send(src, dst, amount, what)

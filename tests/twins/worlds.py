@@ -1,11 +1,13 @@
 """Random machines and random programs for them, as hypothesis strategies."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from simcore.hardware import Duplex, Efficiency, Family, LinkSpec, Queues
-from simcore.topology import Edge, Topology
+from simcore.hardware import Duplex, Family, LinkSpec, Queues
+from simcore.topology import Edge, Server, Topology
+from twins import ratio_up
 from twins.programs import Act, Play, Row, Send, Table, Write
 
 RATES = st.one_of(
@@ -15,14 +17,8 @@ RATES = st.one_of(
 """Round and awkward bandwidths from 1 MB/s to 10 TB/s, among them a prime near 10**12, for which bytes * 10**12 / rate
 has no small terms."""
 
-COSTS = st.one_of(
-    st.just((0, ())),
-    st.tuples(
-        st.integers(0, 2000),
-        st.lists(st.tuples(st.integers(1, 10**5), st.integers(1, 100)), max_size=3, unique_by=lambda point: point[0]),
-    ),
-)
-"""What a message costs on top: overhead (ps), and points of efficiency (bytes, percent)."""
+POINTS = st.lists(st.tuples(st.integers(1, 10**5), st.integers(1, 100)), max_size=3, unique_by=lambda point: point[0])
+"""Points of efficiency: bytes, percent of the bandwidth."""
 
 
 def latencies(least: int) -> st.SearchStrategy[int]:
@@ -31,29 +27,44 @@ def latencies(least: int) -> st.SearchStrategy[int]:
 
 @st.composite
 def machines(draw: st.DrawFn, least_latency: int = 0, tidy: bool = False, cost: bool = True) -> Topology:
-    """Draw a machine of a family, or an edge list: a random tree of GPUs and switches, directions apart, and chords.
+    """Draw a machine of a family, or an edge list: a random tree of GPUs and switches, directions apart, and chords;
+    with ``cost``, some of its links have an overhead and efficiencies.
 
     ``tidy``: no two paths of one source meet again once they have parted, so that no tie depends on its sequence.
     """
     gpus = draw(st.integers(2, 5))
     family: Family = draw(st.sampled_from(["switch", "full_mesh", "ring", "edges"]))
     duplex: Duplex = draw(st.sampled_from(["full"] if tidy else ["full", "half", "bus"]))
-    overhead, points = draw(COSTS) if cost else (0, ())
-    efficiency = [Efficiency(size, percent) for size, percent in sorted(points)]
-    link = LinkSpec(draw(RATES), draw(latencies(least_latency)), duplex, overhead, efficiency)
-    if family != "edges":
-        return Topology(family, gpus, link)
+    link = LinkSpec(draw(RATES), draw(latencies(least_latency)), duplex)
+    topology = Topology(family, gpus, link, draw(edges(gpus, least_latency, tidy)) if family == "edges" else ())
+    if cost and draw(st.booleans()):
+        topology.servers[:] = [draw(costly(server)) for server in topology.servers]
+    return topology
+
+
+@st.composite
+def edges(draw: st.DrawFn, gpus: int, least_latency: int, tree: bool) -> list[Edge]:
     names = [f"gpu{i}" for i in range(gpus)] + [f"s{i}" for i in range(draw(st.integers(0, 2)))]
     pairs = [(names[draw(st.integers(0, i - 1))], names[i]) for i in range(1, len(names))]
-    if not tidy:
-        chords = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if (a, b) not in pairs]
-        pairs += draw(st.lists(st.sampled_from(chords), unique=True, max_size=2)) if chords else []
-    edges = [
+    chords = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if (a, b) not in pairs]
+    if chords and not tree:
+        pairs += draw(st.lists(st.sampled_from(chords), unique=True, max_size=2))
+    return [
         Edge(ends, draw(RATES), draw(latencies(least_latency)), "simplex")
         for pair in pairs
         for ends in (pair, pair[::-1])
     ]
-    return Topology("edges", gpus, link, edges)
+
+
+@st.composite
+def costly(draw: st.DrawFn, server: Server) -> Server:
+    """Draw the same server with an overhead and points of efficiency, or without."""
+    points = sorted(draw(POINTS))
+    return replace(
+        server,
+        overhead=draw(st.sampled_from([0, 1, 777])),
+        wire=tuple((size, ratio_up(size * 100, percent)) for size, percent in points),
+    )
 
 
 def instants() -> st.SearchStrategy[int]:
@@ -63,7 +74,9 @@ def instants() -> st.SearchStrategy[int]:
 
 def sizes(least: int = 0, most: int = 2**30) -> st.SearchStrategy[int]:
     """Draw sizes from ``least`` bytes to a GiB, the small ones likely to be equal."""
-    return st.one_of(st.integers(least, 10), st.just(4096), st.integers(least, 10**5), st.integers(least, most))
+    return st.one_of(
+        st.integers(least, 10), st.just(min(4096, most)), st.integers(least, min(10**5, most)), st.integers(least, most)
+    )
 
 
 @st.composite
@@ -119,7 +132,10 @@ def programs(
             src, dst = draw(pairs(gpus))
             count = 1 if src in looping else draw(st.integers(1, 4))
             looping.add(src)
-            acts.append(Send(draw(instants()), src, dst, tuple(draw(size) for _ in range(count))))
+            if play and draw(st.integers(0, 3)) == 0:
+                dst = src
+            amount = st.integers(1, 10**5) if src == dst else size
+            acts.append(Send(draw(instants()), src, dst, tuple(draw(amount) for _ in range(count))))
     return acts
 
 
