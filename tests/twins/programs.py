@@ -86,6 +86,8 @@ class Outcome:
     messages: dict[Key, tuple[int, int]] = field(default_factory=dict)
     ends: dict[int, int] = field(default_factory=dict)
     tables: dict[str, Any] = field(default_factory=dict)
+    completions: tuple[Any, Any] = ((), ())
+    """Without a recorder: (issued, arrived) in ps."""
     deadlock: str = ""
     """What the fabric says of a deadlock."""
     stuck: set[str] = field(default_factory=set)
@@ -131,11 +133,19 @@ def over_fabric(
     *,
     order: Sequence[int] = (),
     by_process: bool = False,
+    recorded: bool = True,
 ) -> Outcome:
     """Return what the fabric makes of the program; ``order`` is that in which the processes are created; with
     ``by_process``, schedules and tables are driven by processes that send one message at a time."""
     simulation, recorder, outcome = Simulation(), Recorder(), Outcome()
-    fabric = Fabric(simulation, topology, sharing, recorder, range(topology.gpus), *([queues] if queues else []))
+    fabric = Fabric(
+        simulation,
+        topology,
+        sharing,
+        recorder if recorded else None,
+        range(topology.gpus),
+        *([queues] if queues else []),
+    )
 
     def program(index: int, act: Act) -> Generator[Any, Any, None]:
         yield later(simulation, act.at)
@@ -163,6 +173,8 @@ def over_fabric(
         simulation.run()
     except Deadlock as deadlock:
         outcome.deadlock = str(deadlock)
+    if not recorded:
+        outcome.completions = fabric.completions()
     fabric.record()
     outcome.tables = recorder.tables()
     for row in outcome.tables["transfers"].to_pylist():
