@@ -2,6 +2,7 @@
 
 from collections import Counter
 from fractions import Fraction
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -24,9 +25,16 @@ def fifo(queues: Queues | None = None) -> Twin:
     return lambda env, topology: Fifo(env, topology, queues)
 
 
-def arrivals(topology: Topology, twin: Twin, acts: list[Act]) -> list[int]:
-    """Return the arrivals of a twin in the order (source, sequence)."""
-    messages = over_twin(topology, twin, acts).messages
+def arrivals(topology: Topology, how: Queues | Literal["fair"], acts: list[Act]) -> list[int]:
+    """Return the arrivals in the order (source, sequence), on which the twin and the fabric agree."""
+    if how == "fair":
+        messages, twin = over_fabric(topology, "fair", acts).messages, over_twin(topology, Fair, acts).messages
+    else:
+        messages, twin = (
+            over_fabric(topology, "fifo", acts, how).messages,
+            over_twin(topology, fifo(how), acts).messages,
+        )
+    assert messages == twin
     return [messages[key][1] for key in sorted(messages)]
 
 
@@ -44,7 +52,7 @@ def at_once(*writes: tuple[int, int, int]) -> list[Act]:
     return [Table(0, tuple(Write(src, 0, dst, size) for src, dst, size in writes))]
 
 
-# The twins by hand.
+# By hand: the twins, and with them the fabric.
 
 
 def test_cut_through_by_hand() -> None:
@@ -55,8 +63,8 @@ def test_cut_through_by_hand() -> None:
     """
     topology = chain((10**12, 10), (2 * 10**12, 20), (10**12, 30))
 
-    assert arrivals(topology, fifo(), at_once((0, 3, 1000))) == [1010 + 520 + 1030]
-    assert arrivals(topology, fifo(Queues("cut_through")), at_once((0, 3, 1000))) == [1060]
+    assert arrivals(topology, Queues(), at_once((0, 3, 1000))) == [1010 + 520 + 1030]
+    assert arrivals(topology, Queues("cut_through"), at_once((0, 3, 1000))) == [1060]
 
 
 def test_cut_through_behind_a_busy_link_by_hand() -> None:
@@ -68,7 +76,7 @@ def test_cut_through_behind_a_busy_link_by_hand() -> None:
     """
     acts = at_once((0, 2, 100), (1, 2, 10))
 
-    assert arrivals(chain((10**12, 0), (3 * 10**12, 0)), fifo(Queues("cut_through")), acts) == [100, 104]
+    assert arrivals(chain((10**12, 0), (3 * 10**12, 0)), Queues("cut_through"), acts) == [100, 104]
 
 
 def test_packets_by_hand() -> None:
@@ -77,9 +85,9 @@ def test_packets_by_hand() -> None:
     first, 5 ps later: 255."""
     topology = chain((10**12, 5), (10**12, 5))
 
-    assert arrivals(topology, fifo(Queues(mtu=100)), at_once((0, 2, 250))) == [360]
-    assert arrivals(topology, fifo(Queues("cut_through", 100)), at_once((0, 2, 250))) == [260]
-    assert arrivals(topology, fifo(Queues(mtu=250)), at_once((0, 2, 250))) == [510]
+    assert arrivals(topology, Queues(mtu=100), at_once((0, 2, 250))) == [360]
+    assert arrivals(topology, Queues("cut_through", 100), at_once((0, 2, 250))) == [260]
+    assert arrivals(topology, Queues(mtu=250), at_once((0, 2, 250))) == [510]
 
 
 def test_packets_of_two_messages_queue_by_arrival_then_source_then_sequence_by_hand() -> None:
@@ -87,7 +95,7 @@ def test_packets_of_two_messages_queue_by_arrival_then_source_then_sequence_by_h
     packets come to the down link at 100 (0), 100 (1), 200 (0), 200 (1), and leave it one every 100 ps."""
     topology = Topology("switch", 3, LinkSpec(10**12, 0))
 
-    assert arrivals(topology, fifo(Queues(mtu=100)), at_once((0, 2, 200), (1, 2, 200))) == [400, 500]
+    assert arrivals(topology, Queues(mtu=100), at_once((0, 2, 200), (1, 2, 200))) == [400, 500]
 
 
 def test_back_pressure_by_hand() -> None:
@@ -100,9 +108,9 @@ def test_back_pressure_by_hand() -> None:
     """
     topology, acts = chain((10**12, 0), (10**11, 0)), at_once((0, 2, 300))
 
-    assert arrivals(topology, fifo(Queues(mtu=100, buffer=100)), acts) == [3300]
-    assert arrivals(topology, fifo(Queues(mtu=100, buffer=199)), acts) == [3300]
-    assert arrivals(topology, fifo(Queues(mtu=100, buffer=200)), acts) == [3100]
+    assert arrivals(topology, Queues(mtu=100, buffer=100), acts) == [3300]
+    assert arrivals(topology, Queues(mtu=100, buffer=199), acts) == [3300]
+    assert arrivals(topology, Queues(mtu=100, buffer=200), acts) == [3100]
 
 
 def test_room_goes_to_whoever_waited_first_and_never_past_it_by_hand() -> None:
@@ -116,7 +124,7 @@ def test_room_goes_to_whoever_waited_first_and_never_past_it_by_hand() -> None:
     topology = Topology("switch", 4, LinkSpec(10**12, 1))
     rows = (Write(2, 0, 3, 100), Write(1, 10, 3, 60), Write(0, 20, 3, 30), Write(0, 30, 3, 20))
 
-    assert arrivals(topology, fifo(Queues(buffer=100)), [Table(0, rows)]) == [263, 343, 323, 202]
+    assert arrivals(topology, Queues(buffer=100), [Table(0, rows)]) == [263, 343, 323, 202]
 
 
 def test_a_small_packet_does_not_overtake_one_that_waits_for_room_by_hand() -> None:
@@ -128,7 +136,7 @@ def test_a_small_packet_does_not_overtake_one_that_waits_for_room_by_hand() -> N
     topology = Topology("switch", 4, LinkSpec(10**12, 1))
     rows = (Write(2, 0, 3, 50), Write(1, 10, 3, 80), Write(0, 20, 3, 30))
 
-    assert arrivals(topology, fifo(Queues(buffer=100)), [Table(0, rows)]) == [324, 263, 102]
+    assert arrivals(topology, Queues(buffer=100), [Table(0, rows)]) == [324, 263, 102]
 
 
 def test_the_cost_of_a_link_by_hand() -> None:
@@ -149,16 +157,16 @@ def test_fair_by_hand() -> None:
     """
     topology = Topology("switch", 3, LinkSpec(10**12, 0))
 
-    assert arrivals(topology, Fair, at_once((0, 2, 1000), (1, 2, 500))) == [1500, 1000]
-    assert arrivals(topology, Fair, at_once((0, 2, 1000), (0, 1, 300))) == [1300, 600]
+    assert arrivals(topology, "fair", at_once((0, 2, 1000), (1, 2, 500))) == [1500, 1000]
+    assert arrivals(topology, "fair", at_once((0, 2, 1000), (0, 1, 300))) == [1300, 600]
 
 
 def test_fair_latency_comes_first_and_an_end_is_rounded_up_once_by_hand() -> None:
     """Latency 10 + 10, then 100 B at 3 B/ps: 53.33, rounded up. An end within 2**-10 ps after an instant is at it."""
-    assert arrivals(Topology("switch", 2, LinkSpec(3 * 10**12, 10)), Fair, at_once((0, 1, 100))) == [54]
+    assert arrivals(Topology("switch", 2, LinkSpec(3 * 10**12, 10)), "fair", at_once((0, 1, 100))) == [54]
     # One byte at 10**12 - 10**8 B/s takes 1.0001 ps, at 10**12 - 10**10 B/s 1.0101 ps.
-    assert arrivals(Topology("full_mesh", 2, LinkSpec(10**12 - 10**8, 0)), Fair, at_once((0, 1, 1))) == [1]
-    assert arrivals(Topology("full_mesh", 2, LinkSpec(10**12 - 10**10, 0)), Fair, at_once((0, 1, 1))) == [2]
+    assert arrivals(Topology("full_mesh", 2, LinkSpec(10**12 - 10**8, 0)), "fair", at_once((0, 1, 1))) == [1]
+    assert arrivals(Topology("full_mesh", 2, LinkSpec(10**12 - 10**10, 0)), "fair", at_once((0, 1, 1))) == [2]
 
 
 def test_water_filling_by_hand_and_its_certificate() -> None:
@@ -188,11 +196,12 @@ def test_a_schedule_by_hand() -> None:
     """A transfer, a computation that waits for it, one that does not and takes the stream first, and a transfer of
     both."""
     rows = (Row(0, 1, 100, ()), Row(1, 1, 50, (0,)), Row(1, 1, 120, ()), Row(1, 0, 10, (1, 2)))
-    outcome = over_twin(Topology("full_mesh", 2, LinkSpec(10**12, 5)), fifo(), [Play(7, (1, 0), rows)])
+    topology, acts = Topology("full_mesh", 2, LinkSpec(10**12, 5)), [Play(7, (1, 0), rows)]
 
     # Transfer 7-112; the stream works 7-127, then 127-177; the last transfer 177-192.
-    assert outcome.messages == {(1, 0): (7, 112), (0, 2): (177, 192)}
-    assert outcome.ends == {0: 192}
+    for outcome in (over_twin(topology, fifo(), acts), over_fabric(topology, "fifo", acts)):
+        assert outcome.messages == {(1, 0): (7, 112), (0, 2): (177, 192)}
+        assert outcome.ends == {0: 192}
 
 
 def test_a_ring_of_full_buffers_waits_for_itself_by_hand() -> None:
@@ -223,7 +232,7 @@ def test_fifo_equals_an_event_per_message_model_to_the_picosecond(data: st.DataO
 @given(st.data())
 def test_fifo_programs_equal_an_event_per_packet_model_to_the_picosecond(data: st.DataObject) -> None:
     """Closed loops, stamped tables and schedules side by side, in packets or not."""
-    topology = data.draw(worlds.machines(least_latency=1))
+    topology = data.draw(worlds.machines())
     queues = data.draw(worlds.queueing(buffers=False))
     most = 2**30 if queues.mtu is None else 12 * queues.mtu
     acts = data.draw(worlds.programs(topology.gpus, worlds.sizes(most=most)))
@@ -236,21 +245,23 @@ def test_fifo_programs_equal_an_event_per_packet_model_to_the_picosecond(data: s
 @given(st.data())
 def test_finite_buffers_equal_an_event_per_packet_model_to_the_picosecond(data: st.DataObject) -> None:
     """Also where they end in a deadlock: the same messages have arrived by then, and the same links wait."""
-    topology = data.draw(worlds.machines(least_latency=1))
+    topology = data.draw(worlds.machines())
     queues = data.draw(worlds.queueing(buffers=True))
     assert queues.mtu is not None
-    acts = data.draw(worlds.programs(topology.gpus, worlds.sizes(most=8 * queues.mtu)))
+    acts = data.draw(worlds.programs(topology.gpus, worlds.sizes(least=1, most=8 * queues.mtu)))
 
     outcome, expected = over_fabric(topology, "fifo", acts, queues), over_twin(topology, fifo(queues), acts)
 
     assert (outcome.messages, outcome.ends) == (expected.messages, expected.ends)
     assert bool(outcome.deadlock) == bool(expected.stuck)
-    for link in expected.stuck:
-        assert link in outcome.deadlock
+    if expected.stuck:
+        assert outcome.deadlock.startswith(f"{len(expected.stuck)} link")
+        assert sum(link in outcome.deadlock for link in expected.stuck) >= min(len(expected.stuck), 4)
 
 
 @given(st.data())
 def test_fair_is_within_a_picosecond_of_exact_water_filling(data: st.DataObject) -> None:
+    """And another one for every 2**50 ps that a message flows: bytes left are float64, of 53 bits."""
     topology = data.draw(worlds.machines())
     acts = [data.draw(worlds.tables(topology.gpus, worlds.sizes()))]
 
@@ -259,7 +270,7 @@ def test_fair_is_within_a_picosecond_of_exact_water_filling(data: st.DataObject)
     assert outcome.keys() == expected.keys()
     for key, (issued, arrived) in expected.items():
         assert outcome[key][0] == issued
-        assert abs(outcome[key][1] - arrived) <= 1
+        assert abs(outcome[key][1] - arrived) <= 1 + (arrived - issued) // 2**50
 
 
 @given(st.data())
@@ -271,7 +282,7 @@ def test_fair_programs_are_within_a_picosecond_a_message_of_exact_water_filling(
     outcome, expected = over_fabric(topology, "fair", acts), over_twin(topology, Fair, acts)
 
     assert outcome.messages.keys() == expected.messages.keys()
-    within = len(expected.messages)
+    within = len(expected.messages) + max([end for _, end in expected.messages.values()], default=0) // 2**50
     for key, instants in expected.messages.items():
         assert all(abs(a - b) <= within for a, b in zip(outcome.messages[key], instants, strict=True))
     assert all(abs(outcome.ends[act] - end) <= within for act, end in expected.ends.items())
