@@ -11,14 +11,11 @@ from twins import service, wire, worlds
 from twins.fair import Fair, complaint, shares
 from twins.fifo import Fifo
 from twins.ideal import Ideal
-from twins.programs import Act, Outcome, Play, Row, Table, Twin, Write, over_fabric, over_twin, sources
+from twins.programs import Act, Outcome, Play, Row, Send, Table, Twin, Write, over_fabric, over_twin, sources
 
-from simcore.errors import Deadlock, SimulationError
-from simcore.fabric import Fabric
+from simcore.errors import SimulationError
 from simcore.hardware import LinkSpec, Queues, Sharing
-from simcore.simulation import Simulation
 from simcore.topology import Edge, Server, Topology
-from simcore.trace import Recorder
 
 
 def fifo(queues: Queues | None = None) -> Twin:
@@ -328,24 +325,21 @@ def seen(outcome: Outcome) -> list[tuple[int, ...]]:
 
 
 def test_a_ring_of_finite_buffers_is_reported_as_a_deadlock_that_names_what_waits() -> None:
-    """As by hand above, beside a message that does arrive; with room for both messages nothing waits."""
-    acts = at_once(*((i, (i + 2) % 4, 100) for i in range(4) for _ in range(2)))
-    ring = Topology("ring", 4, LinkSpec(10**12, 1))
-    simulation = Simulation()
-    fabric = Fabric(simulation, ring, "fifo", Recorder(), range(4), Queues(buffer=100))
-    arrived = [fabric.send(i, (i + 2) % 4, 100, f"first of gpu{i}") for i in range(4)]
-    for i in range(4):
-        fabric.send(i, (i + 2) % 4, 100, f"second of gpu{i}")
+    """As by hand above; what does not wait comes to its end before, and what has arrived is recorded."""
+    edges = [Edge((f"gpu{i}", f"gpu{(i + 1) % 4}"), 10**12, 1, "simplex") for i in range(4)]
+    edges += [Edge(("gpu3", "gpu4"), 10**9, 1, "full")]
+    topology = Topology("edges", 5, LinkSpec(10**12, 1), edges)
+    ring = [Send(0, i, (i + 2) % 4, (100,)) for i in range(4) for _ in range(2)]
+    apart: list[Act] = [Send(0, 3, 4, (1000, 1000)), Send(5 * 10**6, 4, 4, (7,))]
 
-    with pytest.raises(Deadlock) as raised:
-        simulation.run()
+    outcome = over_fabric(topology, "fifo", [*apart, *ring], Queues(buffer=100))
 
-    assert not any(event.triggered for event in arrived)
-    assert all(f"gpu{i}->gpu{(i + 1) % 4}" in str(raised.value) for i in range(4))
-    assert len(str(raised.value).splitlines()) == 1
-    assert over_fabric(ring, "fifo", acts, Queues(buffer=200)).messages.keys() == {
-        (i, k) for i in range(4) for k in (0, 1)
-    }
+    assert all(f"gpu{i}->gpu{(i + 1) % 4}" in outcome.deadlock for i in range(4))
+    assert "gpu3->gpu4" not in outcome.deadlock
+    assert len(outcome.deadlock.splitlines()) == 1
+    assert outcome.messages.keys() == {(3, 0), (3, 3)}
+    assert outcome.ends == {0: 2 * (10**6 + 1), 1: 5 * 10**6 + 7}
+    assert not over_fabric(topology, "fifo", ring, Queues(buffer=200)).deadlock
 
 
 def test_a_packet_that_no_buffer_holds_is_an_error_that_names_mtu_and_buffer() -> None:
