@@ -144,6 +144,13 @@ def test_the_cost_of_a_link_by_hand() -> None:
     assert service(server, 100) == 7 + 67
     plain = Server("plain", 3 * 10**12)
     assert (wire(plain, 10**15), service(plain, 10**15)) == (10**15, 333_333_333_333_334)
+    topology = chain((3 * 10**12, 5), (10**12, 0))
+    topology.servers[0] = server
+    # Three messages of 101 B, 201 wire bytes and 7 ps each, in one busy period: 7 + 67, 14 + 134, 21 + 201.
+    assert arrivals(topology, Queues(), at_once(*[(0, 1, 101)] * 3)) == [79, 153, 227]
+    # Fluid over both links: 7 + 5 ps, then 201 bytes at the second link's 1 B/ps; alone on the first one at 3 B/ps.
+    assert arrivals(topology, "fair", at_once((0, 2, 101))) == [213]
+    assert arrivals(topology, "fair", at_once((0, 1, 101))) == [79]
 
 
 def test_fair_by_hand() -> None:
