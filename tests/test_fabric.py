@@ -1,6 +1,5 @@
-"""The fabric: the rounding rule by hand, and equality with an event-per-message SimPy model, to the picosecond."""
+"""The fabric by hand: the rounding rule, ties, duplex, closed loops, schedules, bins, and what it refuses."""
 
-from collections import defaultdict
 from collections.abc import Generator, Sequence
 from fractions import Fraction
 from math import ceil
@@ -8,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simcore.errors import SimulationError
 from simcore.fabric import Fabric, Writes, _kernels
-from simcore.hardware import Family, LinkSpec, Sharing
-from simcore.simulation import OBSERVE, Simulation
-from simcore.topology import Edge, Topology
+from simcore.hardware import LinkSpec, Sharing
+from simcore.schedule import Schedule
+from simcore.simulation import Simulation
+from simcore.topology import Topology
 from simcore.trace import Recorder
 
 Message = tuple[int, int, int, int]
@@ -37,130 +36,6 @@ def carry(topology: Topology, messages: Sequence[Message], sharing: Sharing = "f
     tables = recorder.tables()
     rows = tables["transfers"].to_pylist()
     return [row["arrived_ps"] for row in sorted(rows, key=lambda row: (row["src"], row["sequence"]))], tables
-
-
-class Twin:
-    """The obvious way: one SimPy process a message, one event a hop, exact fractions instead of compiled arithmetic."""
-
-    def __init__(self, topology: Topology) -> None:
-        self.env = simpy.Environment()
-        self.topology = topology
-        self.arrived: dict[tuple[int, int], int] = {}
-        self.waiting: dict[int, list[Any]] = defaultdict(list)
-        self.busy: dict[int, tuple[int, int]] = {}
-
-    def life(self, key: tuple[int, int], message: Message) -> Generator[Any, Any, None]:
-        at, src, dst, size = message
-        yield self.env.timeout(at)
-        for index in self.topology.route(src, dst):
-            link = self.topology.links[index]
-            served = self.env.event()
-            self.waiting[link.server].append((key, size, served))
-            if len(self.waiting[link.server]) == 1:
-                # Everybody who arrives at this instant is in line before the line is served.
-                late = self.env.event()
-                late._ok, late._value = True, None
-                late.callbacks = [lambda _, server=link.server: self.serve(server)]
-                self.env.schedule(late, OBSERVE)
-            yield served
-            yield self.env.timeout(link.latency)
-        self.arrived[key] = self.env.now
-
-    def serve(self, server: int) -> None:
-        rate = self.topology.servers[server].bandwidth
-        for _, size, served in sorted(self.waiting.pop(server), key=lambda entry: entry[0]):
-            t0, c = self.busy.get(server, (0, 0))
-            if self.env.now >= t0 + ceil(Fraction(c * 10**12, rate)):
-                t0, c = self.env.now, 0
-            self.busy[server] = (t0, c + size)
-            served._ok, served._value = True, None
-            self.env.schedule(served, 1, t0 + ceil(Fraction((c + size) * 10**12, rate)) - self.env.now)
-
-    def carry(self, messages: Sequence[Message]) -> list[int]:
-        count: dict[int, int] = defaultdict(int)
-        for message in messages:
-            self.env.process(self.life((message[1], count[message[1]]), message))
-            count[message[1]] += 1
-        self.env.run()
-        return [self.arrived[key] for key in sorted(self.arrived)]
-
-
-RATES = st.sampled_from(
-    [1, 3, 999_999_999_989, 450_000_000_000, 64_000_000_000, 333_333_333_333, 2**43 + 1, 9_999_999_999_999]
-)
-"""Round and awkward bandwidths, among them primes near 10**12 for which bytes * 10**12 / rate has no small terms."""
-
-
-@st.composite
-def machines(draw: st.DrawFn) -> Topology:
-    family: Family = draw(st.sampled_from(["switch", "full_mesh", "ring", "edges"]))
-    gpus = draw(st.integers(2, 5))
-    link = LinkSpec(draw(RATES), draw(st.sampled_from([0, 1, 500_000])), draw(st.sampled_from(["full", "half", "bus"])))
-    if family != "edges":
-        return Topology(family, gpus, link)
-    edges = [Edge((f"gpu{i}", f"gpu{i + 1}"), draw(RATES), draw(st.integers(0, 9)), "full") for i in range(gpus - 1)]
-    return Topology("edges", gpus, link, edges)
-
-
-def traffic(gpus: int) -> st.SearchStrategy[list[Message]]:
-    """Messages of mixed sizes with idle gaps and near ties."""
-    instants = st.one_of(st.integers(0, 3), st.integers(0, 10**7), st.sampled_from([10**6, 10**6 + 1]))
-    sizes = st.one_of(st.integers(0, 10), st.integers(0, 10**5), st.just(128))
-    pair = st.permutations(range(gpus)).map(lambda order: order[:2])
-    return st.lists(
-        st.tuples(instants, pair, sizes).map(lambda m: (m[0], m[1][0], m[1][1], m[2])), min_size=1, max_size=40
-    )
-
-
-@given(st.data())
-def test_fifo_equals_an_event_per_message_model_to_the_picosecond(data: st.DataObject) -> None:
-    topology = data.draw(machines())
-    messages = data.draw(traffic(topology.gpus))
-
-    arrived, _ = carry(topology, messages)
-
-    assert arrived == Twin(topology).carry(messages)
-
-
-@given(st.data())
-def test_ideal_is_the_empty_path_in_order_and_never_later_than_fifo(data: st.DataObject) -> None:
-    topology = data.draw(machines())
-    messages = data.draw(traffic(topology.gpus))
-
-    ideal, _ = carry(topology, messages, "ideal")
-
-    latest: dict[tuple[int, int], int] = {}
-    expected: dict[int, list[int]] = defaultdict(list)
-    in_order = sorted(enumerate(messages), key=lambda m: (m[1][0], m[1][1], m[0]))
-    arrivals = {}
-    for index, (at, src, dst, size) in in_order:
-        alone = at
-        for link in (topology.links[i] for i in topology.route(src, dst)):
-            alone += ceil(Fraction(size * 10**12, topology.servers[link.server].bandwidth)) + link.latency
-        arrivals[index] = latest[src, dst] = max(alone, latest.get((src, dst), 0))
-    for index, message in enumerate(messages):
-        expected[message[1]].append(arrivals[index])
-    assert ideal == [at for src in sorted(expected) for at in expected[src]]
-    assert all(a <= b for a, b in zip(ideal, carry(topology, messages)[0], strict=True))
-
-
-@given(st.data())
-def test_bytes_and_busy_time_are_conserved_and_no_bin_is_fuller_than_time(data: st.DataObject) -> None:
-    topology = data.draw(machines())
-    messages = data.draw(traffic(topology.gpus))
-
-    _, tables = carry(topology, messages)
-
-    carried: dict[str, int] = defaultdict(int)
-    for _, src, dst, size in messages:
-        for index in topology.route(src, dst):
-            carried[topology.servers[topology.links[index].server].name] += size
-    recorded: dict[str, int] = defaultdict(int)
-    for row in tables["links"].to_pylist():
-        recorded[row["link"]] += row["size_bytes"]
-        assert 0 <= row["busy_ps"] <= row["t1_ps"] - row["t0_ps"]
-    assert {k: v for k, v in carried.items() if v} == {k: v for k, v in recorded.items() if v}
-    assert min(tables["transfers"]["queued_ps"].to_pylist()) >= 0
 
 
 @given(st.integers(0, 2**61), st.integers(1, 10**12), st.integers(1, 2**62 - 1))
@@ -250,6 +125,73 @@ def test_sending_into_the_past_or_to_oneself_is_refused() -> None:
     simulation.run()
     with pytest.raises(SimulationError, match="in the past"):
         fabric.send_many(0, Writes(np.array([4]), np.array([1]), np.array([1]), np.array([False]), ["late"]))
+
+
+def test_one_table_of_many_sources_equals_a_table_of_each() -> None:
+    """Rows of one source are numbered in the order of the table, whatever stands between them."""
+    topology = Topology("switch", 3, LinkSpec(10**12, 0))
+    messages = [(0, 1, 2, 300), (0, 0, 2, 100), (5, 1, 0, 7), (0, 1, 2, 50), (0, 0, 2, 40)]
+    simulation, recorder = Simulation(), Recorder()
+    fabric = Fabric(simulation, topology, "fifo", recorder, range(3))
+    time, src, dst, size = (np.array(column) for column in zip(*messages, strict=True))
+    fabric.send_many(src, Writes(time, dst, size, size < 50, "m"))
+    simulation.run()
+    fabric.record()
+
+    # gpu2's link serves the 100 B (at 100), then 40 B (at 140), then gpu1's, which come at 300 and 350.
+    rows = {(row["src"], row["sequence"]): row for row in recorder.tables()["transfers"].to_pylist()}
+    assert {key: row["arrived_ps"] for key, row in rows.items()} == {
+        (0, 0): 200, (0, 1): 240, (1, 0): 600, (1, 1): 364, (1, 2): 650,
+    }  # fmt: skip
+    assert [row["kind"] for _, row in sorted(rows.items())] == ["data", "flag", "data", "flag", "data"]
+    assert [at for at, key in zip(carry(topology, messages)[0], sorted(rows), strict=True)] == [
+        rows[key]["arrived_ps"] for key in sorted(rows)
+    ]
+
+
+def test_computations_of_a_rank_follow_one_another_beside_those_of_a_schedule() -> None:
+    simulation = Simulation()
+    fabric = Fabric(simulation, Topology("full_mesh", 2, LinkSpec(10**12, 0)), "fair", Recorder(), range(2))
+    ends = []
+    one, none = np.array([1]), np.zeros(0, np.int64)
+
+    def program() -> Generator[Any, Any, None]:
+        first = fabric.compute(1, 30)
+        played = fabric.play(Schedule(one, one, one * 0, one * 50, np.array([0, 0]), none), range(2), "work")
+        second = fabric.compute(1, 20)
+        for event in (first, played, second):
+            yield event
+            ends.append(simulation.now)
+
+    simulation.process(program())
+    simulation.run()
+
+    assert ends == [30, 80, 100]
+
+
+def test_an_empty_schedule_has_ended() -> None:
+    simulation = Simulation()
+    fabric = Fabric(simulation, Topology("full_mesh", 2, LinkSpec(10**12, 0)), "fifo", Recorder(), range(2))
+    none = np.zeros(0, np.int64)
+
+    played = fabric.play(Schedule(none, none, none, none, np.zeros(1, np.int64), none), range(2), "nothing")
+    simulation.run()
+
+    assert played.processed
+    assert simulation.now == 0
+
+
+def test_on_arrival_is_called_before_any_process_of_that_instant() -> None:
+    simulation = Simulation()
+    fabric = Fabric(simulation, Topology("full_mesh", 2, LinkSpec(10**12, 0)), "fifo", Recorder(), range(2))
+    seen: list[tuple[str, int]] = []
+    simulation.timeout(200).callbacks.append(lambda _: seen.append(("process", simulation.now)))
+    two = np.array([1, 1])
+    writes = Writes(two * 0, two, two * 100, two > 1, "m")
+    fabric.send_many(0, writes, {1: lambda: seen.append(("arrival", simulation.now))})
+    simulation.run()
+
+    assert seen == [("arrival", 200), ("process", 200)]
 
 
 def test_bins_merge_in_pairs_and_keep_their_sums() -> None:
