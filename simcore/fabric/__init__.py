@@ -16,7 +16,7 @@ from simcore.fabric._kernels import META_DST, META_SEEN, META_SILENT, META_WHAT,
 from simcore.fabric._store import Gaps, Table, grown
 from simcore.hardware import Queues, Sharing
 from simcore.schedule import Schedule
-from simcore.simulation import Simulation
+from simcore.simulation import END, Simulation
 from simcore.topology import Topology
 from simcore.trace import CHUNK, Recorder
 from simcore.units import LARGEST, PS_PER_S
@@ -302,12 +302,14 @@ class Fabric:
         """Compute up to the moment ``bound``, or to the first instant at which somebody must know, and schedule
         that."""
         held, self._held = self._held or NOBODY, None
+        ending = bound == END
         due = self._kernel(self._addresses, bound, *held)
         if self._words[SEEN]:
             bound = min(bound, self._announce(self._words[SEEN]))
         while due < 0:
             if due == kernels.NOTHING:
-                self._policy.check()
+                if ending:
+                    self._policy.check()
                 due = NEVER
                 break
             if due in (kernels.ROOM, kernels.ROOM_FIRST):
@@ -397,7 +399,9 @@ class Fabric:
         width = 1 << int(self._head[kernels.SHIFT])
         bins = self._state[kernels.T_BINS]
         for index, server in enumerate(self._topology.servers):
-            (used,) = np.nonzero(bins[index, : -(-until // width)].any(axis=1))
+            carried = self._policy.payload(index, bins[index, : -(-until // width), 1])
+            busy = bins[index, : len(carried), 0]
+            (used,) = np.nonzero((busy > 0) | (carried > 0))
             if len(used):
                 self._recorder.extend(
                     "links",
@@ -405,8 +409,8 @@ class Fabric:
                         "link": [server.name] * len(used),
                         "t0_ps": used * width,
                         "t1_ps": (used + 1) * width,
-                        "busy_ps": bins[index, used, 0],
-                        "size_bytes": bins[index, used, 1],
+                        "busy_ps": busy[used],
+                        "size_bytes": carried[used],
                     },
                 )
 

@@ -151,15 +151,21 @@ def alone(head: np.ndarray, lines: Lines, hop: int, size: int, mtu: int) -> int:
         for k in range(count):
             server, latency = hops[first + k, HOP_SERVER], hops[first + k, HOP_LATENCY]
             charge = charged(lines, server, part)
-            idle = reach >= ends[k, 2]
-            start = (reach if idle else ends[k, 2]) + servers[server, OVERHEAD]
-            began = (reach if idle else ends[k, 0]) + servers[server, OVERHEAD]
-            accepted = charge if idle else ends[k, 1] + charge
+            slot = k
+            for other in range(k):
+                if hops[first + other, HOP_SERVER] == server:
+                    # A bus that is crossed twice: a message may have to wait for itself.
+                    slot = other
+                    break
+            idle = reach >= ends[slot, 2]
+            start = (reach if idle else ends[slot, 2]) + servers[server, OVERHEAD]
+            began = (reach if idle else ends[slot, 0]) + servers[server, OVERHEAD]
+            accepted = charge if idle else ends[slot, 1] + charge
             end = began + divide_up(accepted, servers[server, NUM], servers[server, DEN])
             if head[CUT_THROUGH] and tail > end:
                 end = began = tail
                 accepted = 0
-            ends[k, 0], ends[k, 1], ends[k, 2] = began, accepted, end
+            ends[slot, 0], ends[slot, 1], ends[slot, 2] = began, accepted, end
             tail = end + latency
             reach = (start if head[CUT_THROUGH] else end) + latency
         arrived = max(arrived, tail)

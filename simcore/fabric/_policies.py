@@ -104,6 +104,10 @@ class Policy:
     def _follow(self) -> None:
         """Follow a table of messages that was replaced."""
 
+    def payload(self, server: int, charged: Table) -> Table:
+        """Return the bytes of messages that a server carried in each bin."""
+        return charged
+
     def check(self) -> None:
         """Raise ``Deadlock`` if messages are left although nothing can happen any more."""
 
@@ -178,6 +182,17 @@ class Fluid(Policy):
         """Make room for ``routes`` routes, a bundle each."""
         for number in _BY_ROUTE:
             self.state.reserve(number, routes)
+
+    def payload(self, server: int, charged: Table) -> Table:
+        """Return the bytes of messages that a server carried in each bin, in proportion to those it was charged with.
+
+        Model: where efficiency depends on size, messages of all sizes are taken to be spread alike over the bins.
+        """
+        ended, had = self.state[kernels.T_PORTS][server, [_shares.P_TOTAL, _shares.P_PAYLOAD]].tolist()
+        if ended == had:
+            return charged
+        reached = np.array([0, *(total * had // ended for total in np.cumsum(charged).tolist())], np.int64)
+        return reached[1:] - reached[:-1]
 
     def _follow(self) -> None:
         self.state[kernels.T_MARKS] = self.state[kernels.T_MESSAGES].view(np.float64)

@@ -101,9 +101,10 @@ RATE, SOLVED, SERVED, WHEN = range(4)
 AMOUNT_COLUMNS = 4
 # Columns of a port, the side of a server that shares: first hop with flows, how many such hops; those of bundles that
 # are solved, and their flows; flows not fixed yet; the solve in which it was last touched or saturated; frozen bundles
-# and whether one of them is limited here; bytes of flows that ended.
-P_FIRST, P_BUNDLES, P_INCLUDED, P_ALL, P_FLOWS, P_TOUCHED, P_LEVELLED, P_FROZEN, P_LIMITS, P_TOTAL, P_DIRTY = range(11)
-PORT_COLUMNS = 11
+# and whether one of them is limited here; bytes that flows which ended were charged with, and those that they had.
+P_FIRST, P_BUNDLES, P_INCLUDED, P_ALL, P_FLOWS, P_TOUCHED, P_LEVELLED, P_FROZEN, P_LIMITS, P_DIRTY = range(10)
+P_TOTAL, P_PAYLOAD = 10, 11
+PORT_COLUMNS = 12
 # Columns of a port's measures: bytes per ps in all, left in this solve, level of saturation, fastest frozen and solved
 # flow; the load since SINCE and all bytes up to then.
 CAPACITY, REST, LEVEL, FROZEN_MOST, SOLVED_MOST, LOAD, SINCE, CARRIED = range(8)
@@ -261,6 +262,7 @@ def _leave(
     for hop in range(first, first + bundles[bundle, B_HOPS]):
         server = hops[hop, HOP_SERVER]
         ports[server, P_TOTAL] += charge
+        ports[server, P_PAYLOAD] += messages[row, SIZE]
         if bundles[bundle, B_FLOWS] == 0:
             after, before = hops[hop, AFTER], hops[hop, BEFORE]
             if after >= 0:
@@ -566,8 +568,13 @@ def _lead(lines: Lines, first: int) -> int:
 def _lone_time(lines: Lines, measures: np.ndarray, first: int, charge: int) -> int:
     """Return how long a message takes over its empty path, ps."""
     hops, slowest = lines[0], math.inf
-    for hop in range(first, first + hops[first, HOP_LEFT]):
-        slowest = min(slowest, measures[hops[hop, HOP_SERVER], CAPACITY])
+    end = first + hops[first, HOP_LEFT]
+    for hop in range(first, end):
+        server, crossings = hops[hop, HOP_SERVER], 0
+        for other in range(first, end):
+            # A bus that is crossed twice serves every byte twice.
+            crossings += hops[other, HOP_SERVER] == server
+        slowest = min(slowest, measures[server, CAPACITY] / crossings)
     return _lead(lines, first) + instant_of(charge / slowest)
 
 
