@@ -152,55 +152,68 @@ class Fabric:
         count = len(writes.time)
         if not count:
             return
-        sources = np.ascontiguousarray(np.broadcast_to(np.asarray(src, np.int64), count))
+        sources, targets = _column(src), _column(writes.dst)
+        lengths = {len(column) for column in (sources, targets, writes.size, writes.flag)} - {1}
+        if lengths - {count} or (not isinstance(writes.what, str) and len(writes.what) != count):
+            raise SimulationError(f"a table of {count} instants has columns of other lengths")
+        if min(sources.min(), targets.min()) < 0 or max(sources.max(), targets.max()) >= len(self._next):
+            raise SimulationError(f"a table names ranks beyond the {len(self._gpus)} there are")
         if writes.time.min() < self._simulation.now:
             row = int(writes.time.argmin())
             raise SimulationError(
-                f"rank {sources[row]} sends at {writes.time[row]} ps, in the past of {self._simulation.now} ps"
+                f"rank {sources[row % len(sources)]} sends at {writes.time[row]} ps, in the past of "
+                f"{self._simulation.now} ps"
             )
-        if writes.size.min() < 0:
-            row = int(writes.size.argmin())
-            raise SimulationError(f"rank {sources[row]} sends a message of {writes.size[row]} bytes")
-        meta = np.array(writes.flag, np.int64)
+        size = _column(writes.size)
+        if size.min() < 0:
+            row = int(size.argmin())
+            raise SimulationError(f"rank {sources[row % len(sources)]} sends a message of {size[row]} bytes")
+        meta = _column(writes.flag)
         if isinstance(writes.what, str):
-            meta |= self._name(writes.what) << META_WHAT
+            meta = meta | self._name(writes.what) << META_WHAT
         else:
-            meta |= np.array([self._name(what) for what in writes.what], np.int64) << META_WHAT
+            meta = meta | np.array([self._name(what) for what in writes.what], np.int64) << META_WHAT
         calls = on_arrival or {}
-        meta[list(calls)] |= META_SEEN
-        orders = self._begin_run(sources, writes, meta)
+        if calls:
+            meta = np.array(np.broadcast_to(meta, count))
+            meta[list(calls)] |= META_SEEN
+        begin, places = self._begin_run(sources, writes, meta)
+        orders = self._state[kernels.T_PENDING][kernels.P_ORDER]
         for row, call in calls.items():
-            self._waiting[orders.item(row)] = _calling(self._simulation, call)
+            order = orders.item(begin + (places.item(row) if len(places) else row))
+            self._waiting[order] = _calling(self._simulation, call)
 
-    def _begin_run(self, sources: Column, writes: Writes, meta: Column) -> Column:
-        """Put a stamped table on the agenda; return the order of each of its rows."""
-        state, count = self._state, len(sources)
-        runs = state[kernels.T_RUNS]
+    def _begin_run(self, sources: Column, writes: Writes, meta: Column) -> tuple[int, Column]:
+        """Put a stamped table on the agenda; return where in ``pending`` it begins and the place of each row there,
+        empty where they stand as they came."""
+        state, count = self._state, len(writes.time)
+        self._free_runs()
+        begin, run = self._pending_gaps.take(count), self._run_gaps.take(1)
+        pending = state.reserve(kernels.T_PENDING, self._pending_gaps.length, axis=1)
+        time, dst = np.ascontiguousarray(writes.time, np.int64), _column(writes.dst)
+        self._know(sources, dst)
+        following, places = np.array(self._next), _places(time, sources, len(self._next))
+        largest = kernels.stamp(
+            time, sources, dst, _column(writes.size), meta, places, self._endpoints, self._route_of, self._route_hop,
+            following, pending, begin,
+        )  # fmt: skip
+        self._next = following.tolist()
+        state.reserve(kernels.T_RUNS, self._run_gaps.length)[run] = begin, begin + count
+        self._running.append((run, begin, count))
+        self._policy.make_room(0, largest)
+        kernels.begin_run(self._addresses, begin, run)
+        self.next_due = min(self.next_due, 2 * pending.item(kernels.P_TIME, begin) + 1)
+        self._simulation.horizon = max(self._simulation.horizon, pending.item(kernels.P_TIME, begin + count - 1))
+        return begin, places
+
+    def _free_runs(self) -> None:
+        """Free the rows of stamped tables that are through."""
+        runs = self._state[kernels.T_RUNS]
         for run, first, length in list(self._running):
             if runs[run, kernels.RUN_NEXT] == runs[run, kernels.RUN_END]:
                 self._pending_gaps.give(first, length)
                 self._run_gaps.give(run, 1)
                 self._running.remove((run, first, length))
-        begin, run = self._pending_gaps.take(count), self._run_gaps.take(1)
-        pending = state.reserve(kernels.T_PENDING, self._pending_gaps.length, axis=1)
-        time, dst, size = (np.ascontiguousarray(each, np.int64) for each in (writes.time, writes.dst, writes.size))
-        self._know(sources, dst)
-        following = np.array(self._next)
-        ordered, largest = kernels.stamp(
-            time, sources, dst, size, meta, self._endpoints, self._route_of, self._route_hop, following, pending, begin
-        )
-        self._next = following.tolist()
-        rows = pending[:, begin : begin + count]
-        orders = rows[kernels.P_ORDER] if ordered else rows[kernels.P_ORDER].copy()
-        if not ordered:
-            rows[:] = rows[:, np.lexsort((rows[kernels.P_ORDER], rows[kernels.P_TIME]))]
-        state.reserve(kernels.T_RUNS, self._run_gaps.length)[run] = begin, begin + count
-        self._running.append((run, begin, count))
-        self._policy.make_room(0, largest)
-        kernels.begin_run(self._addresses, begin, run)
-        self.next_due = min(self.next_due, 2 * rows.item(kernels.P_TIME, 0) + 1)
-        self._simulation.horizon = max(self._simulation.horizon, rows.item(kernels.P_TIME, count - 1))
-        return cast(Column, orders)
 
     def play(self, schedule: Schedule, ranks: Sequence[int], what: str) -> Event:
         """Begin a schedule now, its rank i being rank ``ranks[i]``; the event happens when all of its rows have ended.
@@ -258,7 +271,7 @@ class Fabric:
     def _know(self, src: Column, dst: Column) -> None:
         """Find every route that is not known yet."""
         if kernels.first_unknown(src, dst, self._endpoints, self._route_of) >= 0:
-            self._routes_of(src, dst)
+            self._routes_of(*np.broadcast_arrays(src, dst))
 
     def _routes_of(self, src: Column, dst: Column) -> Column:
         """The same for many pairs."""
@@ -419,6 +432,28 @@ class Fabric:
         self._collect()
         rows = np.concatenate([np.zeros((0, 2), np.int64), *self._deliveries])
         return rows[:, 0], rows[:, 1]
+
+
+def _column(values: "Column | NDArray[np.bool_] | int") -> Column:
+    """Return ``values`` as integers, one row where all are the same object in memory."""
+    array = np.asarray(values)
+    if array.ndim == 0 or array.strides == (0,):
+        return np.array([array.flat[0]], np.int64)
+    return np.ascontiguousarray(array, np.int64)
+
+
+def _places(time: Column, sources: Column, count: int) -> Column:
+    """Return the place of every row of a stamped table in the order of (time, source), empty if it lies so."""
+    lies = kernels.order_of(time, sources)
+    if lies == kernels.IN_ORDER:
+        return np.zeros(0, np.int64)
+    sources = np.array(np.broadcast_to(sources, len(time)))
+    places = np.empty(len(time), np.int64)
+    if lies == kernels.ONE_INSTANT:
+        kernels.by_source(sources, places, np.zeros(count + 1, np.int64))
+    else:
+        places[np.lexsort((sources, time))] = np.arange(len(time))
+    return places
 
 
 def _calling(simulation: Simulation, call: Callable[[], object]) -> Event:

@@ -243,36 +243,68 @@ def begin_schedule(state: np.ndarray, first: int, end: int) -> None:
             push(agenda, due, operations[operation, O_ORDER], 4 * operation + OPERATION)
 
 
+IN_ORDER, ONE_INSTANT, MIXED = range(3)
+"""How a stamped table lies: by (time, source) already; all at one time; anyhow."""
+
+
+@compiled
+def order_of(time: np.ndarray, src: np.ndarray) -> int:
+    """Return how a stamped table lies; ``src`` as in `stamp`."""
+    lies, step = IN_ORDER, len(src) > 1
+    for row in range(1, len(time)):
+        if lies == ONE_INSTANT and time[row] != time[0]:
+            return MIXED
+        if time[row] < time[row - 1] or (time[row] == time[row - 1] and src[row * step] < src[(row - 1) * step]):
+            if time[row] != time[0] or time[row - 1] != time[0]:
+                return MIXED
+            lies = ONE_INSTANT
+    return lies
+
+
+@compiled
+def by_source(src: np.ndarray, places: np.ndarray, starts: np.ndarray) -> None:
+    """Give every row its place in the order of sources, rows of one source as they stand; ``starts`` is scratch, one
+    word a source and one more, zero."""
+    for row in range(len(src)):
+        starts[src[row] + 1] += 1
+    for source in range(1, len(starts)):
+        starts[source] += starts[source - 1]
+    for row in range(len(src)):
+        places[row] = starts[src[row]]
+        starts[src[row]] += 1
+
+
 @compiled
 def stamp(
-    time: np.ndarray, src: np.ndarray, dst: np.ndarray, size: np.ndarray, meta: np.ndarray, endpoints: np.ndarray,
-    route_of: np.ndarray, route_hop: np.ndarray, following: np.ndarray, pending: np.ndarray, begin: int,
-) -> tuple[bool, int]:  # fmt: skip
-    """Write a stamped table into ``pending`` from ``begin`` on, each row with its route and its source's next order.
+    time: np.ndarray, src: np.ndarray, dst: np.ndarray, size: np.ndarray, meta: np.ndarray, places: np.ndarray,
+    endpoints: np.ndarray, route_of: np.ndarray, route_hop: np.ndarray, following: np.ndarray, pending: np.ndarray,
+    begin: int,
+) -> int:  # fmt: skip
+    """Write a stamped table into ``pending`` from ``begin`` on, each row with its route and its source's next order, at
+    its place (empty: as it stands); return its largest message.
 
-    Returns whether it is in the order of (time, order), and its largest message.
+    A column of one row stands for the same in every row; so it need not be written out ten million times.
     """
-    ordered, largest = True, 0
+    largest = 0
+    src_step, dst_step, size_step, meta_step = len(src) > 1, len(dst) > 1, len(size) > 1, len(meta) > 1
     for row in range(len(time)):
-        place = begin + row
-        order = following[src[row]]
-        following[src[row]] += 1
-        pending[P_TIME, place], pending[P_ORDER, place], pending[P_SIZE, place] = time[row], order, size[row]
-        pending[P_HOP, place] = route_hop[route_of[endpoints[src[row]], endpoints[dst[row]]] - 1]
-        pending[P_META, place] = (dst[row] << META_DST) | meta[row]
-        largest = max(largest, size[row])
-        if row > 0 and (
-            time[row] < time[row - 1] or (time[row] == time[row - 1] and order < pending[P_ORDER, place - 1])
-        ):
-            ordered = False
-    return ordered, largest
+        place = begin + (places[row] if len(places) else row)
+        source, target = src[row * src_step], dst[row * dst_step]
+        pending[P_TIME, place], pending[P_ORDER, place] = time[row], following[source]
+        following[source] += 1
+        pending[P_HOP, place] = route_hop[route_of[endpoints[source], endpoints[target]] - 1]
+        pending[P_SIZE, place] = size[row * size_step]
+        pending[P_META, place] = (target << META_DST) | meta[row * meta_step]
+        largest = max(largest, size[row * size_step])
+    return largest
 
 
 @compiled
 def first_unknown(src: np.ndarray, dst: np.ndarray, endpoints: np.ndarray, route_of: np.ndarray) -> int:
-    """Return the first row whose route is not known yet, or -1."""
-    for row in range(len(src)):
-        if route_of[endpoints[src[row]], endpoints[dst[row]]] == 0:
+    """Return the first row whose route is not known yet, or -1; columns as in `stamp`."""
+    src_step, dst_step = len(src) > 1, len(dst) > 1
+    for row in range(max(len(src), len(dst))):
+        if route_of[endpoints[src[row * src_step]], endpoints[dst[row * dst_step]]] == 0:
             return row
     return -1
 
