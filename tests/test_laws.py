@@ -77,8 +77,7 @@ def test_bytes_are_conserved_and_no_link_carries_more_than_its_capacity_in_any_b
         assert row["busy_ps"] >= 0
         if sharing != "ideal":
             assert row["busy_ps"] <= width
-            # Bytes are whole in a bin: each end of it may round one byte in. Instants are whole ps: what ends in a bin
-            # may have been carried in the ps before it.
+            # Bytes are whole in a bin, and an end is rounded up by less than a picosecond.
             assert row["size_bytes"] <= bandwidth[row["link"]] * (width + 1) / 10**12 + 2
     assert len(seen) == len(tables["links"])
     assert carried == {name: size for name, size in expected.items() if size or name in carried}

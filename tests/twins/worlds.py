@@ -140,6 +140,29 @@ def programs(
 
 
 @st.composite
+def crowds(draw: st.DrawFn, *, sluggish: bool = False) -> tuple[Topology, list[Act]]:
+    """Draw a machine on which most things end in the same few picoseconds: fast links, small messages, long paths.
+
+    ``sluggish``: links too take a picosecond at least, so that nothing of an instant follows from what starts at it.
+    """
+    gpus, least = draw(st.integers(3, 6)), int(sluggish)
+    rates = st.sampled_from([10**12, 4 * 10**11] if sluggish else [10**12, 3 * 10**12, 10**13])
+    family: Family = draw(st.sampled_from(["ring", "edges", "switch"]))
+    edges = [
+        Edge(ends, draw(rates), draw(st.integers(least, 2)), "simplex")
+        for i in range(1, gpus)
+        for ends in ((f"gpu{i - 1}", f"gpu{i}"), (f"gpu{i}", f"gpu{i - 1}"))
+    ]
+    duplex: Duplex = draw(st.sampled_from(["full", "full", "half"]))
+    link = LinkSpec(draw(rates), draw(st.integers(least, 2)), duplex)
+    topology = Topology(family, gpus, link, edges if family == "edges" else ())
+    size, delay = st.integers(least, 12), st.integers(0, 6)
+    ends = draw(st.lists(pairs(gpus), min_size=2, max_size=30))
+    rows = tuple(Write(src, draw(delay), dst, draw(size)) for src, dst in ends)
+    return topology, [Table(0, rows)]
+
+
+@st.composite
 def queueing(draw: st.DrawFn, *, buffers: bool) -> Queues:
     """Draw how links queue; with ``buffers``, finite ones that hold at least a packet."""
     switching = draw(st.sampled_from(["store_and_forward", "cut_through"]))
