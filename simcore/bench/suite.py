@@ -77,10 +77,15 @@ def check(asked: Asked) -> None:
             raise InputError(f"--messages: too few for {ranks} GPUs, each of which sends one or more")
 
 
+def policy_of(asked: Asked) -> Policy:
+    """Return the policy that is asked for, or else the one that fits the workload."""
+    fifo = asked.policy == "fifo" or (asked.policy is None and asked.workload in ("W4", "injections"))
+    return "fifo" if fifo else "fair"
+
+
 def run(asked: Asked) -> dict[str, Any]:
     """Return what was asked for, measured, by key."""
-    fifo = asked.policy == "fifo" or (asked.policy is None and asked.workload in ("W4", "injections"))
-    policy: Policy = "fifo" if fifo else "fair"
+    policy = policy_of(asked)
     count = asked.messages or _MESSAGES.get(asked.workload, 0)
     if asked.workload == "injections":
         return asdict(measurements.measure_injections(count, STAMPED * count, policy))

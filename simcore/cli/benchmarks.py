@@ -51,7 +51,7 @@ def bench(
 
     asked = suite.Asked(name, gpus, nodes, messages, policy, load, csv, twin)
     suite.check(asked)
-    if not compiled():
+    if not compiled(suite.policy_of(asked)):
         say("compiling the data plane, once after an installation ...")
     _report(suite.run(asked), json)
 

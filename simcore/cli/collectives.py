@@ -83,7 +83,7 @@ def bench(
     sizes = _sizes(_size("--from", least), _size("--to", most), factor)
     levels: dict[str, Any] = {"nodes": nodes or _nodes(asked, count), "inner": inner, "outer": outer}
     lanes: dict[str, Any] = {"root": root, "chunks": chunks, "channels": channels, "window": window}
-    if not compiled():
+    if not compiled(sharing):
         say("compiling the data plane, once after an installation ...")
     rows = []
     for size in sizes:

@@ -216,7 +216,8 @@ def choose(sharing: Sharing, queues: Queues, servers: tuple[Table, Table], topol
     return policy
 
 
-def on_disk() -> bool:
-    """Return whether an earlier process left compiled code where numba will look for it."""
-    dispatcher: Any = _queues.advance
-    return any(Path(dispatcher._cache.cache_path).glob("_queues.advance*.nbi"))
+def on_disk(sharing: Sharing, queues: Queues) -> bool:
+    """Return whether an earlier process left compiled code of a policy where numba will look for it."""
+    loops: Any = _shares if sharing == "fair" else _buffers if queues.buffer is not None else _queues
+    name = loops.__name__.rpartition(".")[2]
+    return any(Path(loops.advance._cache.cache_path).glob(f"{name}.advance*.nbi"))
