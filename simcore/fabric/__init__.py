@@ -12,7 +12,7 @@ from simpy.events import Event
 from simcore.errors import SimulationError
 from simcore.fabric import _kernels as kernels
 from simcore.fabric import _policies as policies
-from simcore.fabric._kernels import META_DST, META_SEEN, META_SILENT, META_WHAT, SEEN
+from simcore.fabric._kernels import META_DST, META_SEEN, META_SILENT, META_WHAT, SEEN, WHERE
 from simcore.fabric._store import Gaps, Table, grown
 from simcore.hardware import Queues, Sharing
 from simcore.schedule import Schedule
@@ -79,7 +79,7 @@ class Fabric:
         self._run_gaps, self._group_gaps = Gaps(), Gaps()
         self._running: list[tuple[int, int, int]] = []
         self._deliveries: list[Column] = []
-        self._undescribed = 0
+        self._undescribed, self._enough = 0, 2 * CHUNK
         streams = len(self._endpoints)
         self._policy = policies.choose(sharing, queues, _servers(topology, streams), topology, CHUNK)
         self._state, self._head = self._policy.state, self._policy.head
@@ -371,15 +371,18 @@ class Fabric:
             return
         self._deliveries.append(rows.copy())
         self._undescribed += count
-        if self._undescribed >= 2 * CHUNK:
-            self._record_transfers(self._simulation.now)
+        if self._undescribed >= self._enough:
+            # Whatever is delivered from now on arrives at this instant or later.
+            self._record_transfers(self._words[WHERE])
 
     def _record_transfers(self, until: int) -> None:
         """Hand the recorder the deliveries before ``until``, ps, in the order of (arrival, source, sequence)."""
         rows = np.concatenate([np.zeros((0, kernels.DELIVERY_COLUMNS), np.int64), *self._deliveries])
         ripe = rows[:, kernels.D_ARRIVED] < until
         self._deliveries = [rows[~ripe]]
+        # Those still held back are sorted again next time: wait until there are twice as many.
         self._undescribed = len(self._deliveries[0])
+        self._enough = 2 * (CHUNK + self._undescribed)
         rows = rows[ripe]
         rows = rows[np.lexsort((rows[:, kernels.D_ORDER], rows[:, kernels.D_ARRIVED]))]
         meta = rows[:, kernels.D_META]

@@ -259,6 +259,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
         if 2 * now + 1 > bound:
             return 2 * now + 1
         if head[DONE] + starts > state[T_DONE, 1] or head[SEEN] + 2 * starts > state[T_SEEN, 1]:
+            head[WHERE] = now
             return DRAIN
         if head[AVAILABLE] <= head[PACKETS_MOST] or not room_left(agenda, 2 * starts):
             return ROOM

@@ -56,7 +56,7 @@ OPEN, ENDED = range(2)
 # Columns of a delivery.
 D_ORDER, D_META, D_SIZE, D_ISSUED, D_ARRIVED, D_QUEUED = range(6)
 DELIVERY_COLUMNS = 6
-# Words of the head. WHERE: the instant, or the size, of what was refused.
+# Words of the head. WHERE: the instant at which a loop stopped early, or the size of what it refused.
 SHIFT, SPARE, ROWS, AVAILABLE, DONE, SEEN, RECORDING, CUT_THROUGH, MTU, BUFFER, PACKETS_MOST, ALONE, WHERE = range(13)
 HEAD_WORDS = 13
 # The tables of the state.

@@ -240,6 +240,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
         if 2 * now + 1 > bound:
             return 2 * now + 1
         if head[DONE] >= deliveries or head[SEEN] > sights:
+            head[WHERE] = now
             return DRAIN
         # A step puts at most one queue a packet on the agenda, and operations for which room was made beforehand.
         if head[AVAILABLE] <= most or not room_left(agenda, most + 1):

@@ -620,6 +620,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
             now = fluid[EPOCH] + instant_of(x)
             while fluid[RANKED] > 0 and keys[0] <= x + TOGETHER:
                 if head[DONE] >= state[T_DONE, 1] or head[SEEN] + 2 > state[T_SEEN, 1]:
+                    head[WHERE] = now
                     return DRAIN
                 bundle = ranked[0]
                 _serve_up_to(rates, bundle, x)
@@ -642,7 +643,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
                 x = _renew(fluid, rates, measures, keys, ranked, x)
             while earliest(agenda) == now:
                 if head[DONE] >= state[T_DONE, 1] or head[SEEN] + 2 > state[T_SEEN, 1]:
-                    why = DRAIN
+                    head[WHERE], why = now, DRAIN
                     break
                 if head[AVAILABLE] < 2 or not room_left(agenda, 2):
                     why = ROOM
