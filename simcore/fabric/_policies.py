@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simcore.errors import Deadlock, SimulationError
-from simcore.fabric import _agenda, _buffers, _queues, _shares
+from simcore.fabric import _agenda, _buffers, _maxmin, _queues, _shares
 from simcore.fabric import _kernels as kernels
 from simcore.fabric._store import Table, grown
 from simcore.hardware import Queues, Sharing
@@ -163,17 +163,17 @@ class Fluid(Policy):
     def __init__(self, servers: tuple[Table, Table], links: int, chunk: int, bandwidths: list[int]) -> None:
         super().__init__(servers, links, chunk, _shares.advance)
         state, count = self.state, len(bandwidths)
-        state[kernels.T_FLUID] = np.zeros(_shares.FLUID_WORDS, np.int64)
-        state[kernels.T_PORTS] = np.zeros((count, _shares.PORT_COLUMNS), np.int64)
-        state[kernels.T_PORTS][:, _shares.P_FIRST] = -1
-        state[kernels.T_MEASURES] = np.zeros((count, _shares.MEASURE_COLUMNS))
-        state[kernels.T_MEASURES][:, _shares.CAPACITY] = np.array(bandwidths, np.int64) / 10**12
+        state[kernels.T_FLUID] = np.zeros(_maxmin.FLUID_WORDS, np.int64)
+        state[kernels.T_PORTS] = np.zeros((count, _maxmin.PORT_COLUMNS), np.int64)
+        state[kernels.T_PORTS][:, _maxmin.P_FIRST] = -1
+        state[kernels.T_MEASURES] = np.zeros((count, _maxmin.MEASURE_COLUMNS))
+        state[kernels.T_MEASURES][:, _maxmin.CAPACITY] = np.array(bandwidths, np.int64) / 10**12
         for number in (kernels.T_DIRTY, kernels.T_LINKS, kernels.T_FILLING):
             state[number] = np.zeros(count, np.int64)
         state[kernels.T_LEVELS] = np.zeros(count)
         state[kernels.T_COUNTS], state[kernels.T_CLOCK] = np.zeros(2, np.int64), np.zeros(1)
-        state[kernels.T_BUNDLES] = np.zeros((0, _shares.BUNDLE_COLUMNS), np.int64)
-        state[kernels.T_AMOUNTS], state[kernels.T_KEYS] = np.zeros((0, _shares.AMOUNT_COLUMNS)), np.zeros(0)
+        state[kernels.T_BUNDLES] = np.zeros((0, _maxmin.BUNDLE_COLUMNS), np.int64)
+        state[kernels.T_AMOUNTS], state[kernels.T_KEYS] = np.zeros((0, _maxmin.AMOUNT_COLUMNS)), np.zeros(0)
         for number in (kernels.T_RANKED, kernels.T_CHOSEN, kernels.T_CHANGED):
             state[number] = np.zeros(0, np.int64)
         self._follow()
@@ -188,7 +188,7 @@ class Fluid(Policy):
 
         Model: where efficiency depends on size, messages of all sizes are taken to be spread alike over the bins.
         """
-        ended, had = self.state[kernels.T_PORTS][server, [_shares.P_TOTAL, _shares.P_PAYLOAD]].tolist()
+        ended, had = self.state[kernels.T_PORTS][server, [_maxmin.P_TOTAL, _maxmin.P_PAYLOAD]].tolist()
         if ended == had:
             return charged
         reached = np.array([0, *(total * had // ended for total in np.cumsum(charged).tolist())], np.int64)
