@@ -63,9 +63,9 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Progress | Non
     recorder, reads = Recorder(folder), Reads()
     cluster = _Cluster(reads.lend(asked), simulation, recorder)
     interrupted_at = None
-    if progress is not None:
-        progress(simulation)
     try:
+        if progress is not None:
+            progress(simulation)
         simulation.run()
         cluster.check_ended()
     except KeyboardInterrupt:
