@@ -13,6 +13,7 @@ from simcore import metrics, registry, scenario, trace, traffic
 from simcore.device import Device
 from simcore.errors import Deadlock, SimcoreError
 from simcore.fabric import Fabric
+from simcore.hardware import Queues
 from simcore.reads import Reads
 from simcore.scenario import Job, Scenario
 from simcore.simulation import Simulation
@@ -118,8 +119,9 @@ class _Cluster:
         hosts = [gpu for placed in asked.gpus.values() for gpu in placed]
         self._background = traffic.endpoints(asked.traffic, gpus)
         self._fabric = Fabric(
-            simulation, machine.build_topology(), machine.sharing, recorder, [*hosts, *self._background]
-        )
+            simulation, machine.build_topology(), machine.sharing, recorder, [*hosts, *self._background],
+            machine.queues or Queues(),
+        )  # fmt: skip
         self._ranks: dict[str, list[Rank]] = {}
         self._devices: dict[str, Device] = {}
         self._lives: list[Process] = []

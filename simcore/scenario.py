@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hint
 from simcore import hardware, placement, registry, source, traffic, units
 from simcore.errors import FieldError, InputError, quoted, reason
 from simcore.flags import WaitSpec
-from simcore.hardware import NodeSpec, Sharing
+from simcore.hardware import NodeSpec, Queues, Sharing
 from simcore.placement import Order, Placement
 from simcore.reads import Reads
 from simcore.topology import Topology, TopologyError
@@ -21,11 +21,19 @@ from simcore.units import Time
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(NodeSpec):
-    """The machine of a run: a hardware sheet (``node``) with whatever the scenario changes, and how its links are
-    shared."""
+    """The machine of a run: a hardware sheet (``node``) with whatever the scenario changes, how its links are shared,
+    and how they queue where sharing is `fifo` (not stated: whole messages, endless buffers)."""
 
     node: str
     sharing: Sharing = "fifo"
+    queues: Queues | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.queues is not None and self.sharing != "fifo":
+            raise FieldError(
+                f"only 'sharing: fifo' queues, not {self.sharing!r}; leave it out or share by fifo", "queues"
+            )
 
     def build_topology(self) -> Topology:
         """Return the links and routes of this machine; raises ``TopologyError`` where they make none."""

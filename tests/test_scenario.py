@@ -190,3 +190,36 @@ def test_the_schema_accepts_what_the_reader_accepts_and_forbids_unknown_keys() -
     assert found["$defs"]["Torus"]["additionalProperties"] is False
     assert found["$defs"]["Job"]["properties"]["model"]["enum"] == ["collective_loop", "fused_allreduce"]
     assert set(found["$defs"]["params of fused_allreduce"]["properties"]) == {"profile", "target", "delay", "payload"}
+
+
+QUEUED = """
+machine:
+  node: mi300x-8
+  gpus: 2
+  topology: switch
+  link: {bandwidth: 1 TB/s, latency: 1 us}
+workloads:
+  - {model: collective_loop, params: {operation: send_recv, size: 1 MB, repeat: 1, compute: 0 s}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("queues", "time"),
+    [
+        ("null", 4_000_000),
+        ("{switching: cut_through}", 3_000_000),
+        ("{mtu: 250 kB}", 3_250_000),
+        ("{mtu: 250 kB, buffer: 250 kB}", 7_000_000),
+    ],
+)
+def test_queues_decide_how_messages_cross_a_switch(tmp_path: Path, queues: str, time: int) -> None:
+    result = run(read_scenario(saved(tmp_path, QUEUED), [f"machine.queues={queues}"]))
+
+    assert result.metrics["makespan_ps"] == time
+    assert not [warning for warning in result.warnings if "read it" in warning]
+    assert read_scenario(saved(tmp_path, yaml.safe_dump(scenario.resolved(result.scenario)))) == result.scenario
+
+
+def test_an_override_of_sharing_refuses_queues() -> None:
+    with pytest.raises(InputError, match=r"machine\.queues: only 'sharing: fifo' queues, not 'ideal'; leave it out"):
+        read_scenario("fused_allreduce", ["machine.queues={mtu: 4 KiB}", "machine.sharing=ideal"])
