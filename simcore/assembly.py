@@ -139,7 +139,8 @@ class _Cluster:
         workload, world = registry.load(job.model), job.ranks or 0
         prefix = f"{job.name}." if len(self._asked.workloads) > 1 else ""
         memory, cost = Memory(self._simulation), Roofline()
-        plan = workload.plan(job.params, world, 1, self._simulation.rng(f"plan of {job.name}"))
+        nodes = {gpu // self._asked.machine.gpus for gpu in self._asked.gpus[job.name]}
+        plan = workload.plan(job.params, world, len(nodes), self._simulation.rng(f"plan of {job.name}"))
         self._ranks[job.name] = ranks = []
         for index in range(world):
             device = Device(self._simulation, self._asked.machine.gpu)

@@ -30,7 +30,8 @@ class Workload(Protocol):
         ...
 
     def plan(self, params: Any, world: int, nodes: int, rng: Any) -> Any:
-        """Return everything decided before simulated time begins; sees no bandwidth and no latency."""
+        """Return everything decided before simulated time begins, for ``world`` ranks that are on ``nodes`` nodes; sees
+        no bandwidth and no latency."""
         ...
 
     def reference(self, params: Any, plan: Any) -> list[Any]:

@@ -122,6 +122,27 @@ def test_an_error_in_a_program_keeps_its_type(lived: Callable[..., Result]) -> N
         lived(program)
 
 
+@pytest.mark.parametrize(("placement", "nodes"), [("block", [2, 1]), ("round_robin", [4, 2])])
+def test_a_plan_is_told_on_how_many_nodes_the_ranks_of_its_job_are(
+    monkeypatch: pytest.MonkeyPatch, placement: str, nodes: list[int]
+) -> None:
+    told = []
+
+    class Counted(Given):
+        def plan(self, params: Any, world: int, nodes: int, rng: Any) -> None:
+            told.append(nodes)
+
+    def nothing(rank: Rank) -> Generator[Any, Any, None]:
+        yield from rank.spend(1, "compute", "a")
+
+    monkeypatch.setattr(registry, "load", lambda name: Counted(nothing))
+    jobs = ", ".join(f"{{model: fused_allreduce, ranks: {ranks}, placement: {placement}}}" for ranks in (4, 2))
+    machine = "machine={node: hgx-h100-fat-tree, gpus: 2, nodes: 4, network: {topology: {per_leaf: 2}}}"
+    run(read_scenario("fused_allreduce", [machine, f"workloads=[{jobs}]", "slowdown=false"]))
+
+    assert told == nodes
+
+
 class Point:
     """An entry point, as far as the registry looks at one."""
 
