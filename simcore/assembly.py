@@ -143,7 +143,7 @@ class _Cluster:
         plan = workload.plan(job.params, world, len(nodes), self._simulation.rng(f"plan of {job.name}"))
         self._ranks[job.name] = ranks = []
         for index in range(world):
-            device = Device(self._simulation, self._asked.machine.gpu)
+            device = Device(self._asked.machine.gpu, self._fabric, first + index)
             rank = Rank(
                 index, world, self._simulation, device, self._fabric, memory, self._asked.wait, cost, self._recorder,
                 location=f"{prefix}rank{index}", first=first, start=job.start,

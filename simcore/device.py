@@ -2,22 +2,24 @@
 
 from simpy.events import Event
 
+from simcore.fabric import Fabric
 from simcore.hardware import GpuSpec
-from simcore.simulation import Simulation
 
 
 class Device:
-    """One GPU at work; ``flag_reads`` and ``other_reads`` count lines read by polls and by everything else.
+    """The GPU of one rank at work; ``flag_reads`` and ``other_reads`` count lines read by polls and by everything else.
+
+    Its compute stream is that of fabric rank ``rank`` in the data plane: kernels and the computations of schedules
+    take turns on it.
 
     Model: polls do not queue at the memory port, neither behind each other nor behind the reads of kernels.
     """
 
-    def __init__(self, simulation: Simulation, spec: GpuSpec) -> None:
+    def __init__(self, spec: GpuSpec, fabric: Fabric, rank: int) -> None:
         self.spec = spec
         self.flag_reads = 0
         self.other_reads = 0
-        self._simulation = simulation
-        self._stream_free = 0
+        self._fabric, self._rank = fabric, rank
 
     def compute(self, duration: int, bytes_read: int = 0) -> Event:
         """Queue work of ``duration`` ps on the compute stream; the event happens when it ends.
@@ -25,5 +27,4 @@ class Device:
         ``bytes_read`` from memory count as other reads, in lines, rounded up.
         """
         self.other_reads += -(-bytes_read // self.spec.memory_line)
-        self._stream_free = max(self._stream_free, self._simulation.now) + duration
-        return self._simulation.at(self._stream_free)
+        return self._fabric.compute(self._rank, duration)

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simcore.device import Device
+from simcore.fabric import Fabric
 from simcore.flags import Flag, Policy, first_poll, wait
-from simcore.hardware import GpuSpec
+from simcore.hardware import GpuSpec, LinkSpec
 from simcore.simulation import COMPLETION, OBSERVE, Simulation
+from simcore.topology import Topology
 from simcore.trace import Sample
 
 GPU = GpuSpec(
@@ -28,7 +30,8 @@ def observe(policy: Policy, begin: int, writes: list[tuple[int, int]], gpu: GpuS
     """Return what a wait for the value 1 takes that begins at ``begin`` while ``writes`` (instant, value) reach the
     flag."""
     simulation = Simulation()
-    flag, device = Flag(simulation, "f"), Device(simulation, gpu)
+    fabric = Fabric(simulation, Topology("full_mesh", 2, LinkSpec(10**9, 0)), "fifo", None, range(1))
+    flag, device = Flag(simulation, "f"), Device(gpu, fabric, 0)
     for instant, value in writes:
         simulation.at(instant, priority=COMPLETION).callbacks.append(lambda _, value=value: flag.write(value))
     taken = []
