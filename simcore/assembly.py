@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from simpy.events import Process
 
 from simcore import metrics, registry, scenario, trace, traffic
+from simcore.collectives.library import Library
 from simcore.device import Device
 from simcore.errors import Deadlock, SimcoreError
 from simcore.fabric import Fabric
@@ -116,10 +117,11 @@ class _Cluster:
     def __init__(self, asked: Scenario, simulation: Simulation, recorder: Recorder) -> None:
         self._asked, self._simulation, self._recorder = asked, simulation, recorder
         machine, gpus = asked.machine, sum(map(len, asked.nodes))
+        self._topology = machine.build_topology()
         hosts = [gpu for placed in asked.gpus.values() for gpu in placed]
         self._background = traffic.endpoints(asked.traffic, gpus)
         self._fabric = Fabric(
-            simulation, machine.build_topology(), machine.sharing, recorder, [*hosts, *self._background],
+            simulation, self._topology, machine.sharing, recorder, [*hosts, *self._background],
             machine.queues or Queues(),
         )  # fmt: skip
         self._ranks: dict[str, list[Rank]] = {}
@@ -138,12 +140,13 @@ class _Cluster:
         """Give every rank of ``job`` its device and its process, the first of them at fabric rank ``first``."""
         workload, world = registry.load(job.model), job.ranks or 0
         prefix = f"{job.name}." if len(self._asked.workloads) > 1 else ""
-        memory, cost = Memory(self._simulation), Roofline()
-        nodes = {gpu // self._asked.machine.gpus for gpu in self._asked.gpus[job.name]}
+        machine, gpus = self._asked.machine, self._asked.gpus[job.name]
+        memory = Memory(self._simulation, Library(machine.collective, self._topology, gpus))
+        cost, nodes = Roofline(), {gpu // machine.gpus for gpu in gpus}
         plan = workload.plan(job.params, world, len(nodes), self._simulation.rng(f"plan of {job.name}"))
         self._ranks[job.name] = ranks = []
         for index in range(world):
-            device = Device(self._asked.machine.gpu, self._fabric, first + index)
+            device = Device(machine.gpu, self._fabric, first + index)
             rank = Rank(
                 index, world, self._simulation, device, self._fabric, memory, self._asked.wait, cost, self._recorder,
                 location=f"{prefix}rank{index}", first=first, start=job.start,

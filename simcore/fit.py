@@ -127,8 +127,8 @@ def fitted(
     """Return the parameters that come nearest to ``points`` in the logarithm of time, outliers damped (soft L1).
 
     ``hold`` fixes parameters by name. ``fill`` adds the fourth, 2 sqrt(fill * x) where x is the time that the bytes
-    alone take: what filling a pipeline of ever larger chunks costs; without it a fit has the three parameters that a
-    hardware sheet can state. Raises ``InputError`` where the points cannot tell the parameters apart.
+    alone take: what filling a pipeline of ever larger chunks costs. Raises ``InputError`` where the points cannot tell
+    the parameters apart.
     """
     import numpy as np
     from scipy.optimize import least_squares
@@ -184,6 +184,7 @@ def simulated(parameters: Parameters, algorithm: str, point: Point) -> int:
     Model: the machine is one switch that gives every GPU the fitted bandwidth in each direction, whatever cables,
     channels and nodes are behind it; the fill is spent before the first byte leaves.
     """
+    from simcore.collectives.library import launched
     from simcore.collectives.timing import duration
     from simcore.hardware import LinkSpec
     from simcore.shapes import Switch
@@ -195,29 +196,6 @@ def simulated(parameters: Parameters, algorithm: str, point: Point) -> int:
     topology = Topology(Switch(in_switch_reduction=algorithm == "nvls"), point.ranks, LinkSpec(bandwidth, half))
     schedule = launched(_schedule(point.operation, algorithm, point.ranks, point.size), point.ranks, begin)
     return duration(schedule, topology, "fair", range(point.ranks))
-
-
-def launched(schedule: Schedule, ranks: int, duration: int) -> Schedule:
-    """Return ``schedule`` with a computation of ``duration`` ps on each rank, for which everything waits that the rank
-    would have begun at once."""
-    import numpy as np
-
-    first = np.arange(ranks)
-    waits = np.diff(schedule.after_begin)
-    # One dependency more in each row that had none: on the launch of the rank (a switch launches nothing) that sends.
-    free = (waits == 0) & (schedule.rank >= 0)
-    where = schedule.after_begin[:-1][free]
-    after = np.insert(schedule.after + ranks, where, schedule.rank[free])
-    begin = np.concatenate([np.zeros(ranks + 1, np.int64), np.cumsum(waits + free)])
-    nothing = np.zeros(ranks, np.int64)
-    return Schedule(
-        np.concatenate([first, schedule.rank]),
-        np.concatenate([first, schedule.peer]),
-        np.concatenate([nothing, schedule.size]),
-        np.concatenate([np.full(ranks, duration), schedule.duration]),
-        begin,
-        after,
-    )
 
 
 def _schedule(operation: str, algorithm: str, ranks: int, size: int) -> Schedule:
@@ -280,8 +258,8 @@ def selected(
 
 
 def of_machine(chosen: Selection, algorithm: str, base: str, folder: Path) -> Fit:
-    """Return the three parameters of a machine; measurements at one number of ranks take the latency of a step from the
-    preset ``base`` (a bundled one, or a sheet in ``folder``)."""
+    """Return the parameters of a machine, the fill among them where there are points enough; measurements at one number
+    of ranks take the latency of a step from the preset ``base`` (a bundled one, or a sheet in ``folder``)."""
     if not chosen.points:
         raise InputError(f"no row is left to fit; {len(chosen.left_out)} were left out ({chosen.left_out[0][1]}, ...)")
     hold = {}
@@ -290,7 +268,8 @@ def of_machine(chosen: Selection, algorithm: str, base: str, folder: Path) -> Fi
 
         spec = hardware.Sheet.read(hardware.find(base, folder)).spec()
         hold["latency"] = float(spec.link.latency * _crossed(spec.topology))
-    return fitted(chosen.points, algorithm, hold=hold)
+    told = len({(point.ranks, point.size) for point in chosen.points})
+    return fitted(chosen.points, algorithm, hold=hold, fill=told > len(FREE) + 1 - len(hold))
 
 
 def _crossed(topology: object) -> int:
@@ -302,14 +281,12 @@ def write_sheet(fit: Fit, path: Path, *, base: str, device: str, launch_mode: st
     """Write the machine as a hardware sheet over the preset ``base``, called as the file; return ``path``.
 
     Its GPUs are joined by a switch: the fitted bandwidth is a GPU's over all of its links, and a step crosses two
-    links, each with half of its latency. Raises ``InputError`` for a fit with a fill, which a sheet cannot state.
+    links, each with half of its latency. What the preset says of its links' efficiency is not repeated.
     """
     import yaml
 
     from simcore import hardware
 
-    if fit.parameters.fill:
-        raise InputError("a hardware sheet states launch, latency and bandwidth; fit without fill for one")
     points, found = fit.points, fit.parameters
     sizes = sorted(point.size for point in points)
     basis = (
@@ -338,12 +315,16 @@ def write_sheet(fit: Fit, path: Path, *, base: str, device: str, launch_mode: st
                 step + (", the preset's value: one number of ranks does not tell it" if held else ""),
             ),
             **({} if held else {"latency_is": _leaf("step", basis, "fitted", "what a step costs beside its bytes")}),
+            "efficiency": _leaf([], basis, "fitted", "the bandwidth is one that is reached"),
+        },
+        "collective": {
+            "launch": _leaf(_grid(found.launch, TIME, 1000), basis, "fitted", "gpu.launch is a kernel's, not that"),
+            "fill": _leaf(
+                _grid(found.fill, TIME, 1000), basis, "fitted", "2 sqrt(fill x) is added where the bytes alone take x"
+            ),
         },
     }
-    head = (
-        f"# Fitted on {basis}; error {fit.error:.1%} = exp(mean |ln simulated/measured|) - 1.\n"
-        f"# Fitted too: a collective takes {short(found.launch, TIME)} to launch; gpu.launch is a kernel's, not that.\n"
-    )
+    head = f"# Fitted on {basis}; error {fit.error:.1%} = exp(mean |ln simulated/measured|) - 1.\n"
     body = yaml.safe_dump(sheet, sort_keys=False, width=120, allow_unicode=True)
     path.write_text(head + body, encoding="utf-8")
     return path
@@ -354,7 +335,7 @@ def _leaf(value: Any, origin: str, kind: str, note: str) -> dict[str, Any]:
 
 
 def _grid(value: float, dimension: Any, step: int) -> str:
-    return text(max(step, round(value / step) * step), dimension)
+    return text(round(value / step) * step, dimension)
 
 
 def preset_of(device: str) -> str:

@@ -184,6 +184,15 @@ class Queues:
 
 
 @dataclass(frozen=True)
+class CollectiveCost:
+    """What a library adds to each collective: the time to launch it, and the time constant of filling its pipeline,
+    which takes 2 sqrt(fill x) where the bytes alone take x."""
+
+    launch: Time = 0
+    fill: Time = 0
+
+
+@dataclass(frozen=True)
 class NodeSpec:
     """A machine of equal GPUs: ``gpus`` in each of its equal nodes, joined by ``link`` in one topology; several nodes
     are joined by a network.
@@ -198,6 +207,7 @@ class NodeSpec:
     topology: Annotated[Switch | Direct | Torus | FatTree | Dragonfly, Tagged("family")]
     gpu: GpuSpec
     link: LinkSpec
+    collective: CollectiveCost = field(default_factory=CollectiveCost)
     edges: list[Edge] = field(default_factory=list)
     nodes: int = 1
     network: Network | None = None

@@ -174,7 +174,7 @@ def _leaves(value: Any, keys: source.Keys = ()) -> Iterator[source.Keys]:
 
 def read_machine(name: str, overrides: list[str]) -> Machine:
     """Return the machine of the scenario ``name``, or of the hardware sheet that is called so, with ``key=value``
-    overrides of a scenario."""
+    overrides of a scenario; links of a sheet alone share fairly, which asks for no further choice."""
     path = Path(name)
     is_preset = name in hardware.names() and name not in names() and not path.exists()
     if not is_preset and not (path.is_file() and hardware.is_sheet(path)):
@@ -185,12 +185,15 @@ def read_machine(name: str, overrides: list[str]) -> Machine:
                 raise
             known = [*names(), *hardware.names()]
             raise InputError(source.unknown("scenario or preset", name, known)) from error
-    document = source.Document({"machine": {"node": name}}, name)
+    document = source.Document({"machine": {}}, name)
     for assignment in overrides:
         source.override(document, assignment)
     strangers = [key for key in document.value if key != "machine"]
     if strangers:
         raise InputError(f"--set {strangers[0]}: {name} is a machine, no scenario; keys begin with 'machine.'")
+    if not isinstance(document.value["machine"], dict):
+        raise document.error(("machine",), "expected keys with values")
+    document.value["machine"] = {"node": name, "sharing": "fair"} | document.value["machine"]
     _put_sheet_below(document)
     machine = document.at("machine").build(Machine)
     _check_topology(document, machine)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 from simpy.events import Event
 
 from simcore.collectives import ALGORITHMS
+from simcore.collectives.library import Library
 from simcore.collectives.meeting import Call, Meetings, members
 from simcore.device import Device
 from simcore.errors import SimulationError
@@ -47,10 +48,10 @@ class Memory:
     """What the ranks of a job share: all flags by (owner, name), made on first use, so that a writer and a waiter find
     the same word, and the meetings for collectives."""
 
-    def __init__(self, simulation: Simulation) -> None:
+    def __init__(self, simulation: Simulation, library: Library) -> None:
         self._simulation = simulation
         self._flags: dict[tuple[int, str], Flag] = {}
-        self.meetings = Meetings(simulation)
+        self.meetings = Meetings(simulation, library)
 
     def flag(self, owner: int, name: str) -> Flag:
         """Return the flag ``name`` in the memory of rank ``owner``."""
@@ -198,9 +199,7 @@ class Rank:
         return tuple(reducers)
 
     def _play(self, group: tuple[int, ...], call: Call, what: str) -> Event:
-        schedule = self._memory.meetings.schedule(
-            len(group), call, partial(self._adding, call.adds) if call.adds else None
-        )
+        schedule = self._memory.meetings.schedule(group, call, partial(self._adding, call.adds) if call.adds else None)
         return self._fabric.play(schedule, [self._first + rank for rank in group], what)
 
     def _adding(self, dtype: str, size: int) -> int:

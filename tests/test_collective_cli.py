@@ -65,8 +65,9 @@ def test_a_collective_of_one_rank_is_one_line() -> None:
 
 def test_bench_prints_the_table_and_writes_it(tmp_path: Path) -> None:
     done = simcore(
-        "collective", "bench", "all_reduce", "--machine", "hgx-h100", "--policy", "fair", "--from", "8MiB", "--to",
-        "100MB", "--factor", "4", "--set", "machine.link.latency=0 ps", "--set", "machine.link.bandwidth=400 GB/s",
+        "collective", "bench", "all_reduce", "--machine", "hgx-h100", "--from", "8MiB", "--to", "100MB",
+        "--factor", "4", "--set", "machine.link={latency: 0 ps, bandwidth: 400 GB/s, efficiency: []}",
+        "--set", "machine.collective={launch: 0 ps, fill: 0 ps}",
         "--csv", "t.csv", cwd=tmp_path,
     )  # fmt: skip
 
@@ -84,6 +85,20 @@ def test_bench_prints_the_table_and_writes_it(tmp_path: Path) -> None:
     assert kept[2] == "33554432,146800640,228.571,400"
 
 
+def test_bench_adds_what_the_library_of_the_machine_costs_and_queues_as_it_does() -> None:
+    def time(*options: str) -> float:
+        asked = ("bench", "send_recv", "--machine", "mi300x-8", "--from", "1MB", "--to", "1MB")
+        link = "machine={topology: switch, link: {bandwidth: 1 TB/s, latency: 1 us}}"
+        done = simcore("collective", *asked, "--set", link, *options)
+        assert done.returncode == 0, done.stderr
+        return float(done.stdout.splitlines()[-1].split()[1])
+
+    assert time() == 3
+    assert time("--set", "machine.collective={launch: 5 us, fill: 4 us}") == 3 + 5 + 4
+    assert time("--policy", "fifo") == 4
+    assert time("--policy", "fifo", "--set", "machine.queues.switching=cut_through") == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -91,6 +106,10 @@ def test_bench_prints_the_table_and_writes_it(tmp_path: Path) -> None:
         (("explain", "all_reduce", "--size", "64"), "error: --size: '64' has no unit; write a size as e.g. '64 MiB'"),
         (("explain", "all_reduce", "--ranks", "6", "--nodes", "4"), "error: nodes: 6 ranks do not make 4 nodes"),
         (("bench", "all_reduce"), "error: Missing option '--machine'."),
+        (
+            ("bench", "all_reduce", "--machine", "hgx-h100", "--set", "machine.queues.mtu=4 KiB", "--policy", "fair"),
+            "machine.queues: only 'sharing: fifo' queues, not 'fair'; leave it out or share by fifo",
+        ),
         (
             ("bench", "all_reduce", "--machine", "hgx-h10"),
             "unknown scenario or preset 'hgx-h10'; did you mean 'hgx-h100'?",

@@ -9,6 +9,7 @@ from test_workload import Given
 
 from simcore import Deadlock, InputError, Rank, Result, SimulationError, read_scenario, registry, run
 from simcore.collectives import build
+from simcore.collectives.library import Library
 from simcore.collectives.timing import duration
 from simcore.hardware import LinkSpec
 from simcore.topology import Topology
@@ -30,7 +31,11 @@ def spans(found: Result, rank: int) -> list[tuple[int, int, str, str]]:
 
 def on_machine(found: Result, operation: str, size: int, **form: Any) -> int:
     machine = found.scenario.machine
-    return duration(build(operation, 8, size, **form).schedule, machine.build_topology(), machine.sharing, range(8))
+    topology = machine.build_topology()
+    schedule = Library(machine.collective, topology, range(8)).around(
+        build(operation, 8, size, **form).schedule, range(8)
+    )
+    return duration(schedule, topology, machine.sharing, range(8))
 
 
 def test_a_collective_begins_when_the_last_rank_has_called() -> None:
@@ -151,10 +156,11 @@ def test_what_the_machine_or_the_algorithm_lacks_is_told() -> None:
         loop("group=0")
 
 
-def test_one_rank_alone_waits_for_nothing() -> None:
+def test_one_rank_alone_launches_and_waits_for_nobody() -> None:
     found = run(read_scenario("collective_loop", ["workloads.0.ranks=1", "workloads.0.params.repeat=1"]))
 
-    assert [span[2] for span in spans(found, 0)] == ["compute"]
+    begin, launch = 200 * 10**6, found.scenario.machine.collective.launch
+    assert spans(found, 0) == [(0, begin, "compute", ""), (begin, begin + launch, "wait", "ring all_reduce")]
 
 
 def test_played_on_part_of_a_machine_it_takes_its_own_gpus() -> None:

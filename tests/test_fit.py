@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from simcore import fit
 from simcore.cli import app
+from simcore.collectives.library import launched
 from simcore.errors import InputError
 from simcore.fit import Parameters, Point
 from simcore.formats.nccl_tests import Measurement, Output
@@ -114,7 +115,7 @@ def test_points_that_tell_too_little_are_refused(points: list[Point], said: str)
 def test_launched_puts_a_computation_before_what_would_begin_at_once() -> None:
     columns = [np.array(column) for column in ([0, 1, 0], [1, 0, 1], [8, 8, 8], [0, 0, 0], [0, 0, 0, 2], [0, 1])]
 
-    schedule = fit.launched(Schedule(*columns), 2, 70)
+    schedule = launched(Schedule(*columns), 2, 70)
 
     after = [
         schedule.after[a:b].tolist() for a, b in zip(schedule.after_begin[:-1], schedule.after_begin[1:], strict=True)
@@ -180,11 +181,10 @@ def test_a_device_without_a_preset_is_asked_for() -> None:
 
 
 def nccl_output(path: Path, counts: tuple[int, ...], device: str = "NVIDIA H100 80GB HBM3") -> list[Path]:
-    """Write what all_reduce_perf would print on a machine of exactly three parameters, a file a number of ranks."""
-    truth = replace(TRUTH, fill=0.0)
+    """Write what all_reduce_perf would print on a machine of exactly these parameters, a file a number of ranks."""
     files = []
     for count in counts:
-        points = made(truth, "ring", [Point("all_reduce", count, 2**k, 1) for k in range(15, 31)])
+        points = made(TRUTH, "ring", [Point("all_reduce", count, 2**k, 1) for k in range(15, 31)])
         ranks = "\n".join(f"#  Rank {i:2d} Group 0 Pid {i} on node device {i} [0x1b] {device}" for i in range(count))
         rows = "\n".join(
             f"{point.size} {point.size // 4} float sum -1 {point.time / US:.2f} 0.00 0.00 0 {point.time / US:.2f} 0 0 0"
@@ -217,7 +217,10 @@ def test_the_command_fits_a_machine_and_writes_its_sheet(tmp_path: Path) -> None
     assert spec.link.latency == pytest.approx(0.45 * US, rel=1e-2)
     assert Sheet.read(sheet).origins["link.bandwidth"].kind == "fitted"
     assert spec.gpu.memory_size == 80 * 10**9
-    assert "a collective takes 12.5 us to launch" in sheet.read_text(encoding="utf-8")
+    assert spec.link.efficiency == []
+    assert spec.collective.launch == pytest.approx(TRUTH.launch, rel=1e-2)
+    assert spec.collective.fill == pytest.approx(TRUTH.fill, rel=1e-2)
+    assert Sheet.read(sheet).origins["collective.fill"].kind == "fitted"
 
 
 def test_a_fitted_machine_runs(tmp_path: Path) -> None:

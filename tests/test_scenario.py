@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 from simcore import InputError, read_scenario, run, scenario
-from simcore.hardware import LinkSpec
 
 TEXT = """
 machine:
@@ -28,7 +27,7 @@ def test_a_scenario_lies_over_its_hardware_sheet(tmp_path: Path) -> None:
     asked = read_scenario(saved(tmp_path))
 
     assert asked.name == "mine"
-    assert asked.machine.link == LinkSpec(450 * 10**9, 10**6)
+    assert (asked.machine.link.bandwidth, asked.machine.link.latency) == (450 * 10**9, 10**6)
     assert (asked.machine.gpus, str(asked.machine.topology), asked.machine.sharing) == (4, "switch", "fifo")
     assert asked.workloads[0].params.delay == 5_000_000
     assert asked.workloads[0].ranks == 4
@@ -137,6 +136,8 @@ def test_a_machine_may_be_a_sheet_of_ones_own(tmp_path: Path) -> None:
     path = saved(tmp_path, "base: hgx-h100\nname: mine\ngpus: {value: 6, source: s, kind: spec}\n", "sheet.yaml")
 
     assert scenario.read_machine(path, []).gpu_count == 6
+    with pytest.raises(InputError, match="machine: expected keys with values"):
+        scenario.read_machine(path, ["machine=6"])
     with pytest.raises(InputError, match="unknown scenario or preset 'hgx-h10'; did you mean 'hgx-h100'"):
         scenario.read_machine("hgx-h10", [])
 

@@ -63,7 +63,8 @@ def bench(
     most: Annotated[str, typer.Option("--to", metavar="SIZE", help="Largest size.")] = "1 GiB",
     factor: Annotated[int, typer.Option("--factor", min=2, help="From one size to the next.")] = 2,
     policy: Annotated[
-        Literal["ideal", "fair", "fifo"] | None, typer.Option("--policy", help="How links share; the machine's.")
+        Literal["ideal", "fair", "fifo"] | None,
+        typer.Option("--policy", help="How links share: as the scenario says; a preset's fair."),
     ] = None,
     overrides: Overrides = [],  # noqa: B006 typer copies it
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there too.")] = None,
@@ -72,11 +73,12 @@ def bench(
 ) -> None:  # fmt: skip
     """Simulate a collective at many sizes and print the table of nccl-tests: time, algbw, busbw."""
     from simcore import collectives, scenario
+    from simcore.collectives.library import Library
     from simcore.collectives.timing import duration
     from simcore.fabric import compiled
 
-    asked = scenario.read_machine(machine, overrides)
-    topology, sharing = asked.build_topology(), policy or asked.sharing
+    asked = scenario.read_machine(machine, [*overrides, *([f"machine.sharing={policy}"] if policy else [])])
+    topology = asked.build_topology()
     count = topology.gpus if ranks is None else ranks
     if count > topology.gpus:
         raise InputError(f"--ranks: {count} ranks need as many GPUs; {asked.name} has {topology.gpus}")
@@ -85,15 +87,17 @@ def bench(
     lanes: dict[str, Any] = {"root": root, "chunks": chunks, "channels": channels, "window": window}
     if not compiled(sharing):
         say("compiling the data plane, once after an installation ...")
-    rows = []
+    library, rows = Library(asked.collective, topology, range(count)), []
     for size in sizes:
         collective = collectives.build(operation, count, size, algorithm, **levels, **lanes)
         if size == sizes[0]:
-            print(f"{collective.algorithm} {operation}, {count} ranks on {asked.name}, {sharing} links")
+            print(f"{collective.algorithm} {operation}, {count} ranks on {asked.name}, {asked.sharing} links")
             print(
                 f"{'size':>13} {'time':>12} {'algbw':>9} {'busbw':>9}\n{'(B)':>13} {'(us)':>12}" + f"{'(GB/s)':>10}" * 2
             )
-        rows.append((size, *_rates(collective, duration(collective.schedule, topology, sharing, range(count)))))
+        whole = library.around(collective.schedule, range(count))
+        time = duration(whole, topology, asked.sharing, range(count), asked.queues)
+        rows.append((size, *_rates(collective, time)))
         print(f"{size:13} {rows[-1][1] / 10**6:12.2f} {rows[-1][2]:9.2f} {rows[-1][3]:9.2f}")
     if csv is not None:
         text = "".join(f"{size},{time},{algbw:.6g},{busbw:.6g}\n" for size, time, algbw, busbw in rows)

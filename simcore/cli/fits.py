@@ -107,6 +107,7 @@ def _print_fit(found: "Fit", chosen: "Selection") -> None:
     print(f"launch    {short(values.launch, TIME)}")
     print(f"latency   {short(values.latency, TIME)} a step{held}")
     print(f"bandwidth {short(values.bandwidth, RATE)} a GPU and direction")
+    print(f"fill      {short(values.fill, TIME)}: 2 sqrt(fill x) is added where the bytes alone take x")
     far = [(p, r) for p, r in zip(points, found.residuals, strict=True) if abs(r) > fitting.FAR_OFF]
     print(f"error     {found.error:.1%} = exp(mean |ln simulated/measured|) - 1 over the fitted points")
     for point, residual in far[:MOST_SHOWN]:

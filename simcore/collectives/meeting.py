@@ -7,6 +7,7 @@ from typing import Any
 from simpy.events import Event
 
 from simcore.collectives import build
+from simcore.collectives.library import Library
 from simcore.errors import SimulationError
 from simcore.schedule import Schedule
 from simcore.simulation import Simulation
@@ -45,11 +46,12 @@ class Meeting:
 class Meetings:
     """All meetings of a job; the n-th call of a rank for a group meets the n-th calls of the others for it."""
 
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
+    def __init__(self, simulation: Simulation, library: Library) -> None:
+        self._simulation, self._library = simulation, library
         self._open: dict[tuple[tuple[int, ...], int], Meeting] = {}
         self._calls: dict[tuple[tuple[int, ...], int], int] = {}
         self._built: dict[tuple[int, Call], Schedule] = {}
+        self._whole: dict[tuple[tuple[int, ...], Call], Schedule] = {}
 
     def call(self, rank: int, group: tuple[int, ...], call: Call, play: Callable[[], Event]) -> Meeting:
         """Let ``rank`` arrive; when the last rank of ``group`` has arrived the collective begins, by ``play``.
@@ -68,14 +70,17 @@ class Meetings:
             meeting.complete.succeed((rank, play()))
         return meeting
 
-    def schedule(self, ranks: int, call: Call, reduce_time: Callable[[int], int] | None) -> Schedule:
-        """Return the schedule of a call, built once; raises ``InputError`` for what `build` refuses."""
-        if (ranks, call) not in self._built:
-            collective = build(
-                call.operation, ranks, call.size, call.algorithm, reduce_time=reduce_time, **dict(call.form)
-            )
-            self._built[ranks, call] = collective.schedule
-        return self._built[ranks, call]
+    def schedule(self, group: tuple[int, ...], call: Call, reduce_time: Callable[[int], int] | None) -> Schedule:
+        """Return the schedule of a call with what the library adds, built once a group; raises ``InputError`` for what
+        `build` refuses."""
+        if (group, call) not in self._whole:
+            if (len(group), call) not in self._built:
+                collective = build(
+                    call.operation, len(group), call.size, call.algorithm, reduce_time=reduce_time, **dict(call.form)
+                )
+                self._built[len(group), call] = collective.schedule
+            self._whole[group, call] = self._library.around(self._built[len(group), call], group)
+        return self._whole[group, call]
 
 
 def members(group: Sequence[int] | None, world: int, rank: int) -> tuple[int, ...]:

@@ -387,6 +387,7 @@ def write_sheet(wiring: Wiring, path: Path, *, base: str, seen_in: str) -> Path:
         "gpus": {"value": wiring.gpus, **leaf, "kind": "measured", "note": f"counted in {seen_in}"},
         "topology": {"value": "edges", **leaf, "kind": "measured", "note": f"from {seen_in}"},
         "edges": {"value": edges, **leaf, "note": note},
+        "link": {"efficiency": {"value": [], **leaf, "note": note}},
     }
     nics = [
         f"{name}{'' if speed is None else f' ({speed / 1e9:g} Gb/s to its network)'}"
