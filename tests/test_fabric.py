@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from simcore.errors import SimulationError
 from simcore.fabric import Fabric, Writes, _kernels
-from simcore.hardware import LinkSpec, Sharing
+from simcore.hardware import Edge, LinkSpec, Sharing
 from simcore.schedule import Schedule
 from simcore.simulation import Simulation
 from simcore.topology import Topology
@@ -206,3 +206,21 @@ def test_bins_merge_in_pairs_and_keep_their_sums() -> None:
     widths = {row["t1_ps"] - row["t0_ps"] for row in rows}
     assert len(widths) == 1
     assert bin(widths.pop()).count("1") == 1
+
+
+def test_a_flow_that_another_link_holds_up_leaves_a_link_idle_in_part() -> None:
+    topology = Topology(
+        "edges", 2, LinkSpec(10**9, 0), [Edge(("gpu0", "hub")), Edge(("gpu1", "hub"), bandwidth=25 * 10**7)]
+    )
+    simulation, recorder = Simulation(), Recorder()
+    fabric = Fabric(simulation, topology, "fair", recorder, range(2))
+    fabric.send(0, 1, 10**6, "data")
+    simulation.run()
+    fabric.record()
+
+    busy: dict[str, int] = {}
+    for row in recorder.tables()["links"].to_pylist():
+        busy[row["link"]] = busy.get(row["link"], 0) + row["busy_ps"]
+    assert busy["hub->gpu1"] == pytest.approx(4 * 10**9, abs=9)
+    # Bytes are whole in each of the bins.
+    assert busy["gpu0->hub"] == pytest.approx(10**9, rel=0.005)

@@ -415,8 +415,8 @@ class Fabric:
         width = 1 << int(self._head[kernels.SHIFT])
         bins = self._state[kernels.T_BINS]
         for index, server in enumerate(self._topology.servers):
-            carried = self._policy.payload(index, bins[index, : -(-until // width), 1])
-            busy = bins[index, : len(carried), 0]
+            rows = bins[index, : -(-until // width)]
+            carried, busy = self._policy.payload(index, rows[:, 1]), self._policy.busy(index, rows)
             (used,) = np.nonzero((busy > 0) | (carried > 0))
             if len(used):
                 self._recorder.extend(

@@ -108,6 +108,10 @@ class Policy:
         """Return the bytes of messages that a server carried in each bin."""
         return charged
 
+    def busy(self, server: int, bins: Table) -> Table:
+        """Return how long a server was busy in each bin, ps."""
+        return bins[:, 0]
+
     def check(self) -> None:
         """Raise ``Deadlock`` if messages are left although nothing can happen any more."""
 
@@ -193,6 +197,14 @@ class Fluid(Policy):
             return charged
         reached = np.array([0, *(total * had // ended for total in np.cumsum(charged).tolist())], np.int64)
         return reached[1:] - reached[:-1]
+
+    def busy(self, server: int, bins: Table) -> Table:
+        """Return how long what a server was charged with in each bin takes at its full rate, ps: flows that another
+        link holds up leave it idle in part, though some flow was on it all the time."""
+        num, den = self.state[kernels.T_SERVERS][server, [kernels.NUM, kernels.DEN]].tolist()
+        # Bytes of a bin are rounded down; with one more, a link that is full is busy all the time.
+        needed: Table = np.ceil((bins[:, 1] + 1) * (num / den)).astype(np.int64)
+        return np.minimum(needed, bins[:, 0], dtype=np.int64)
 
     def _follow(self) -> None:
         self.state[kernels.T_MARKS] = self.state[kernels.T_MESSAGES].view(np.float64)
