@@ -265,6 +265,18 @@ def test_the_matrix_holds_every_byte_from_row_to_column() -> None:
     assert found[0, 2] == 0
 
 
+def test_reasons_of_waits_stay_within_the_figure(tmp_path: Path) -> None:
+    recorder = Recorder()
+    for rank in range(2):
+        reason = f"rank{rank} to call reduce_scatter by halving and doubling"
+        recorder.add("spans", [f"rank{rank}", 0, 10**9, "wait", reason, "gradients", 0])
+
+    drawn = imread(plot.timeline(recorder.tables(), tmp_path / "t.png"))
+
+    assert (drawn[:, -4:] == 1).all()
+    assert not (drawn[:, -200:-4] == 1).all()
+
+
 def test_waits_are_told_apart_by_reason_while_colours_last() -> None:
     few = [f"flag of rank{i}" for i in range(3)]
     many = [f"flag of rank{i}" for i in range(30)] + ["link to gpu0"]

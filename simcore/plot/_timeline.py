@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ MEANINGS = {"replay": "recorded collective"}
 WAITS = ["#E69F00", "#F0E442", "#D55E00", "#8C4A00", "#F7C99B", "#5E3C99"]
 """Colours of waits, by reason where there are few, else by the first word of the reason."""
 OTHER = "#555555"
+LABEL_LETTERS = 23
+"""Letters of a line in the legend, which has a margin of its own."""
 
 
 def timeline(tables: Tables, path: Path, *, title: str = "") -> Path:
@@ -42,12 +45,13 @@ def timeline(tables: Tables, path: Path, *, title: str = "") -> Path:
     left, right, top, gap, bottom = margin([*rows, *names]), 210, 60, 22, 58
     columns = WIDTH - left - right
     image, colours = activity_image(spans, rows, end, columns)
-    upper = max(rows_height(len(rows), 26, 6), 22 * len(colours))
+    labels = [fill(name, LABEL_LETTERS) for name in colours]
+    upper = max(rows_height(len(rows), 26, 6), sum(8 + 14 * (1 + label.count("\n")) for label in labels))
     lower = rows_height(len(names), 16, 9) if names else -gap
     figure = new_figure(top + upper + gap + lower + bottom)
     box = Boxes(figure, left, right)
     axes = box.add(top, upper)
-    _draw_activities(axes, image, colours, rows, end, upper)
+    _draw_activities(axes, image, dict(zip(labels, colours.values(), strict=True)), rows, end, upper)
     if names:
         axes.tick_params(bottom=False, labelbottom=False)
         axes = box.add(top + upper + gap, lower)
