@@ -85,7 +85,7 @@ def bench(
     sizes = _sizes(_size("--from", least), _size("--to", most), factor)
     levels: dict[str, Any] = {"nodes": nodes or _nodes(asked, count), "inner": inner, "outer": outer}
     lanes: dict[str, Any] = {"root": root, "chunks": chunks, "channels": channels, "window": window}
-    if not compiled(sharing):
+    if not compiled(asked.sharing, asked.queues):
         say("compiling the data plane, once after an installation ...")
     library, rows = Library(asked.collective, topology, range(count)), []
     for size in sizes:

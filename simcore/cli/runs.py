@@ -45,7 +45,7 @@ def run(
     left = "nothing was written"
     try:
         with report.staging(target) as folder, _Progress() as progress:
-            if not compiled(scenario.machine.sharing):
+            if not compiled(scenario.machine.sharing, scenario.machine.queues):
                 say("compiling the data plane, once after an installation ...")
             result = assembly.run(scenario, folder=folder, progress=progress)
             report.write_run(result, target, folder)
