@@ -103,6 +103,14 @@ assert virtual.digest == result.digest
     assert done.stdout == "8 32\n"
 
 
+def test_the_page_on_models_names_everything_that_a_program_may_call() -> None:
+    rules = text("docs/writing-a-model.md").partition("## The rules")[2]
+    door = [name for name in vars(simcore.Rank) if name[0] != "_" and name != "cut"]
+
+    assert len(door) >= 8
+    assert [name for name in door if f"`{name}`" not in rules] == []
+
+
 def table_rows(page: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]
 
