@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from test_layers import FLOORS
 
 import simcore
 from simcore import read_scenario, run, shapes
@@ -20,7 +21,9 @@ from simcore.trace import SCHEMAS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("traces/*.md"), *ROOT.glob("models/*/*.md")])
-FILE = re.compile(r"^`([\w./]+\.(?:py|yaml))`[^\n]*\n\n```(?:python|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FILE = re.compile(
+    r"^`([\w./]+\.(?:py|yaml|txt))`[^\n]*\n\n```(?:python|yaml|text)\n(.*?)^```", re.MULTILINE | re.DOTALL
+)
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the pages are not here")
@@ -57,12 +60,13 @@ def workplace(page: str, folder: Path) -> dict[str, str]:
     return os.environ | {"PATH": commands, "PYTHONPATH": str(folder), "COLUMNS": "80"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/collectives.md", "docs/writing-a-model.md"])
+@pytest.mark.parametrize(
+    "page", [str(page.relative_to(ROOT)) for page in PAGES if "```console" in page.read_text(encoding="utf-8")]
+)
 def test_the_commands_of_a_page_print_what_it_shows(page: str, tmp_path: Path) -> None:
     environment = workplace(text(page), tmp_path)
 
     shown = commands(text(page))
-    assert len(shown) >= 3
     for command, expected in shown:
         done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -97,6 +101,14 @@ assert virtual.digest == result.digest
 
     assert done.stderr == ""
     assert done.stdout == "8 32\n"
+
+
+def test_the_page_on_models_names_everything_that_a_program_may_call() -> None:
+    rules = text("docs/writing-a-model.md").partition("## The rules")[2]
+    door = [name for name in vars(simcore.Rank) if name[0] != "_" and name != "cut"]
+
+    assert len(door) >= 8
+    assert [name for name in door if f"`{name}`" not in rules] == []
 
 
 def table_rows(page: str) -> list[list[str]]:
@@ -190,11 +202,31 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+def test_pages_with_commands_are_found() -> None:
+    found = [page.name for page in PAGES if len(commands(page.read_text(encoding="utf-8"))) >= 3]
+
+    assert {"README.md", "collectives.md", "machines.md", "performance.md", "writing-a-model.md"} <= set(found)
+
+
+def test_the_readme_quotes_the_worst_error_of_the_published_table() -> None:
+    worst = re.search(r"the worst count is at ([\d.]+ %)", text("docs/validation.md"))
+
+    assert worst is not None
+    assert f"error at most {worst[1]}" in text("README.md")
+
+
+def test_the_design_has_the_table_of_floors() -> None:
+    rows = [row for row in table_rows(text("docs/design.md")) if row[0].isdigit()]
+
+    stated = {int(row[0]): set(re.findall(r"`(\w+)`", row[1])) for row in rows}
+    assert stated == {floor: set(modules) for floor, modules in FLOORS.items()}
+
+
 def test_the_readme_names_every_command() -> None:
     done = subprocess.run([sys.executable, "-m", "simcore.cli", "--help"], capture_output=True, text=True, check=True)
     listed = re.findall(r"^  ([a-z]+)  ", done.stdout, re.MULTILINE)
 
-    assert len(listed) == 8
+    assert len(listed) >= 12
     for name in listed:
         assert f"simcore {name}" in text("README.md")
 
