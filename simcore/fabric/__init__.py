@@ -484,6 +484,6 @@ def _servers(topology: Topology, streams: int) -> tuple[Table, Table]:
     return rows, np.array(curves, np.int64).reshape(-1, 2)
 
 
-def compiled(sharing: Sharing, queues: Queues = Queues()) -> bool:  # noqa: B008 frozen
+def compiled(sharing: Sharing, queues: Queues | None = None) -> bool:
     """Return whether the compiled loops of a policy are on disk already, so that the next run starts at once."""
-    return policies.on_disk(sharing, queues)
+    return policies.on_disk(sharing, queues or Queues())
