@@ -76,6 +76,7 @@ def bench(
     from simcore.collectives.library import Library
     from simcore.collectives.timing import duration
     from simcore.fabric import compiled
+    from simcore.hardware import Queues
 
     asked = scenario.read_machine(machine, [*overrides, *([f"machine.sharing={policy}"] if policy else [])])
     topology = asked.build_topology()
@@ -85,7 +86,7 @@ def bench(
     sizes = _sizes(_size("--from", least), _size("--to", most), factor)
     levels: dict[str, Any] = {"nodes": nodes or _nodes(asked, count), "inner": inner, "outer": outer}
     lanes: dict[str, Any] = {"root": root, "chunks": chunks, "channels": channels, "window": window}
-    if not compiled(asked.sharing, asked.queues):
+    if not compiled(asked.sharing, asked.queues or Queues()):
         say("compiling the data plane, once after an installation ...")
     library, rows = Library(asked.collective, topology, range(count)), []
     for size in sizes:

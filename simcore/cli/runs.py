@@ -39,13 +39,14 @@ def run(
     """Simulate a scenario and write its run folder."""
     from simcore import assembly, report
     from simcore.fabric import compiled
+    from simcore.hardware import Queues
 
     scenario = assembly.read_scenario(name, overrides, seed)
     target = out or Path("runs") / report.run_name(scenario)
     left = "nothing was written"
     try:
         with report.staging(target) as folder, _Progress() as progress:
-            if not compiled(scenario.machine.sharing, scenario.machine.queues):
+            if not compiled(scenario.machine.sharing, scenario.machine.queues or Queues()):
                 say("compiling the data plane, once after an installation ...")
             result = assembly.run(scenario, folder=folder, progress=progress)
             report.write_run(result, target, folder)
