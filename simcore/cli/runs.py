@@ -117,7 +117,8 @@ def _print_result(result: "Result") -> None:
     found, asked = result.metrics, result.scenario
     about = asked.machine
     machine = f"{about.gpu_count} GPUs of {about.name}, {about.topology}, {about.sharing} links"
-    print(f"{asked.name} on {machine}, wait policy {asked.wait.policy}: {short(found['makespan_ps'], TIME)} simulated")
+    policy = f", wait policy {asked.wait.policy}" if found["flags"]["waits"] else ""
+    print(f"{asked.name} on {machine}{policy}: {short(found['makespan_ps'], TIME)} simulated")
     if asked.is_shared:
         _print_jobs(found["jobs"])
     if "ranks" in found:
@@ -140,10 +141,11 @@ def _print_result(result: "Result") -> None:
         f"{moved['messages']} messages"
     )
     delay = flags["detection_delay_ps"]
-    print(
-        f"flags    {flags['flag_reads']} reads in {flags['waits']} waits, {flags['wakeups']} wake-ups, "
-        f"detection delay mean {short(delay['mean'], TIME)}, max {short(delay['max'], TIME)}"
-    )
+    if flags["waits"]:
+        print(
+            f"flags    {flags['flag_reads']} reads in {flags['waits']} waits, {flags['wakeups']} wake-ups, "
+            f"detection delay mean {short(delay['mean'], TIME)}, max {short(delay['max'], TIME)}"
+        )
     for warning in result.warnings:
         print(f"warning  {warning}")
 
@@ -162,14 +164,15 @@ def _print_jobs(jobs: dict[str, dict[str, Any]]) -> None:
 
 
 def _print_ranks(ranks: dict[str, dict[str, Any]]) -> None:
-    """Print a row a rank."""
-    rows = {name: {heading: rank[key] for heading, key in DURATIONS.items()} for name, rank in ranks.items()}
+    """Print a row a rank; what no rank did has no column."""
+    done = {heading: key for heading, key in DURATIONS.items() if any(rank[key] for rank in ranks.values())}
+    rows = {name: {heading: rank[key] for heading, key in done.items()} for name, rank in ranks.items()}
     extra = {
         "overlap\n(%)": [f"{rank['overlap_fraction']:.1%}".rstrip("%") for rank in ranks.values()],
         "flag\nreads": [str(rank["flag_reads"]) for rank in ranks.values()],
         "other\nreads": [str(rank["other_reads"]) for rank in ranks.values()],
     }
-    _print_table("rank", rows, extra)
+    _print_table("rank", rows, {heading: column for heading, column in extra.items() if set(column) != {"0"}})
 
 
 def _print_table(what: str, rows: dict[str, dict[str, int | None]], extra: dict[str, list[str]]) -> None:
