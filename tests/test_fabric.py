@@ -224,3 +224,13 @@ def test_a_flow_that_another_link_holds_up_leaves_a_link_idle_in_part() -> None:
     assert busy["hub->gpu1"] == pytest.approx(4 * 10**9, abs=9)
     # Bytes are whole in each of the bins.
     assert busy["gpu0->hub"] == pytest.approx(10**9, rel=0.005)
+
+
+def test_a_schedule_of_more_ranks_than_play_it_is_refused() -> None:
+    zero = np.zeros(1, np.int64)
+    schedule = Schedule(zero, zero + 2, zero + 8, zero, np.zeros(2, np.int64), zero[:0])
+    simulation = Simulation()
+    fabric = Fabric(simulation, Topology("switch", 4, LinkSpec(10**9, 5)), "fifo", None, range(4))
+
+    with pytest.raises(SimulationError, match="uses rank 2, but is played by 2 ranks"):
+        fabric.play(schedule, [0, 1], "too many")

@@ -229,10 +229,14 @@ class Fabric:
         least = int(min(schedule.rank.min(), schedule.peer.min()))
         if least < -reducers:
             raise SimulationError(f"{what}: uses reducing switch {-1 - least}, but the machine has {reducers} of them")
+        most = int(max(schedule.rank.max(), schedule.peer.max()))
+        if most >= len(ranks):
+            raise SimulationError(f"{what}: uses rank {most}, but is played by {len(ranks)} ranks")
         known = np.array([*ranks, *range(len(self._endpoints) - 1, len(self._gpus) - 1, -1)], np.int64)
         # Reducing switches count down from -1, so Python's way of counting from the end finds them.
-        moves = schedule.rank != schedule.peer
-        self._know(known[schedule.rank[moves]], known[schedule.peer[moves]])
+        if kernels.first_unknown_move(known, schedule.rank, schedule.peer, self._endpoints, self._route_of) >= 0:
+            moves = schedule.rank != schedule.peer
+            self._routes_of(known[schedule.rank[moves]], known[schedule.peer[moves]])
         begin, group = self._operation_gaps.take(count + 1), self._group_gaps.take(1)
         edge_count = len(schedule.after)
         edges = self._dependent_gaps.take(edge_count) if edge_count else 0

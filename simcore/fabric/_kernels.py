@@ -310,6 +310,18 @@ def first_unknown(src: np.ndarray, dst: np.ndarray, endpoints: np.ndarray, route
 
 
 @compiled
+def first_unknown_move(
+    known: np.ndarray, rank: np.ndarray, peer: np.ndarray, endpoints: np.ndarray, route_of: np.ndarray
+) -> int:
+    """The same for the transfers of a schedule, whose ranks ``known`` maps."""
+    for row in range(len(rank)):
+        src, dst = known[rank[row]], known[peer[row]]
+        if src != dst and route_of[endpoints[src], endpoints[dst]] == 0:
+            return row
+    return -1
+
+
+@compiled
 def enlist(
     state: np.ndarray, begin: int, edges: int, group: int, now: int, meta: int, known: np.ndarray, rank: np.ndarray,
     peer: np.ndarray, size: np.ndarray, duration: np.ndarray, after_begin: np.ndarray, after: np.ndarray,

@@ -242,13 +242,15 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
                 serve_up_to(rates, bundle, x)
                 row = bundles[bundle, B_TOP]
                 rates[bundle, SERVED] = max(rates[bundle, SERVED], marks[row, TAIL])
-                charge = _charge(lines, messages[row, HOP], messages[row, SIZE])
+                charge, lone = 0, 0
+                if head[RECORDING]:
+                    charge = _charge(lines, messages[row, HOP], messages[row, SIZE])
+                    lone = _lone_time(lines, measures, messages[row, HOP], charge)
                 _leave(fluid, messages, marks, hops, bundles, ports, keys, ranked, dirty, changed, bundle, charge)
                 if bundles[bundle, B_FLOWS] > 0:
                     left = marks[bundles[bundle, B_TOP], TAIL] - rates[bundle, SERVED]
                     keys[0] = x + max(left, 0.0) / rates[bundle, RATE]
                     rank(bundles, keys, ranked, fluid[RANKED], 0)
-                lone = _lone_time(lines, measures, messages[row, HOP], charge) if head[RECORDING] else 0
                 limit = deliver(head, agenda, messages, plans, reports, row, now, lone, limit)
             fluid[BATCH] = 0
         else:
