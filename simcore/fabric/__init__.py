@@ -200,7 +200,7 @@ class Fabric:
         self._next = following.tolist()
         state.reserve(kernels.T_RUNS, self._run_gaps.length)[run] = begin, begin + count
         self._running.append((run, begin, count))
-        self._policy.make_room(0, largest)
+        self._policy.make_room(messages=count, largest=largest)
         kernels.begin_run(self._addresses, begin, run)
         self.next_due = min(self.next_due, 2 * pending.item(kernels.P_TIME, begin) + 1)
         self._simulation.horizon = max(self._simulation.horizon, pending.item(kernels.P_TIME, begin + count - 1))
@@ -251,7 +251,7 @@ class Fabric:
         )  # fmt: skip
         self._next = following.tolist()
         self._playing[group] = (ended, begin, count, edges, edge_count)
-        self._policy.make_room(count, int(schedule.size.max()))
+        self._policy.make_room(operations=count, largest=int(schedule.size.max()))
         kernels.begin_schedule(self._addresses, begin, begin + count)
         self.next_due = min(self.next_due, 2 * self._simulation.now + 1)
         return ended

@@ -76,16 +76,19 @@ class Policy:
         self._operations = 0
         self._spare = 64
 
-    def make_room(self, operations: int = 0, largest: int = 0) -> None:
-        """Make room for more messages, one of which may be of ``largest`` bytes, and for ``operations`` on the
-        agenda."""
+    def make_room(self, *, messages: int = 0, operations: int = 0, largest: int = 0) -> None:
+        """Make room for more messages, about how many if that is known, one of which may be of ``largest`` bytes, and
+        for ``operations`` on the agenda.
+
+        Room that is never used costs no memory, but a table that grows is copied.
+        """
         state, head, mtu = self.state, self.head, self.head.item(kernels.MTU)
         if mtu:
             head[kernels.PACKETS_MOST] = max(head.item(kernels.PACKETS_MOST), -(-largest // mtu))
         most = head.item(kernels.PACKETS_MOST)
-        if head.item(kernels.AVAILABLE) <= most + 1:
+        if head.item(kernels.AVAILABLE) <= most + 1 + messages:
             before = len(state[kernels.T_MESSAGES])
-            head[kernels.AVAILABLE] += len(state.reserve(kernels.T_MESSAGES, before + most + 2)) - before
+            head[kernels.AVAILABLE] += len(state.reserve(kernels.T_MESSAGES, before + messages + most + 2)) - before
             self._follow()
         self._operations += operations
         # Room for every operation that has not begun, so that whatever ends may let all others begin.
