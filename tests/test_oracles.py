@@ -12,10 +12,12 @@ from twins import service, wire, worlds
 from twins.fair import Fair, complaint, shares
 from twins.fifo import Fifo
 from twins.ideal import Ideal
-from twins.programs import Act, Outcome, Play, Row, Send, Table, Twin, Write, over_fabric, over_twin, sources
+from twins.programs import Act, Outcome, Play, Row, Send, Table, Twin, Write, over_fabric, over_twin, sources, writes_of
 
 from simcore.errors import SimulationError
+from simcore.fabric import Fabric, _kernels, _shares
 from simcore.hardware import LinkSpec, Queues, Sharing
+from simcore.simulation import Simulation
 from simcore.topology import Edge, Server, Topology
 
 
@@ -334,6 +336,39 @@ def test_fair_programs_are_within_a_picosecond_a_message_of_exact_water_filling(
     for key, instants in expected.messages.items():
         assert all(abs(a - b) <= within for a, b in zip(outcome.messages[key], instants, strict=True))
     assert all(abs(outcome.ends[act] - end) <= within for act, end in expected.ends.items())
+
+
+@given(st.data())
+def test_rates_are_the_water_filling_ones_within_one_part_in_10_to_the_12(data: st.DataObject) -> None:
+    """Looked at in the midst of it, at a few instants; both the figures and their certificate."""
+    topology = data.draw(worlds.machines())
+    rows = data.draw(worlds.tables(topology.gpus, worlds.sizes(least=1), most=60)).rows
+    simulation = Simulation()
+    fabric = Fabric(simulation, topology, "fair", None, range(topology.gpus))
+    fabric.send_many(np.array([row.src for row in rows]), writes_of(rows, 0))
+    capacity = [Fraction(server.bandwidth, 10**12) for server in topology.servers]
+
+    for until in sorted(data.draw(st.lists(st.integers(1, 10**8), min_size=1, max_size=4, unique=True))):
+        simulation.run(until)
+        flowing = flows_of(fabric, topology)
+        paths = {name: path for name, (path, _) in flowing.items()}
+        rates = {name: Fraction(rate) for name, (_, rate) in flowing.items()}
+        for name, rate in shares(paths, capacity).items():
+            assert abs(rates[name] - rate) <= rate / 10**12
+        assert complaint(paths, capacity, rates, Fraction(2, 10**12)) == ""
+
+
+def flows_of(fabric: Fabric, topology: Topology) -> dict[tuple[int, int], tuple[Counter[int], float]]:
+    """Return the servers that every flow crosses, and its rate (bytes per ps), from the tables of the fabric."""
+    state = fabric._policy.state
+    hops, bundles, amounts = (state[table] for table in (_kernels.T_HOPS, _kernels.T_BUNDLES, _kernels.T_AMOUNTS))
+    found = {}
+    for route, bundle in enumerate(bundles[: fabric._routes].tolist()):
+        first, count = bundle[_shares.B_HOP], bundle[_shares.B_HOPS]
+        path = Counter(hops[first : first + count, _kernels.HOP_SERVER].tolist())
+        for flow in range(bundle[_shares.B_FLOWS]):
+            found[route, flow] = (path, float(amounts[route, _shares.RATE]))
+    return found
 
 
 @given(st.data())
