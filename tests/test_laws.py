@@ -93,13 +93,20 @@ def test_nothing_arrives_before_an_empty_path_and_alone_it_is_never_queued(data:
     rows = over_fabric(topology, sharing, acts, queues).tables["transfers"].to_pylist()
 
     for row in rows:
-        alone = time_alone(topology, sharing, queues, row["src"], row["dst"], row["size_bytes"])
-        delay = row["arrived_ps"] - row["issued_ps"] - alone
         assert row["queued_ps"] >= 0
-        assert abs(row["queued_ps"] - delay) <= (sharing == "fair")
+        if queues.mtu is not None and crosses_twice(topology, row["src"], row["dst"]):
+            # Packets of one message that wait for one another on a bus: the time of the empty path is then an estimate.
+            continue
+        alone = time_alone(topology, sharing, queues, row["src"], row["dst"], row["size_bytes"])
+        assert abs(row["queued_ps"] - (row["arrived_ps"] - row["issued_ps"] - alone)) <= (sharing == "fair")
     lone = Send(data.draw(worlds.instants()), rows[0]["src"], rows[0]["dst"], (rows[0]["size_bytes"],))
     (row,) = over_fabric(topology, sharing, [lone], queues).tables["transfers"].to_pylist()
     assert row["queued_ps"] == 0
+
+
+def crosses_twice(topology: Topology, src: int, dst: int) -> bool:
+    servers = [topology.links[index].server for index in topology.route(src, dst)]
+    return len(set(servers)) < len(servers)
 
 
 def time_alone(topology: Topology, sharing: Sharing, queues: Queues, src: int, dst: int, size: int) -> int:
@@ -148,10 +155,11 @@ def test_cut_through_is_never_later_than_store_and_forward_for_a_lone_message(da
 @given(st.data())
 def test_the_order_of_insertion_within_an_instant_does_not_matter(data: st.DataObject) -> None:
     """Every rank has one act; all tables are the same whatever the order in which their processes run."""
-    topology = data.draw(worlds.machines(least_latency=1))
+    bus = st.builds(Topology, st.just("switch"), st.integers(2, 5), st.just(LinkSpec(10**9, 1, "bus")))
+    topology = data.draw(st.one_of(bus, worlds.machines(least_latency=1)))
     sharing, queues = data.draw(POLICIES)
     size = worlds.sizes(most=5000)
-    instant = st.sampled_from([0, 1000])
+    instant = st.sampled_from([0, 0, 1000])
     acts: list[Act] = []
     playing = data.draw(st.integers(0, topology.gpus))
     if playing > 1:
