@@ -14,7 +14,7 @@ from twins.fifo import Fifo
 from twins.ideal import Ideal
 from twins.programs import Act, Outcome, Play, Row, Send, Table, Twin, Write, over_fabric, over_twin, sources, writes_of
 
-from simcore.errors import SimulationError
+from simcore.errors import Deadlock, SimulationError
 from simcore.fabric import Fabric, _kernels, _shares
 from simcore.hardware import LinkSpec, Queues, Sharing
 from simcore.simulation import Simulation
@@ -415,13 +415,14 @@ def seen(outcome: Outcome) -> list[tuple[int, ...]]:
     return sorted(tuple(row[name] for name in names) for row in outcome.tables["transfers"].to_pylist())
 
 
-def test_a_ring_of_finite_buffers_is_reported_as_a_deadlock_that_names_what_waits() -> None:
+@pytest.mark.parametrize("last", [3, 5 * 10**6])
+def test_a_ring_of_finite_buffers_is_reported_as_a_deadlock_that_names_what_waits(last: int) -> None:
     """As by hand above; what does not wait comes to its end before, and what has arrived is recorded."""
     edges = [Edge((f"gpu{i}", f"gpu{(i + 1) % 4}"), 10**12, 1, "simplex") for i in range(4)]
     edges += [Edge(("gpu3", "gpu4"), 10**9, 1, "full")]
     topology = Topology("edges", 5, LinkSpec(10**12, 1), edges)
     ring = [Send(0, i, (i + 2) % 4, (100,)) for i in range(4) for _ in range(2)]
-    apart: list[Act] = [Send(0, 3, 4, (1000, 1000)), Send(5 * 10**6, 4, 4, (7,))]
+    apart: list[Act] = [Send(0, 3, 4, (1000, 1000)), Send(last, 4, 4, (7,))]
 
     outcome = over_fabric(topology, "fifo", [*apart, *ring], Queues(buffer=100))
 
@@ -429,8 +430,23 @@ def test_a_ring_of_finite_buffers_is_reported_as_a_deadlock_that_names_what_wait
     assert "gpu3->gpu4" not in outcome.deadlock
     assert len(outcome.deadlock.splitlines()) == 1
     assert outcome.messages.keys() == {(3, 0), (3, 3)}
-    assert outcome.ends == {0: 2 * (10**6 + 1), 1: 5 * 10**6 + 7}
+    assert outcome.ends == {0: 2 * (10**6 + 1), 1: last + 7}
     assert not over_fabric(topology, "fifo", ring, Queues(buffer=200)).deadlock
+
+
+def test_a_deadlock_is_reported_however_long_processes_go_on_without_the_fabric() -> None:
+    ring = Topology("ring", 4, LinkSpec(10**12, 1))
+    simulation = Simulation()
+    fabric = Fabric(simulation, ring, "fifo", None, range(4), Queues(buffer=100))
+    for _ in range(2):
+        for i in range(4):
+            fabric.send(i, (i + 2) % 4, 100, "around")
+    simulation.timeout(10**9)
+
+    with pytest.raises(Deadlock, match="gpu0->gpu1"):
+        simulation.run()
+
+    assert simulation.now == 10**9
 
 
 def test_a_packet_that_no_buffer_holds_is_an_error_that_names_mtu_and_buffer() -> None:
