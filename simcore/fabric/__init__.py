@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from simpy.events import Event
 
-from simcore.errors import SimulationError
+from simcore.errors import Deadlock, SimulationError
 from simcore.fabric import _kernels as kernels
 from simcore.fabric import _policies as policies
 from simcore.fabric._kernels import META_DST, META_SEEN, META_SILENT, META_WHAT, SEEN, WHERE
@@ -319,15 +319,17 @@ class Fabric:
         """Compute up to the moment ``bound``, or to the first instant at which somebody must know, and schedule
         that."""
         held, self._held = self._held or NOBODY, None
-        ending = bound == END
         due = self._kernel(self._addresses, bound, *held)
         if self._words[SEEN]:
             bound = min(bound, self._announce(self._words[SEEN]))
         while due < 0:
             if due == kernels.NOTHING:
-                if ending:
-                    self._policy.check()
                 due = NEVER
+                if self._policy.stuck():
+                    # Whoever else can still act does so first; this is asked again when nobody is left.
+                    if not self._simulation._queue:
+                        raise Deadlock(self._policy.stuck())
+                    due = END
                 break
             if due in (kernels.ROOM, kernels.ROOM_FIRST):
                 self._policy.make_room()

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from simcore.errors import Deadlock, SimulationError
+from simcore.errors import SimulationError
 from simcore.fabric import _agenda, _buffers, _maxmin, _queues, _shares
 from simcore.fabric import _kernels as kernels
 from simcore.fabric._store import Table, grown
@@ -115,8 +115,9 @@ class Policy:
         """Return how long a server was busy in each bin, ps."""
         return bins[:, 0]
 
-    def check(self) -> None:
-        """Raise ``Deadlock`` if messages are left although nothing can happen any more."""
+    def stuck(self) -> str:
+        """Return what waits for ever once nothing is due, in words, or nothing."""
+        return ""
 
     def refuse(self, why: int) -> NoReturn:
         """Raise what a kernel found to be impossible."""
@@ -140,15 +141,16 @@ class Buffered(Policy):
         self._gates[:, [_buffers.G_SENDING, _buffers.G_TAKEN, _buffers.G_HELD, _buffers.G_WAITS, _buffers.G_STARTS]] = 0
         self.state[kernels.T_GATES] = self._gates
 
-    def check(self) -> None:
-        """Raise ``Deadlock`` when every packet that is left waits for another."""
+    def stuck(self) -> str:
+        """Return which links wait for room in each other's buffers, in words, or nothing."""
         (stuck,) = np.nonzero(self._gates[:, _buffers.G_WAITS])
-        if len(stuck):
-            names = ", ".join(self._names[server] for server in stuck[:4]) + (", ..." if len(stuck) > 4 else "")
-            raise Deadlock(
-                f"{len(stuck)} links wait for room in each other's buffers of {self.head.item(kernels.BUFFER)} B: "
-                f"{names}; larger buffers, or routes without a cycle, would end that"
-            )
+        if not len(stuck):
+            return ""
+        names = ", ".join(self._names[server] for server in stuck[:4]) + (", ..." if len(stuck) > 4 else "")
+        return (
+            f"{len(stuck)} links wait for room in each other's buffers of {self.head.item(kernels.BUFFER)} B: "
+            f"{names}; larger buffers, or routes without a cycle, would end that"
+        )
 
     def refuse(self, why: int) -> NoReturn:
         """Raise what a kernel found to be impossible."""
