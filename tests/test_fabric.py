@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simcore.errors import SimulationError
+from simcore.errors import Deadlock, SimulationError
 from simcore.fabric import Fabric, Writes, _kernels
 from simcore.hardware import Edge, LinkSpec, Sharing
 from simcore.schedule import Schedule
@@ -234,3 +234,13 @@ def test_a_schedule_of_more_ranks_than_play_it_is_refused() -> None:
 
     with pytest.raises(SimulationError, match="uses rank 2, but is played by 2 ranks"):
         fabric.play(schedule, [0, 1], "too many")
+
+
+def test_a_schedule_that_waits_for_itself_is_a_deadlock() -> None:
+    zero = np.zeros(2, np.int64)
+    ring = Schedule(zero, zero + 1, zero + 8, zero, np.array([0, 1, 2]), np.array([1, 0]))
+    simulation = Simulation()
+    Fabric(simulation, Topology("switch", 4, LinkSpec(10**9, 5)), "fifo", None, range(4)).play(ring, [0, 1], "ring")
+
+    with pytest.raises(Deadlock, match="wait for each other"):
+        simulation.run()

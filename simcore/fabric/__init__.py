@@ -325,10 +325,11 @@ class Fabric:
         while due < 0:
             if due == kernels.NOTHING:
                 due = NEVER
-                if self._policy.stuck():
+                stuck = self._stuck()
+                if stuck:
                     # Whoever else can still act does so first; this is asked again when nobody is left.
                     if not self._simulation._queue:
-                        raise Deadlock(self._policy.stuck())
+                        raise Deadlock(stuck)
                     due = END
                 break
             if due in (kernels.ROOM, kernels.ROOM_FIRST):
@@ -343,6 +344,12 @@ class Fabric:
             if self._words[SEEN]:
                 bound = min(bound, self._announce(self._words[SEEN]))
         self.next_due = due
+
+    def _stuck(self) -> str:
+        """Return what waits for ever once nothing is due, in words, or nothing."""
+        if self._playing:
+            return self._policy.stuck() or "a schedule under way has rows that wait for each other; it never ends"
+        return self._policy.stuck()
 
     def _announce(self, count: int) -> int:
         """Schedule the events of the instants that processes wait for; return the moment of the earliest."""

@@ -3,6 +3,9 @@
 Nothing can be computed ahead here: a packet starts when its link is free and there is room for it, and both are known
 at that instant only. Within one instant ends come first, then arrivals, then starts; on the agenda they are told
 apart by what is added to their order.
+
+Model: what arrives by a start of the same instant (no latency, or less than 1 ps of sending) queues behind what had
+arrived there before, whatever their sources.
 """
 
 import numpy as np
