@@ -31,11 +31,29 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.rank)
 
-    def check(self) -> None:
-        """Raise ``SimulationError`` for a negative size or duration and for a dependency on a row that does not
-        exist."""
+    def check(self, ranks: int, reducers: int) -> None:
+        """Raise ``SimulationError`` unless the columns fit each other and name only ``ranks`` ranks, ``reducers``
+        reducing switches, rows that exist, and no negative size or duration.
+
+        The loops that play a schedule trust it.
+        """
+        count = len(self)
+        columns = (self.rank, self.peer, self.size, self.duration, self.after_begin, self.after)
+        if any(column.dtype.str != "<i8" for column in columns):
+            raise SimulationError("a schedule's columns are int64")
+        if any(len(column) != count for column in columns[1:4]) or len(self.after_begin) != count + 1:
+            raise SimulationError(f"a schedule of {count} rows has columns of other lengths")
+        begins = self.after_begin
+        if begins[0] != 0 or begins[-1] != len(self.after) or (begins[1:] < begins[:-1]).any():
+            raise SimulationError("a schedule's after_begin does not rise from 0 to the length of after")
+        if len(self.after) and not 0 <= self.after.min() <= self.after.max() < count:
+            wrong = self.after[(self.after < 0) | (self.after >= count)][0]
+            raise SimulationError(f"a schedule of {count} rows depends on row {wrong}")
         least = int(min(self.size.min(), self.duration.min()))
         if least < 0:
             raise SimulationError(f"a schedule has a size or duration of {least}")
-        if len(self.after) and (self.after.min() < 0 or self.after.max() >= len(self)):
-            raise SimulationError(f"a schedule of {len(self)} rows depends on row {int(self.after.max())}")
+        lowest, highest = min(self.rank.min(), self.peer.min()), max(self.rank.max(), self.peer.max())
+        if lowest < -reducers:
+            raise SimulationError(f"it uses reducing switch {-1 - lowest}, but the machine has {reducers} of them")
+        if highest >= ranks:
+            raise SimulationError(f"it uses rank {highest}, but is played by {ranks} ranks")

@@ -238,6 +238,23 @@ def numbers(table: "pa.Table", name: str) -> "np.ndarray[Any, Any]":
 
 
 @contextmanager
+def deferred_interrupt() -> Iterator[None]:
+    """Let Ctrl-C inside take effect at the end, so that rows on their way from one place to another are not lost;
+    outside the main thread nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def uninterrupted() -> Iterator[None]:
     """Ignore Ctrl-C inside, so that what was computed is also written; outside the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():

@@ -226,6 +226,135 @@ def test_a_flow_that_another_link_holds_up_leaves_a_link_idle_in_part() -> None:
     assert busy["gpu0->hub"] == pytest.approx(10**9, rel=0.005)
 
 
+@pytest.mark.parametrize("sharing", ["fifo", "fair"])
+def test_rows_that_become_ready_find_room_whatever_else_is_under_way(sharing: Sharing) -> None:
+    """Two hundred rows wait for one while a thousand messages fill the agenda."""
+    count = 201
+    rank = np.array([0] + [1] * (count - 1))
+    begins = np.arange(count + 1) - 1
+    begins[0] = 0
+    schedule = Schedule(
+        rank, np.array([1] + [1] * (count - 1)), np.full(count, 9), np.full(count, 7), begins,
+        np.zeros(count - 1, np.int64),
+    )  # fmt: skip
+    simulation = Simulation()
+    fabric = Fabric(simulation, Topology("switch", 4, LinkSpec(10**9, 1000)), sharing, None, range(4))
+    played = fabric.play(schedule, range(4), "many")
+
+    sent = [fabric.send(2, 3, 1, "one") for _ in range(1000)]
+    simulation.run()
+
+    assert played.processed
+    assert all(event.processed for event in sent)
+    assert len(fabric.completions()[0]) == 1001
+
+
+def refused(act: Any, said: str) -> None:
+    fabric = Fabric(Simulation(), Topology("switch", 4, LinkSpec(10**9, 5)), "fifo", None, range(4))
+    with pytest.raises(SimulationError, match=said):
+        act(fabric)
+
+
+def rows(**changed: Any) -> Schedule:
+    zero = np.zeros(1, np.int64)
+    columns = {
+        "rank": zero, "peer": zero + 1, "size": zero + 8, "duration": zero, "after_begin": np.zeros(2, np.int64),
+        "after": zero[:0],
+    }  # fmt: skip
+    return Schedule(**(columns | changed))
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda f: f.send(0, -1, 5, "x"), "no rank -1"),
+        (lambda f: f.send(-1, 0, 5, "x"), "no rank -1"),
+        (lambda f: f.send(0, 4, 5, "x"), "no rank 4"),
+        (lambda f: f.compute(-1, 5), "no rank -1"),
+        (lambda f: f.send(0, 1, 2**63, "x"), "an int, 0 to below"),
+        (lambda f: f.send(0, 1, 5.9, "x"), "an int, 0 to below"),
+        (lambda f: f.prepare(np.array([10**6]), np.array([10**7])), "no rank 1000000"),
+        (lambda f: f.play(rows(), [0, 10**6], "x"), "no rank 1000000"),
+        (lambda f: f.play(rows(rank=np.array([10**7]), peer=np.array([10**7])), range(4), "x"), "uses rank 10000000"),
+        (lambda f: f.play(rows(after_begin=np.array([0, 10**9])), range(4), "x"), "does not rise"),
+        (lambda f: f.play(rows(after_begin=np.array([0])), range(4), "x"), "other lengths"),
+        (lambda f: f.play(rows(after_begin=np.array([0, 1]), after=np.array([-7])), range(4), "x"), "on row -7"),
+        (lambda f: f.play(rows(size=np.array([1.5])), range(4), "x"), "int64"),
+        (lambda f: f.play(rows(size=np.array([-1])), range(4), "x"), "duration of -1"),
+        (lambda f: f.send_many(0, Writes(*(np.array([v]) for v in (2**62 + 7, 1, 5, False)), "x")), "integer instant"),
+        (lambda f: f.send_many(0, Writes(*(np.array([v]) for v in (0.5, 1, 5, False)), "x")), "integer instant"),
+        (lambda f: f.send_many(0, Writes(*(np.array([v]) for v in (0, 1, 5.5, False)), "x")), "holds integers"),
+        (lambda f: f.send_many(0, Writes(*(np.array([v]) for v in (0, 9, 5, False)), "x")), "beyond the 4"),
+        (lambda f: f.send_many(0, Writes(np.zeros(3, np.int64), *(np.ones(2, int),) * 3, "x")), "other lengths"),
+    ],
+)
+def test_what_the_loops_trust_is_checked_at_the_door(act: Any, said: str) -> None:
+    refused(act, said)
+
+
+def test_a_busy_period_of_more_bytes_than_a_word_holds_is_refused() -> None:
+    simulation = Simulation()
+    fabric = Fabric(simulation, Topology("full_mesh", 2, LinkSpec(10**13, 0)), "fifo", None, range(2))
+    for _ in range(10):
+        fabric.send(0, 1, 2**60, "huge")
+
+    with pytest.raises(SimulationError, match="end of simulated time"):
+        simulation.run()
+
+
+def test_paths_are_as_long_as_they_are() -> None:
+    simulation, recorder = Simulation(), Recorder()
+    fabric = Fabric(simulation, Topology("ring", 10_000, LinkSpec(10**12, 1)), "fifo", recorder, [0, 5_000])
+
+    arrived = fabric.send(0, 1, 1, "far")
+    simulation.run()
+    fabric.record()
+
+    assert arrived.processed
+    assert recorder.tables()["transfers"]["queued_ps"].to_pylist() == [0]
+
+
+def test_links_that_never_rest_keep_their_books_across_epochs() -> None:
+    """Two links stay busy for five seconds, more than four epochs of 2**40 ps: flows overlap all the time."""
+    simulation, recorder = Simulation(), Recorder()
+    fabric = Fabric(simulation, Topology("switch", 2, LinkSpec(10**9, 0)), "fair", recorder, range(2))
+    stamps = np.arange(25) * 2 * 10**11
+    fabric.send_many(0, Writes(stamps, *(np.full(25, v) for v in (1, 250_000_000)), np.zeros(25, bool), "long"))
+
+    simulation.run()
+    fabric.record()
+
+    tables = recorder.tables()
+    arrived = tables["transfers"]["arrived_ps"].to_pylist()
+    exact = max_min_of_one_link(stamps.tolist(), 250_000_000)
+    assert all(abs(a - b) <= 1 for a, b in zip(arrived, exact, strict=True))
+    for link in ("gpu0->switch", "switch->gpu1"):
+        bins = [row for row in tables["links"].to_pylist() if row["link"] == link]
+        assert sum(row["size_bytes"] for row in bins) == 25 * 250_000_000
+        assert all(0 <= row["t0_ps"] < arrived[-1] and row["busy_ps"] <= row["t1_ps"] - row["t0_ps"] for row in bins)
+        assert all(row["size_bytes"] <= (row["t1_ps"] - row["t0_ps"] + 1) / 1000 + 2 for row in bins)
+
+
+def max_min_of_one_link(stamps: list[int], size: int) -> list[int]:
+    """When equal flows through one link of 1 GB/s end, in exact fractions; a byte takes 1,000 ps alone."""
+    left: list[Fraction] = []
+    now, ends, ahead = Fraction(0), [], list(stamps)
+    while left or ahead:
+        step = min(left) * 1000 * len(left) if left else None
+        if ahead and (step is None or now + step > ahead[0]):
+            step = ahead[0] - now
+            left = [rest - step / (1000 * len(left)) for rest in left]
+            left.append(Fraction(size))
+            now = Fraction(ahead.pop(0))
+        else:
+            assert step is not None
+            now += step
+            least = min(left)
+            ends += [ceil(now - Fraction(1, 1024))] * left.count(least)
+            left = [rest - least for rest in left if rest > least]
+    return ends
+
+
 def test_a_schedule_of_more_ranks_than_play_it_is_refused() -> None:
     zero = np.zeros(1, np.int64)
     schedule = Schedule(zero, zero + 2, zero + 8, zero, np.zeros(2, np.int64), zero[:0])

@@ -1,5 +1,7 @@
 """The recorder: rows come back as they went in, whatever the chunks, and the digest sees every value."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simcore import trace
-from simcore.trace import SCHEMAS, Recorder, Span
+from simcore.trace import SCHEMAS, Recorder, Span, deferred_interrupt
 
 SPANS = st.lists(
     st.builds(
@@ -80,3 +82,17 @@ def test_every_column_says_what_it_means_and_its_unit_is_in_its_name() -> None:
             if column.name.endswith("_ps"):
                 assert column.type == "int64"
             assert trace.arrow_schema(kind).field(column.name).metadata[b"meaning"] == column.meaning.encode()
+
+
+def test_an_interrupt_waits_until_rows_are_safe() -> None:
+    moved = []
+
+    def interrupted_move() -> None:
+        with deferred_interrupt():
+            os.kill(os.getpid(), signal.SIGINT)
+            moved.append("all of them")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_move()
+    assert moved == ["all of them"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

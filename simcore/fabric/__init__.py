@@ -18,7 +18,7 @@ from simcore.hardware import Queues, Sharing
 from simcore.schedule import Schedule
 from simcore.simulation import END, Simulation
 from simcore.topology import Topology
-from simcore.trace import CHUNK, Recorder
+from simcore.trace import CHUNK, Recorder, deferred_interrupt
 from simcore.units import LARGEST, PS_PER_S
 
 KINDS = ("data", "flag")
@@ -28,6 +28,7 @@ MOST_BINS = 4_096
 BIN_WORDS = 2**23
 """Words that the bins of all links may take together; machines with very many links get fewer bins a link."""
 
+FEW_TABLES = 16
 NEVER = 2 * LARGEST
 """Beyond the last moment."""
 NOBODY = (0, -1, 0, 0, 0)
@@ -71,13 +72,15 @@ class Fabric:
         self._route_of = np.zeros((topology.endpoints,) * 2, np.int32)
         self._route_hop, self._leads = np.zeros(1024, np.int64), np.zeros(1024, np.int64)
         self._routes = 0
-        self._next = [source << kernels.ORDER_SOURCE for source in range(len(self._endpoints))]
+        self._following = np.arange(len(self._endpoints)) << kernels.ORDER_SOURCE
+        self._next = memoryview(cast(Any, self._following))
         self._names: dict[str, int] = {}
         self._waiting: dict[int, Event] = {}
         self._playing: dict[int, tuple[Event, int, int, int, int]] = {}
         self._pending_gaps, self._operation_gaps, self._dependent_gaps = Gaps(), Gaps(), Gaps()
         self._run_gaps, self._group_gaps = Gaps(), Gaps()
         self._running: list[tuple[int, int, int]] = []
+        self._tables_most = FEW_TABLES
         self._deliveries: list[Column] = []
         self._undescribed, self._enough = 0, 2 * CHUNK
         streams = len(self._endpoints)
@@ -108,6 +111,8 @@ class Fabric:
         memory."""
         hop = self._hops_of.get((src, dst))
         if hop is None:
+            self._require_rank(src)
+            self._require_rank(dst)
             hop = self._hops_of[src, dst] = int(self._routes_of(np.array([src]), np.array([dst]))[0])
         name = self._names.get(what)
         if name is None:
@@ -116,11 +121,18 @@ class Fabric:
 
     def compute(self, rank: int, duration: int) -> Event:
         """Queue ``duration`` ps of computation on the compute stream of ``rank``; the event happens when it ends."""
+        self._require_rank(rank)
         return self._admit(rank, duration, rank, META_SILENT | META_SEEN)
 
+    def _require_rank(self, rank: int) -> None:
+        if not 0 <= rank < len(self._gpus):
+            raise SimulationError(f"there is no rank {rank}; the fabric has 0 to {len(self._gpus) - 1}")
+
     def _admit(self, src: int, size: int, hop: int, meta: int) -> Event:
-        if size < 0:
-            raise SimulationError(f"rank {src} sends a message of {size} bytes")
+        if type(size) is not int or not 0 <= size < LARGEST:
+            raise SimulationError(
+                f"rank {src} sends a message of {size!r} bytes; a size is an int, 0 to below {LARGEST}"
+            )
         following, simulation = self._next, self._simulation
         order = following[src]
         following[src] = order + 1
@@ -158,6 +170,8 @@ class Fabric:
             raise SimulationError(f"a table of {count} instants has columns of other lengths")
         if min(sources.min(), targets.min()) < 0 or max(sources.max(), targets.max()) >= len(self._next):
             raise SimulationError(f"a table names ranks beyond the {len(self._gpus)} there are")
+        if np.asarray(writes.time).dtype.kind not in "iu" or writes.time.max() >= LARGEST // 2:
+            raise SimulationError(f"a stamp is an integer instant below {LARGEST // 2} ps")
         if writes.time.min() < self._simulation.now:
             row = int(writes.time.argmin())
             raise SimulationError(
@@ -165,6 +179,8 @@ class Fabric:
                 f"{self._simulation.now} ps"
             )
         size = _column(writes.size)
+        if size.max() >= LARGEST:
+            raise SimulationError(f"a message is smaller than {LARGEST} bytes")
         if size.min() < 0:
             row = int(size.argmin())
             raise SimulationError(f"rank {sources[row % len(sources)]} sends a message of {size[row]} bytes")
@@ -187,17 +203,16 @@ class Fabric:
         """Put a stamped table on the agenda; return where in ``pending`` it begins and the place of each row there,
         empty where they stand as they came."""
         state, count = self._state, len(writes.time)
+        time, dst = np.ascontiguousarray(writes.time, np.int64), _column(writes.dst)
+        self._know(sources, dst)
         self._free_runs()
         begin, run = self._pending_gaps.take(count), self._run_gaps.take(1)
         pending = state.reserve(kernels.T_PENDING, self._pending_gaps.length, axis=1)
-        time, dst = np.ascontiguousarray(writes.time, np.int64), _column(writes.dst)
-        self._know(sources, dst)
-        following, places = np.array(self._next), _places(time, sources, len(self._next))
+        places = _places(time, sources, len(self._next))
         largest = kernels.stamp(
             time, sources, dst, _column(writes.size), meta, places, self._endpoints, self._route_of, self._route_hop,
-            following, pending, begin,
+            self._following, pending, begin,
         )  # fmt: skip
-        self._next = following.tolist()
         state.reserve(kernels.T_RUNS, self._run_gaps.length)[run] = begin, begin + count
         self._running.append((run, begin, count))
         self._policy.make_room(messages=count, largest=largest)
@@ -207,13 +222,18 @@ class Fabric:
         return begin, places
 
     def _free_runs(self) -> None:
-        """Free the rows of stamped tables that are through."""
-        runs = self._state[kernels.T_RUNS]
-        for run, first, length in list(self._running):
+        """Free the rows of stamped tables that are through, whenever there are twice as many tables as last time."""
+        if len(self._running) < self._tables_most:
+            return
+        runs, left = self._state[kernels.T_RUNS], []
+        for run, first, length in self._running:
             if runs[run, kernels.RUN_NEXT] == runs[run, kernels.RUN_END]:
                 self._pending_gaps.give(first, length)
                 self._run_gaps.give(run, 1)
-                self._running.remove((run, first, length))
+            else:
+                left.append((run, first, length))
+        self._running = left
+        self._tables_most = 2 * len(left) + FEW_TABLES
 
     def play(self, schedule: Schedule, ranks: Sequence[int], what: str) -> Event:
         """Begin a schedule now, its rank i being rank ``ranks[i]``; the event happens when all of its rows have ended.
@@ -224,14 +244,13 @@ class Fabric:
         count = len(schedule)
         if not count:
             return ended.succeed()
-        schedule.check()
         reducers = len(self._endpoints) - len(self._gpus)
-        least = int(min(schedule.rank.min(), schedule.peer.min()))
-        if least < -reducers:
-            raise SimulationError(f"{what}: uses reducing switch {-1 - least}, but the machine has {reducers} of them")
-        most = int(max(schedule.rank.max(), schedule.peer.max()))
-        if most >= len(ranks):
-            raise SimulationError(f"{what}: uses rank {most}, but is played by {len(ranks)} ranks")
+        try:
+            schedule.check(len(ranks), reducers)
+        except SimulationError as error:
+            raise SimulationError(f"{what}: {error}") from None
+        for rank in ranks:
+            self._require_rank(rank)
         known = np.array([*ranks, *range(len(self._endpoints) - 1, len(self._gpus) - 1, -1)], np.int64)
         # Reducing switches count down from -1, so Python's way of counting from the end finds them.
         if kernels.first_unknown_move(known, schedule.rank, schedule.peer, self._endpoints, self._route_of) >= 0:
@@ -240,16 +259,16 @@ class Fabric:
         begin, group = self._operation_gaps.take(count + 1), self._group_gaps.take(1)
         edge_count = len(schedule.after)
         edges = self._dependent_gaps.take(edge_count) if edge_count else 0
-        state, following = self._state, np.array(self._next)
+        state = self._state
         state.reserve(kernels.T_OPERATIONS, self._operation_gaps.length)
         state.reserve(kernels.T_DEPENDENTS, self._dependent_gaps.length)
         state.reserve(kernels.T_GROUPS, self._group_gaps.length)[group] = count, self._simulation.now
         kernels.enlist(
             self._addresses, begin, edges, group, self._simulation.now, self._name(what) << META_WHAT, known,
             schedule.rank, schedule.peer, schedule.size, schedule.duration, schedule.after_begin, schedule.after,
-            self._endpoints, self._route_of, self._route_hop, self._leads, following, np.zeros(count + 1, np.int64),
+            self._endpoints, self._route_of, self._route_hop, self._leads, self._following,
+            np.zeros(count + 1, np.int64),
         )  # fmt: skip
-        self._next = following.tolist()
         self._playing[group] = (ended, begin, count, edges, edge_count)
         self._policy.make_room(operations=count, largest=int(schedule.size.max()))
         kernels.begin_schedule(self._addresses, begin, begin + count)
@@ -262,6 +281,9 @@ class Fabric:
 
     def prepare(self, src: Column, dst: Column) -> None:
         """Find the routes of many pairs of ranks at once, before they are first used."""
+        for ranks in (src, dst):
+            self._require_rank(int(np.min(ranks)))
+            self._require_rank(int(np.max(ranks)))
         self._know(np.ascontiguousarray(src, np.int64), np.ascontiguousarray(dst, np.int64))
 
     @property
@@ -305,6 +327,7 @@ class Fabric:
         hops[:, : kernels.HOP_LATENCY + 1] = self._link_rows[links]
         hops[:, kernels.HOP_PLACE], hops[:, kernels.HOP_LEFT] = place, np.repeat(lengths, lengths) - place
         hops[:, kernels.ROUTE] = np.repeat(np.arange(count, self._routes), lengths)
+        self._state.reserve(kernels.T_SCRATCH, int(lengths.max()))
         self._route_hop = grown(self._route_hop, self._routes)
         self._route_hop[count : self._routes] = first + begin[:-1]
         self._leads = grown(self._leads, self._routes)
@@ -375,7 +398,11 @@ class Fabric:
         return event
 
     def _collect(self) -> None:
-        """Take the deliveries off the list that the loop has filled."""
+        """Take the deliveries off the list that the loop has filled; an interrupt waits until they are safe."""
+        with deferred_interrupt():
+            self._take_deliveries()
+
+    def _take_deliveries(self) -> None:
         count = int(self._head[kernels.DONE])
         self._head[kernels.DONE] = 0
         rows = self._state[kernels.T_DONE][:count]
@@ -453,6 +480,8 @@ class Fabric:
 def _column(values: "Column | NDArray[np.bool_] | int") -> Column:
     """Return ``values`` as integers, one row where all are the same object in memory."""
     array = np.asarray(values)
+    if array.dtype.kind not in "iub":
+        raise SimulationError(f"a column of a table holds integers, not {array.dtype}")
     if array.ndim == 0 or array.strides == (0,):
         return np.array([array.flat[0]], np.int64)
     return np.ascontiguousarray(array, np.int64)

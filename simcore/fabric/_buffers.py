@@ -15,10 +15,10 @@ from simcore.fabric._compiled import column, compiled, cube, table
 from simcore.fabric._kernels import (
     ACCEPTED, ARRIVAL, AVAILABLE, BEGAN, BUFFER, CUT_THROUGH, DEN, DONE, DRAIN, FREE, HOP, HOP_LATENCY, HOP_LEFT,
     HOP_LINK, HOP_PLACE, HOP_SERVER, ISSUED, LATEST_INSTANT, MESSAGE, MTU, NEXT, NOTHING, NUM, ORDER, OVERFLOW,
-    OVERHEAD, PACKETS_MOST, QUEUE, RECORDING, ROOM, ROOM_FIRST, SEEN, SIZE, T_BINS, T_BOOK, T_CURVES, T_DEPENDENTS,
-    T_DONE, T_ENTRIES, T_FRONT, T_GATES, T_GROUPS, T_HEAD, T_HOPS, T_MESSAGES, T_OPERATIONS, T_PENDING, T_RUNS,
-    T_SCRATCH, T_SEEN, T_SERVERS, TAG, TAIL, TOO_LARGE, WHERE, Lines, Plans, Reports, admit, begin_message, carry,
-    charged, deliver, divide_up, fits,
+    OVERHEAD, PACKETS_MOST, QUEUE, RECORDING, RESERVED, ROOM, ROOM_FIRST, SEEN, SIZE, T_BINS, T_BOOK, T_CURVES,
+    T_DEPENDENTS, T_DONE, T_ENTRIES, T_FRONT, T_GATES, T_GROUPS, T_HEAD, T_HOPS, T_MESSAGES, T_OPERATIONS, T_PENDING,
+    T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, TAG, TAIL, TOO_LARGE, WHERE, Lines, Plans, Reports, admit, begin_message,
+    carry, charged, deliver, divide_up, fits,
 )  # fmt: skip
 from simcore.fabric._queues import cut, lone_time, packets_of, rejoin
 
@@ -205,7 +205,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
         if head[DONE] + starts > state[T_DONE, 1] or head[SEEN] + 2 * starts > state[T_SEEN, 1]:
             head[WHERE] = now
             return DRAIN
-        if head[AVAILABLE] <= head[PACKETS_MOST] or not room_left(agenda, 2 * starts):
+        if head[AVAILABLE] <= head[PACKETS_MOST] or not room_left(agenda, 2 * starts + head[RESERVED]):
             return ROOM
         item, known, limit = take(agenda)[1] & ITEM_MASK, head[SEEN], LATEST_INSTANT
         server = item >> 3

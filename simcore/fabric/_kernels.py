@@ -56,9 +56,12 @@ OPEN, ENDED = range(2)
 # Columns of a delivery.
 D_ORDER, D_META, D_SIZE, D_ISSUED, D_ARRIVED, D_QUEUED = range(6)
 DELIVERY_COLUMNS = 6
-# Words of the head. WHERE: the instant at which a loop stopped early, or the size of what it refused.
-SHIFT, SPARE, ROWS, AVAILABLE, DONE, SEEN, RECORDING, CUT_THROUGH, MTU, BUFFER, PACKETS_MOST, ALONE, WHERE = range(13)
-HEAD_WORDS = 13
+# Words of the head. WHERE: the instant at which a loop stopped early, or the size of what it refused; RESERVED: room
+# of the agenda that is kept for operations that become ready.
+SHIFT, SPARE, ROWS, AVAILABLE, DONE, SEEN, RECORDING, CUT_THROUGH, MTU, BUFFER, PACKETS_MOST, ALONE, WHERE, RESERVED = (
+    range(14)
+)
+HEAD_WORDS = 14
 # The tables of the state.
 T_HEAD, T_BOOK, T_ENTRIES, T_FRONT, T_MESSAGES, T_QUEUES, T_HOPS, T_SERVERS, T_CURVES, T_BINS, T_SCRATCH = range(11)
 T_PENDING, T_RUNS, T_OPERATIONS, T_DEPENDENTS, T_GROUPS, T_DONE, T_SEEN = range(11, 18)
@@ -113,6 +116,9 @@ def divide_up(a: int, num: int, den: int) -> int:
 @compiled
 def fits(began: int, accepted: int, num: int, den: int, latency: int) -> bool:
     """Return whether a message that ends a busy period of ``accepted`` bytes arrives within the range of time."""
+    if accepted < 0 or accepted >= SAFE:
+        # So many bytes in one busy period that their sum left 64 bits.
+        return False
     if began < 2**60 and accepted < 2**31 and num < 2**28:
         return True
     return float(began) + float(accepted) * num / den + float(latency) < LATEST
@@ -208,7 +214,7 @@ def admit(
     """Admit one message that is issued now; False if there is no room for it."""
     if head[MTU] > 0:
         head[PACKETS_MOST] = max(head[PACKETS_MOST], (size + head[MTU] - 1) // head[MTU])
-    if head[AVAILABLE] < 1 or not room_left(agenda, 1):
+    if head[AVAILABLE] < 1 or not room_left(agenda, 1 + head[RESERVED]):
         return False
     row = claim(head, messages)
     fill(messages, row, time, order, size, hop, meta)

@@ -42,6 +42,8 @@ LEVEL_SLACK = 2e-13
 LOAD_SLACK = 1e-12
 """Relative rest below which a link is saturated."""
 ROUND = 2.0**-10
+PATIENCE = 6
+"""Rounds of widening after which whole neighbourhoods join."""
 
 
 @compiled
@@ -227,6 +229,27 @@ def _widen(
 
 
 @compiled
+def _surround(
+    hops: np.ndarray, bundles: np.ndarray, ports: np.ndarray, chosen: np.ndarray, links: np.ndarray, counts: np.ndarray,
+    stamp: int, layers: int,
+) -> None:  # fmt: skip
+    """Include every bundle within so many shared links of the solved ones."""
+    begin = 0
+    for _ in range(layers):
+        end = counts[1]
+        if begin == end:
+            return
+        for k in range(begin, end):
+            hop = ports[links[k], P_FIRST] if ports[links[k], P_INCLUDED] < ports[links[k], P_BUNDLES] else -1
+            while hop >= 0:
+                bundle = hops[hop, ROUTE]
+                if bundles[bundle, B_SOLVED] != stamp:
+                    _include(hops, bundles, ports, chosen, links, counts, stamp, bundle)
+                hop = hops[hop, AFTER]
+        begin = end
+
+
+@compiled
 def _account(
     head: np.ndarray, fluid: np.ndarray, lines: Lines, ports: np.ndarray, measures: np.ndarray, link: int, x: float
 ) -> None:
@@ -307,6 +330,7 @@ def solve(
                 _include(hops, bundles, ports, chosen, links, counts, stamp, bundle)
             hop = hops[hop, AFTER]
     fluid[DIRTY] = fluid[CHANGED] = 0
+    layers = 0
     while counts[1] > 0:
         fluid[STAMP] += 1
         turn = fluid[STAMP]
@@ -315,6 +339,10 @@ def solve(
         _fill(hops, bundles, rates, ports, measures, links, counts, levels, filling, stamp, turn)
         if not _widen(hops, bundles, rates, ports, measures, chosen, links, counts, stamp, turn):
             break
+        if turn - stamp >= PATIENCE:
+            # A chain of links that limit each other: go out to it in doubling steps, not one bundle at a time.
+            layers = max(1, 2 * layers)
+            _surround(hops, bundles, ports, chosen, links, counts, stamp, layers)
     if head[RECORDING]:
         for k in range(counts[1]):
             _account(head, fluid, lines, ports, measures, links[k], x)

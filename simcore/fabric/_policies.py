@@ -1,6 +1,5 @@
 """The state of the data plane, and the ways to advance it."""
 
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,8 +14,6 @@ from simcore.topology import Topology
 from simcore.units import LARGEST
 
 SEEN_ROWS = 1024
-PATH_LINKS = 4096
-"""Links of the longest path over which a message is followed."""
 
 
 class State:
@@ -57,7 +54,7 @@ class Policy:
             kernels.T_MESSAGES: (1024, kernels.MESSAGE_COLUMNS),
             kernels.T_HOPS: (1024, kernels.HOP_COLUMNS),
             kernels.T_BINS: (0, 0, 2),
-            kernels.T_SCRATCH: (PATH_LINKS, 3),
+            kernels.T_SCRATCH: (64, 3),
             kernels.T_PENDING: (kernels.PENDING_ROWS, 0),
             kernels.T_RUNS: (16, 2),
             kernels.T_OPERATIONS: (0, kernels.OPERATION_COLUMNS),
@@ -91,6 +88,7 @@ class Policy:
             head[kernels.AVAILABLE] += len(state.reserve(kernels.T_MESSAGES, before + messages + most + 2)) - before
             self._follow()
         self._operations += operations
+        head[kernels.RESERVED] = self._operations
         # Room for every operation that has not begun, so that whatever ends may let all others begin.
         book = state[kernels.T_BOOK]
         used = max(book.item(_agenda.LENGTH, 0), book.item(_agenda.FRONT_END, 0))
@@ -100,6 +98,7 @@ class Policy:
     def ended(self, operations: int) -> None:
         """Note that a schedule of so many operations has ended."""
         self._operations -= operations
+        self.head[kernels.RESERVED] = self._operations
 
     def make_room_for_routes(self, routes: int) -> None:
         """Make room for ``routes`` routes in all."""
@@ -236,5 +235,5 @@ def choose(sharing: Sharing, queues: Queues, servers: tuple[Table, Table], topol
 def on_disk(sharing: Sharing, queues: Queues) -> bool:
     """Return whether an earlier process left compiled code of a policy where numba will look for it."""
     loops: Any = _shares if sharing == "fair" else _buffers if queues.buffer is not None else _queues
-    name = loops.__name__.rpartition(".")[2]
-    return any(Path(loops.advance._cache.cache_path).glob(f"{name}.advance*.nbi"))
+    stored = getattr(loops.advance._cache, "_cache_file", None)
+    return stored is None or bool(stored._load_index())

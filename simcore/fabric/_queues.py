@@ -12,10 +12,10 @@ from simcore.fabric._compiled import column, compiled, cube, table
 from simcore.fabric._kernels import (
     ACCEPTED, AFTER, ALONE, ARRIVAL, AVAILABLE, BEGAN, CUT_THROUGH, DEN, DONE, DRAIN, FIRST, FREE, HOP, HOP_LATENCY,
     HOP_LEFT, HOP_LINK, HOP_SERVER, ISSUED, LAST, LATEST_INSTANT, MTU, NEXT, NOTHING, NUM, ORDER, OVERFLOW, OVERHEAD,
-    PACKETS_MOST, QUEUE, RECORDING, ROOM, ROOM_FIRST, SEEN, SIZE, T_BINS, T_BOOK, T_CURVES, T_DEPENDENTS, T_DONE,
-    T_ENTRIES, T_FRONT, T_GROUPS, T_HEAD, T_HOPS, T_MESSAGES, T_OPERATIONS, T_PENDING, T_QUEUES, T_RUNS, T_SCRATCH,
-    T_SEEN, T_SERVERS, TAG, TAIL, WHERE, Lines, admit, alone, begin_message, carry, charged, claim, deliver, divide_up,
-    fill, fits, release,
+    PACKETS_MOST, QUEUE, RECORDING, RESERVED, ROOM, ROOM_FIRST, SEEN, SIZE, T_BINS, T_BOOK, T_CURVES, T_DEPENDENTS,
+    T_DONE, T_ENTRIES, T_FRONT, T_GROUPS, T_HEAD, T_HOPS, T_MESSAGES, T_OPERATIONS, T_PENDING, T_QUEUES, T_RUNS,
+    T_SCRATCH, T_SEEN, T_SERVERS, TAG, TAIL, WHERE, Lines, admit, alone, begin_message, carry, charged, claim, deliver,
+    divide_up, fill, fits, release,
 )  # fmt: skip
 
 
@@ -182,7 +182,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
             head[WHERE] = now
             return DRAIN
         # A step puts at most one queue a packet on the agenda, and operations for which room was made beforehand.
-        if head[AVAILABLE] <= most or not room_left(agenda, most + 1):
+        if head[AVAILABLE] <= most or not room_left(agenda, most + 1 + head[RESERVED]):
             return ROOM
         turn, word = take(agenda)
         item, known, limit, count = word & ITEM_MASK, head[SEEN], LATEST_INSTANT, 1

@@ -15,8 +15,8 @@ from simcore.fabric._agenda import earliest, push, room_left, take
 from simcore.fabric._compiled import amount_column, amounts, column, compiled, cube, table
 from simcore.fabric._kernels import (
     AFTER, ARRIVAL, AVAILABLE, BEFORE, DONE, DRAIN, HOP, HOP_LATENCY, HOP_LEFT, HOP_LINK, HOP_SERVER, ISSUED, LATEST,
-    LATEST_INSTANT, NEXT, NOTHING, OPERATION, ORDER, OVERFLOW, OVERHEAD, QUEUE, RECORDING, ROOM, ROOM_FIRST, ROUTE,
-    SEEN, SIZE, TAIL, T_AMOUNTS, T_BINS, T_BOOK, T_BUNDLES, T_CHANGED, T_CHOSEN, T_CLOCK, T_COUNTS, T_CURVES,
+    LATEST_INSTANT, NEXT, NOTHING, OPERATION, ORDER, OVERFLOW, OVERHEAD, QUEUE, RECORDING, RESERVED, ROOM, ROOM_FIRST,
+    ROUTE, SEEN, SIZE, TAIL, T_AMOUNTS, T_BINS, T_BOOK, T_BUNDLES, T_CHANGED, T_CHOSEN, T_CLOCK, T_COUNTS, T_CURVES,
     T_DEPENDENTS, T_DIRTY, T_DONE, T_ENTRIES, T_FILLING, T_FLUID, T_FRONT, T_GROUPS, T_HEAD, T_HOPS, T_KEYS, T_LEVELS,
     T_LINKS, T_MARKS, T_MEASURES, T_MESSAGES, T_OPERATIONS, T_PENDING, T_PORTS, T_RANKED, T_RUNS, T_SCRATCH, T_SEEN,
     T_SERVERS, WHERE, Lines, admit, begin_message, charged, deliver,
@@ -218,7 +218,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
         x, now = clock[BATCH_TIME], -1
         if not fluid[BATCH]:
             now = earliest(agenda)
-            if fluid[RANKED] > 0 and (now < 0 or keys[0] <= float(now - fluid[EPOCH])):
+            if fluid[RANKED] > 0 and (now < 0 or fluid[EPOCH] + instant_of(keys[0]) <= now):
                 x = keys[0]
                 now = fluid[EPOCH] + instant_of(x)
                 if 2 * now > bound:
@@ -263,7 +263,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
                 if head[DONE] >= state[T_DONE, 1] or head[SEEN] + 2 > state[T_SEEN, 1]:
                     head[WHERE], why = now, DRAIN
                     break
-                if head[AVAILABLE] < 2 or not room_left(agenda, 2):
+                if head[AVAILABLE] < 2 or not room_left(agenda, 2 + head[RESERVED]):
                     why = ROOM
                     break
                 turn, item = take(agenda)

@@ -24,6 +24,10 @@ MOST_LINKS = 2**22
 InNode = Switch | Direct | Torus | FatTree | Dragonfly
 
 
+FEW_PAIRS = 64
+"""Pairs up to which routes are found one by one: the arrays of all of a machine's links cost more."""
+
+
 class Routes(NamedTuple):
     """Routes of k pairs as one table: pair i takes the links ``links[begin[i]:begin[i + 1]]`` in that order."""
 
@@ -191,12 +195,12 @@ class Topology:
     def routes(self, src: "NDArray[np.int64]", dst: "NDArray[np.int64]") -> Routes:
         """Return the routes of k pairs of endpoints, ``src`` and ``dst`` int64[k]; the same as ``route``, in bulk.
 
-        Switches and fat trees are computed in arrays; reducing switches, other families, and machines with failed links
-        or own routes, pair by pair, each distinct pair once.
+        Many pairs of switches and fat trees are computed in arrays; few pairs, reducing switches, other families, and
+        machines with failed links or own routes, pair by pair, each distinct pair once.
         """
         reduces = len(src) > 0 and max(src.max(), dst.max()) >= self.gpus
         hops = None
-        if not self._changed and not reduces:
+        if not self._changed and not reduces and len(src) > FEW_PAIRS:
             hops = bulk.hops(self._inside, self._outside, self._wiring.link_of, src, dst)
         if hops is not None:
             return Routes(*bulk.packed(hops))
