@@ -4,7 +4,7 @@ A bundle counts the bytes SERVED to each of its flows; a flow ends when that rea
 costs one step a bundle, whatever the number of flows in it. Who gets which rate is for `_maxmin` to say.
 
 Model: flows are fluid and rates change at once, without the time that a transport needs to find them; a flow is charged
-on all of its links as on the least efficient one.
+on all of its links as on the one that would take longest for it alone.
 """
 
 import math
@@ -14,12 +14,12 @@ import numpy as np
 from simcore.fabric._agenda import earliest, push, room_left, take
 from simcore.fabric._compiled import amount_column, amounts, column, compiled, cube, table
 from simcore.fabric._kernels import (
-    AFTER, ARRIVAL, AVAILABLE, BEFORE, DONE, DRAIN, HOP, HOP_LATENCY, HOP_LEFT, HOP_LINK, HOP_SERVER, ISSUED, LATEST,
-    LATEST_INSTANT, NEXT, NOTHING, OPERATION, ORDER, OVERFLOW, OVERHEAD, QUEUE, RECORDING, RESERVED, ROOM, ROOM_FIRST,
-    ROUTE, SEEN, SIZE, TAIL, T_AMOUNTS, T_BINS, T_BOOK, T_BUNDLES, T_CHANGED, T_CHOSEN, T_CLOCK, T_COUNTS, T_CURVES,
-    T_DEPENDENTS, T_DIRTY, T_DONE, T_ENTRIES, T_FILLING, T_FLUID, T_FRONT, T_GROUPS, T_HEAD, T_HOPS, T_KEYS, T_LEVELS,
-    T_LINKS, T_MARKS, T_MEASURES, T_MESSAGES, T_OPERATIONS, T_PENDING, T_PORTS, T_RANKED, T_RUNS, T_SCRATCH, T_SEEN,
-    T_SERVERS, WHERE, Lines, admit, begin_message, charged, deliver,
+    AFTER, ARRIVAL, AVAILABLE, BEFORE, DEN, DONE, DRAIN, HOP, HOP_LATENCY, HOP_LEFT, HOP_LINK, HOP_SERVER, ISSUED,
+    LATEST, LATEST_INSTANT, NEXT, NOTHING, NUM, OPERATION, ORDER, OVERFLOW, OVERHEAD, QUEUE, RECORDING, RESERVED, ROOM,
+    ROOM_FIRST, ROUTE, SEEN, SIZE, TAIL, T_AMOUNTS, T_BINS, T_BOOK, T_BUNDLES, T_CHANGED, T_CHOSEN, T_CLOCK, T_COUNTS,
+    T_CURVES, T_DEPENDENTS, T_DIRTY, T_DONE, T_ENTRIES, T_FILLING, T_FLUID, T_FRONT, T_GROUPS, T_HEAD, T_HOPS, T_KEYS,
+    T_LEVELS, T_LINKS, T_MARKS, T_MEASURES, T_MESSAGES, T_OPERATIONS, T_PENDING, T_PORTS, T_RANKED, T_RUNS, T_SCRATCH,
+    T_SEEN, T_SERVERS, WHERE, Lines, admit, begin_message, charged, deliver, divide_up,
 )  # fmt: skip
 from simcore.fabric._maxmin import (
     BATCH, B_FLOWS, B_HOP, B_HOPS, B_LIMIT, B_PLACE, B_TOP, B_TOUCHED, CAPACITY, CHANGED, DIRTY, EPOCH, P_BUNDLES,
@@ -164,10 +164,14 @@ def _renew(
 
 @compiled
 def _charge(lines: Lines, first: int, size: int) -> int:
-    """Return the bytes that the least efficient link of a path charges for a message."""
-    hops, most = lines[0], 0
+    """Return the bytes that a message is charged with: those of the link on its path that takes longest for it."""
+    hops, servers, longest, most = lines[0], lines[1], -1, size
     for hop in range(first, first + hops[first, HOP_LEFT]):
-        most = max(most, charged(lines, hops[hop, HOP_SERVER], size))
+        server = hops[hop, HOP_SERVER]
+        charge = charged(lines, server, size)
+        takes = divide_up(charge, servers[server, NUM], servers[server, DEN])
+        if takes > longest:
+            longest, most = takes, charge
     return most
 
 

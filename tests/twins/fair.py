@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import simpy
 
-from simcore.topology import Topology
+from simcore.topology import Server, Topology
 from twins import Key, at_last, wire
 
 TOLERANCE = Fraction(1, 2**10)
@@ -61,6 +61,11 @@ def complaint(
     return ""
 
 
+def sending(server: Server, size: int) -> int:
+    """Return how long a server takes for what it is charged for a message, ps, rounded up."""
+    return -(-wire(server, size) * 10**12 // server.bandwidth)
+
+
 @dataclass(eq=False)
 class Flow:
     """A message that shares links: bytes left, its links, its rate (bytes per ps)."""
@@ -92,7 +97,7 @@ class Fair:
         yield self.env.timeout(sum(link.latency for link in links) + sum(server.overhead for server in servers))
         if size:
             flow = Flow(
-                Fraction(max(wire(server, size) for server in servers)),
+                Fraction(wire(max(servers, key=lambda server: sending(server, size)), size)),
                 Counter(link.server for link in links),
                 self.env.event(),
             )
