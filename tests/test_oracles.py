@@ -151,8 +151,8 @@ def test_the_cost_of_a_link_by_hand() -> None:
     topology.servers[0] = server
     # Three messages of 101 B, 201 wire bytes and 7 ps each, in one busy period: 7 + 67, 14 + 134, 21 + 201.
     assert arrivals(topology, Queues(), at_once(*[(0, 1, 101)] * 3)) == [79, 153, 227]
-    # Fluid over both links: 7 + 5 ps, then as charged by the link that takes longest: 201 bytes at 3 B/ps are done in 67
-    # ps, 101 plain ones at 1 B/ps in 101.
+    # Fluid over both links: 7 + 5 ps, then as charged by the link that takes longest: 201 bytes at 3 B/ps are done in
+    # 67 ps, 101 plain ones at 1 B/ps in 101.
     assert arrivals(topology, "fair", at_once((0, 2, 101))) == [113]
     assert arrivals(topology, "fair", at_once((0, 1, 101))) == [79]
 
