@@ -52,7 +52,7 @@ def bench(
     asked = suite.Asked(name, gpus, nodes, messages, policy, load, csv, twin)
     suite.check(asked)
     if not compiled(suite.policy_of(asked)):
-        say("compiling the data plane, once after an installation ...")
+        say(f"compiling the loops for {suite.policy_of(asked)} links, once after an installation ...")
     _report(suite.run(asked), json)
 
 

@@ -47,7 +47,7 @@ def run(
     try:
         with report.staging(target) as folder, _Progress() as progress:
             if not compiled(scenario.machine.sharing, scenario.machine.queues or Queues()):
-                say("compiling the data plane, once after an installation ...")
+                say(f"compiling the loops for {scenario.machine.sharing} links, once after an installation ...")
             result = assembly.run(scenario, folder=folder, progress=progress)
             report.write_run(result, target, folder)
         left = f"{target} holds the whole run"
