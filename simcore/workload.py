@@ -10,7 +10,7 @@ from simcore.collectives import ALGORITHMS
 from simcore.collectives.library import Library
 from simcore.collectives.meeting import Call, Meetings, members
 from simcore.device import Device
-from simcore.errors import SimulationError
+from simcore.errors import InputError, SimulationError, quoted
 from simcore.fabric import Fabric, Writes
 from simcore.flags import Flag, WaitSpec, wait
 from simcore.simulation import Simulation
@@ -205,7 +205,11 @@ class Rank:
     def _adding(self, dtype: str, size: int) -> int:
         import numpy as np
 
-        work = Work({dtype: -(-size // np.dtype(dtype).itemsize)}, {"hbm": 2 * size}, {"hbm": size}, launches=0)
+        try:
+            width = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize  # which NumPy itself does not know
+        except TypeError:
+            raise InputError(f"adds: {quoted(dtype)} is no dtype; write e.g. 'float32'") from None
+        work = Work({dtype: -(-size // width)}, {"hbm": 2 * size}, {"hbm": size}, launches=0)
         return self._cost.duration(work, self._device.spec)
 
     def give(self, result: Any) -> None:

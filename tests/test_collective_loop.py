@@ -124,6 +124,14 @@ def test_a_rank_that_never_calls_is_a_deadlock_that_names_the_collective(lived: 
         lived(program)
 
 
+def test_a_dtype_that_there_is_not_is_told(lived: Callable[[Program], Result]) -> None:
+    def program(rank: Rank) -> Generator[Any, Any, None]:
+        yield from rank.collective("all_reduce", 4096, adds="float99")
+
+    with pytest.raises(InputError, match="adds: 'float99' is no dtype"):
+        lived(program)
+
+
 @pytest.mark.parametrize("group", [[0, 1], [0, 0, 2], [2, 4]])
 def test_a_group_that_is_none_is_told(lived: Callable[[Program], Result], group: list[int]) -> None:
     def program(rank: Rank) -> Generator[Any, Any, None]:
@@ -150,6 +158,8 @@ def test_what_the_machine_or_the_algorithm_lacks_is_told() -> None:
         run(read_scenario("collective_loop", ["machine.node=mi300x-8", "workloads.0.params.algorithm=in_switch"]))
     with pytest.raises(InputError, match="unknown algorithm of all_reduce 'rings'; did you mean 'ring'"):
         loop("algorithm=rings")
+    with pytest.raises(InputError, match=r"adds: unknown .*'float99'"):
+        loop("adds=float99")
     with pytest.raises(InputError, match="repeat must be 1 or more, not 0"):
         loop("repeat=0")
     with pytest.raises(InputError, match="group must be 1 or more ranks, not 0"):
