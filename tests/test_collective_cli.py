@@ -105,6 +105,7 @@ def test_bench_adds_what_the_library_of_the_machine_costs_and_queues_as_it_does(
         (("explain", "al_reduce"), "error: unknown operation 'al_reduce'; did you mean 'all_reduce'?"),
         (("explain", "all_reduce", "--size", "64"), "error: --size: '64' has no unit; write a size as e.g. '64 MiB'"),
         (("explain", "all_reduce", "--ranks", "6", "--nodes", "4"), "error: nodes: 6 ranks do not make 4 nodes"),
+        (("explain", "all_reduce", "--ranks", "0"), "error: ranks: a collective needs 1 or more, not 0"),
         (("bench", "all_reduce"), "error: Missing option '--machine'."),
         (
             ("bench", "all_reduce", "--machine", "hgx-h100", "--set", "machine.queues.mtu=4 KiB", "--policy", "fair"),

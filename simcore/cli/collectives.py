@@ -42,7 +42,7 @@ def explain(
 
     levels: dict[str, Any] = {"nodes": nodes or 1, "inner": inner, "outer": outer}
     collective = collectives.build(
-        operation, ranks or 8, _size("--size", size), algorithm, root=root, chunks=chunks, channels=channels,
+        operation, 8 if ranks is None else ranks, _size("--size", size), algorithm, root=root, chunks=chunks, channels=channels,
         window=window, **levels,
     )  # fmt: skip
     formula = None
