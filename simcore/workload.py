@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 from simpy.events import Event
 
 from simcore.collectives import ALGORITHMS
-from simcore.collectives.library import Library
+from simcore.collectives.library import Library, reducers
 from simcore.collectives.meeting import Call, Meetings, members
 from simcore.device import Device
 from simcore.errors import InputError, SimulationError, quoted
@@ -169,7 +169,8 @@ class Rank:
         if "matrix" in form:
             form["matrix"] = tuple(tuple(row) for row in form["matrix"])
         if "in_switch" in (algorithm, form.get("inner")):
-            form.setdefault("reducers", self._reducers(group, form.get("nodes", 1)))
+            switch_of = {each: self._fabric.reducer_of(self._first + each) for each in group}
+            form.setdefault("reducers", reducers(group, form.get("nodes", 1), switch_of.__getitem__))
         call = Call(
             operation, size, algorithm or ALGORITHMS.get(operation, ("",))[0], tuple(sorted(form.items())), adds
         )
@@ -183,20 +184,6 @@ class Rank:
         self._begin("wait", name)
         yield ended
         self._end(f"{call.algorithm} {operation}", size)
-
-    def _reducers(self, group: tuple[int, ...], nodes: int) -> tuple[int, ...]:
-        """Return the reducing switch of each block of the group; a block must be within one node."""
-        block = max(1, len(group) // max(1, nodes))
-        reducers = []
-        for i in range(0, len(group), block):
-            each = [self._fabric.reducer_of(self._first + rank) for rank in group[i : i + block]]
-            if each[0] is None:
-                raise SimulationError(f"in_switch: no switch of the machine adds for rank{group[i]}")
-            if len(set(each)) > 1:
-                stranger = group[i + next(k for k, one in enumerate(each) if one != each[0])]
-                raise SimulationError(f"in_switch: rank{group[i]} and rank{stranger} are on different nodes")
-            reducers.append(each[0])
-        return tuple(reducers)
 
     def _play(self, group: tuple[int, ...], call: Call, what: str) -> Event:
         schedule = self._memory.meetings.schedule(group, call, partial(self._adding, call.adds) if call.adds else None)
