@@ -119,6 +119,11 @@ def test_bench_adds_what_the_library_of_the_machine_costs_and_queues_as_it_does(
             ("bench", "all_reduce", "--machine", "mi300x-8", "--algorithm", "in_switch"),
             "error: in_switch: no switch of mi300x-8 reduces; machine.topology: {family: switch, ",
         ),
+        (
+            ("bench", "all_reduce", "--machine", "hgx-h100", "--csv", "/nonexistent/x.csv"),
+            "error: --csv: /nonexistent/x.csv: there is no folder /nonexistent",
+        ),
+        (("bench", "all_reduce", "--machine", "hgx-h100", "--csv", "."), "error: --csv: .: is a folder; name a file"),
         (("bench", "all_reduce", "--machine", "hgx-h100", "--ranks", "9"), "error: --ranks: 9 ranks need as many GPUs"),
         (("bench", "all_reduce", "--machine", "hgx-h100", "--from", "2GiB"), "error: --from: 2147483648 B is more"),
         (("bench", "all_reduce", "--machine", "hgx-h100", "--set", "wait.policy=spin"), "keys begin with 'machine.'"),

@@ -1,12 +1,13 @@
 """Commands on collectives: explain, bench."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from simcore.cli._console import Overrides, print_files, say
-from simcore.errors import InputError
+from simcore.errors import InputError, writing
 
 if TYPE_CHECKING:
     from simcore.scenario import Machine
@@ -78,6 +79,8 @@ def bench(
     from simcore.fabric import compiled
     from simcore.hardware import Queues
 
+    if csv is not None:
+        _check_file(csv)
     asked = scenario.read_machine(machine, [*overrides, *([f"machine.sharing={policy}"] if policy else [])])
     topology = asked.build_topology()
     count = topology.gpus if ranks is None else ranks
@@ -104,8 +107,19 @@ def bench(
         print(f"{size:13} {rows[-1][1] / 10**6:12.2f} {rows[-1][2]:9.2f} {rows[-1][3]:9.2f}")
     if csv is not None:
         text = "".join(f"{size},{time},{algbw:.6g},{busbw:.6g}\n" for size, time, algbw, busbw in rows)
-        csv.write_text(f"size_bytes,time_ps,algbw_gb_per_s,busbw_gb_per_s\n{text}", encoding="utf-8")
+        with writing(csv):
+            csv.write_text(f"size_bytes,time_ps,algbw_gb_per_s,busbw_gb_per_s\n{text}", encoding="utf-8")
         print_files([csv])
+
+
+def _check_file(csv: Path) -> None:
+    """Refuse, before anything is simulated, a file that cannot be written at the end."""
+    if not csv.parent.is_dir():
+        raise InputError(f"--csv: {csv}: there is no folder {csv.parent}")
+    if csv.is_dir():
+        raise InputError(f"--csv: {csv}: is a folder; name a file")
+    if not os.access(csv if csv.exists() else csv.parent, os.W_OK):
+        raise InputError(f"--csv: {csv}: may not be written")
 
 
 def _rates(collective: Any, time: int) -> tuple[int, float, float]:
