@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 from simpy.events import Event
 
 from simcore.collectives import ALGORITHMS
-from simcore.collectives.library import Library, reducers
+from simcore.collectives.library import Library, adds_in_switches, reducers
 from simcore.collectives.meeting import Call, Meetings, members
 from simcore.device import Device
 from simcore.errors import InputError, SimulationError, quoted
@@ -168,7 +168,7 @@ class Rank:
         group = members(ranks, self.world, self.index)
         if "matrix" in form:
             form["matrix"] = tuple(tuple(row) for row in form["matrix"])
-        if "in_switch" in (algorithm, form.get("inner")):
+        if adds_in_switches(algorithm, form.get("inner", "")):
             switch_of = {each: self._fabric.reducer_of(self._first + each) for each in group}
             form.setdefault("reducers", reducers(group, form.get("nodes", 1), switch_of.__getitem__))
         call = Call(

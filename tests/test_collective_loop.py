@@ -156,6 +156,9 @@ def test_a_matrix_says_who_sends_how_much(lived: Callable[[Program], Result]) ->
 def test_what_the_machine_or_the_algorithm_lacks_is_told() -> None:
     with pytest.raises(InputError, match=r"in_switch: no switch of the machine reduces; machine.topology: "):
         run(read_scenario("collective_loop", ["machine.node=mi300x-8", "workloads.0.params.algorithm=in_switch"]))
+    run(
+        read_scenario("collective_loop", ["machine.node=mi300x-8", "workloads.0.params.inner=in_switch"])
+    )  # a ring has no levels
     with pytest.raises(InputError, match="unknown algorithm of all_reduce 'rings'; did you mean 'ring'"):
         loop("algorithm=rings")
     with pytest.raises(InputError, match=r"adds: unknown .*'float99'"):

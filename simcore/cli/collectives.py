@@ -74,7 +74,7 @@ def bench(
 ) -> None:  # fmt: skip
     """Simulate a collective at many sizes and print the table of nccl-tests: time, algbw, busbw."""
     from simcore import collectives, scenario
-    from simcore.collectives.library import Library, reducers
+    from simcore.collectives.library import Library, adds_in_switches, reducers
     from simcore.collectives.timing import duration
     from simcore.fabric import compiled
     from simcore.hardware import Queues
@@ -89,7 +89,7 @@ def bench(
     sizes = _sizes(_size("--from", least), _size("--to", most), factor)
     levels: dict[str, Any] = {"nodes": nodes or _nodes(asked, count), "inner": inner, "outer": outer}
     lanes: dict[str, Any] = {"root": root, "chunks": chunks, "channels": channels, "window": window}
-    if "in_switch" in (algorithm, inner):
+    if adds_in_switches(algorithm, inner):
         lanes["reducers"] = reducers(range(count), levels["nodes"], topology.reducer_of, asked.name)
     if not compiled(asked.sharing, asked.queues or Queues()):
         say("compiling the data plane, once after an installation ...")

@@ -49,6 +49,11 @@ class Library:
         return float(busy.max() + last) * PS_PER_S
 
 
+def adds_in_switches(algorithm: str, inner: str) -> bool:
+    """Return whether a collective of this form needs `reducers`."""
+    return algorithm == "in_switch" or (inner == "in_switch" and algorithm in ("hierarchical", "rail_aligned"))
+
+
 def reducers(
     ranks: Sequence[int], nodes: int, reducer_of: Callable[[int], int | None], machine: str = "the machine"
 ) -> tuple[int, ...]:
