@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Protocol
 from simpy.events import Event
 
 from simcore.collectives import ALGORITHMS
-from simcore.collectives.library import Library
+from simcore.collectives.library import Library, adds_in_switches, reducers
 from simcore.collectives.meeting import Call, Meetings, members
 from simcore.device import Device
-from simcore.errors import SimulationError
+from simcore.errors import InputError, SimulationError, quoted
 from simcore.fabric import Fabric, Writes
 from simcore.flags import Flag, WaitSpec, wait
 from simcore.simulation import Simulation
@@ -168,8 +168,9 @@ class Rank:
         group = members(ranks, self.world, self.index)
         if "matrix" in form:
             form["matrix"] = tuple(tuple(row) for row in form["matrix"])
-        if "in_switch" in (algorithm, form.get("inner")):
-            form.setdefault("reducers", self._reducers(group, form.get("nodes", 1)))
+        if adds_in_switches(algorithm, form.get("inner", "")):
+            switch_of = {each: self._fabric.reducer_of(self._first + each) for each in group}
+            form.setdefault("reducers", reducers(group, form.get("nodes", 1), switch_of.__getitem__))
         call = Call(
             operation, size, algorithm or ALGORITHMS.get(operation, ("",))[0], tuple(sorted(form.items())), adds
         )
@@ -184,20 +185,6 @@ class Rank:
         yield ended
         self._end(f"{call.algorithm} {operation}", size)
 
-    def _reducers(self, group: tuple[int, ...], nodes: int) -> tuple[int, ...]:
-        """Return the reducing switch of each block of the group; a block must be within one node."""
-        block = max(1, len(group) // max(1, nodes))
-        reducers = []
-        for i in range(0, len(group), block):
-            each = [self._fabric.reducer_of(self._first + rank) for rank in group[i : i + block]]
-            if each[0] is None:
-                raise SimulationError(f"in_switch: no switch of the machine adds for rank{group[i]}")
-            if len(set(each)) > 1:
-                stranger = group[i + next(k for k, one in enumerate(each) if one != each[0])]
-                raise SimulationError(f"in_switch: rank{group[i]} and rank{stranger} are on different nodes")
-            reducers.append(each[0])
-        return tuple(reducers)
-
     def _play(self, group: tuple[int, ...], call: Call, what: str) -> Event:
         schedule = self._memory.meetings.schedule(group, call, partial(self._adding, call.adds) if call.adds else None)
         return self._fabric.play(schedule, [self._first + rank for rank in group], what)
@@ -205,7 +192,11 @@ class Rank:
     def _adding(self, dtype: str, size: int) -> int:
         import numpy as np
 
-        work = Work({dtype: -(-size // np.dtype(dtype).itemsize)}, {"hbm": 2 * size}, {"hbm": size}, launches=0)
+        try:
+            width = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize  # which NumPy itself does not know
+        except TypeError:
+            raise InputError(f"adds: {quoted(dtype)} is no dtype; write e.g. 'float32'") from None
+        work = Work({dtype: -(-size // width)}, {"hbm": 2 * size}, {"hbm": size}, launches=0)
         return self._cost.duration(work, self._device.spec)
 
     def give(self, result: Any) -> None:

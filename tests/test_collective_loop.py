@@ -124,6 +124,14 @@ def test_a_rank_that_never_calls_is_a_deadlock_that_names_the_collective(lived: 
         lived(program)
 
 
+def test_a_dtype_that_there_is_not_is_told(lived: Callable[[Program], Result]) -> None:
+    def program(rank: Rank) -> Generator[Any, Any, None]:
+        yield from rank.collective("all_reduce", 4096, adds="float99")
+
+    with pytest.raises(InputError, match="adds: 'float99' is no dtype"):
+        lived(program)
+
+
 @pytest.mark.parametrize("group", [[0, 1], [0, 0, 2], [2, 4]])
 def test_a_group_that_is_none_is_told(lived: Callable[[Program], Result], group: list[int]) -> None:
     def program(rank: Rank) -> Generator[Any, Any, None]:
@@ -146,10 +154,15 @@ def test_a_matrix_says_who_sends_how_much(lived: Callable[[Program], Result]) ->
 
 
 def test_what_the_machine_or_the_algorithm_lacks_is_told() -> None:
-    with pytest.raises(SimulationError, match="in_switch: no switch of the machine adds for rank0"):
+    with pytest.raises(InputError, match=r"in_switch: no switch of the machine reduces; machine.topology: "):
         run(read_scenario("collective_loop", ["machine.node=mi300x-8", "workloads.0.params.algorithm=in_switch"]))
+    run(
+        read_scenario("collective_loop", ["machine.node=mi300x-8", "workloads.0.params.inner=in_switch"])
+    )  # a ring has no levels
     with pytest.raises(InputError, match="unknown algorithm of all_reduce 'rings'; did you mean 'ring'"):
         loop("algorithm=rings")
+    with pytest.raises(InputError, match=r"adds: unknown .*'float99'"):
+        loop("adds=float99")
     with pytest.raises(InputError, match="repeat must be 1 or more, not 0"):
         loop("repeat=0")
     with pytest.raises(InputError, match="group must be 1 or more ranks, not 0"):
@@ -184,7 +197,7 @@ def test_each_node_adds_in_its_own_switch() -> None:
 
     assert two.metrics["makespan_ps"] == one.metrics["makespan_ps"]
     assert two.metrics["transfers"]["messages"] == 2 * one.metrics["transfers"]["messages"]
-    with pytest.raises(SimulationError, match="in_switch: rank0 and rank8 are on different nodes"):
+    with pytest.raises(InputError, match="in_switch: rank0 and rank8 are on different nodes"):
         run(read_scenario("two_nodes", IN_SWITCH))
 
 

@@ -319,6 +319,8 @@ def test_rails_stay_on_their_rail_and_use_every_nic_alike() -> None:
         ({"algorithm": "in_switch", "nodes": 2}, "in_switch: a switch adds up within one node"),
         ({"algorithm": "rail_aligned", "inner": "tree"}, "unknown inner algorithm of rail_aligned all_reduce 'tree'"),
         ({"algorithm": "hierarchical", "outer": "in_switch"}, "unknown outer algorithm of hierarchical all_reduce"),
+        ({"inner": "rings"}, "unknown inner algorithm 'rings'; did you mean 'ring'?"),
+        ({"operation": "all_to_all", "outer": "rings"}, "unknown outer algorithm 'rings'; did you mean 'ring'?"),
         ({"operation": "all_to_all_v", "matrix": [[1]]}, "needs a matrix of 8 x 8 whole numbers"),
         ({"operation": "all_to_all_v"}, "needs a matrix of 8 x 8 whole numbers"),
     ],

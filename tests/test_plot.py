@@ -19,7 +19,7 @@ from simcore import InputError, hardware, plot
 from simcore.hardware import Degraded, Edge, LinkSpec, Network
 from simcore.plot._canvas import GROUND, new_figure, save
 from simcore.plot._places import HEIGHT, SIDE, picture
-from simcore.plot._series import draw_heat
+from simcore.plot._series import busiest, draw_heat
 from simcore.plot._topology import PALETTE, link_kinds
 from simcore.shapes import Dimension, Dragonfly, FatTree, LinkChange, RailOptimised, Switch, Torus
 from simcore.topology import Topology
@@ -443,3 +443,13 @@ def test_the_same_machine_gives_the_same_bytes(ending: str, tmp_path: Path) -> N
 def test_a_folder_that_is_gone_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written: no such file or directory"):
         plot.timeline(tables(2), tmp_path / "gone" / "t.png")
+
+
+def test_no_class_of_links_is_hidden_by_busier_ones() -> None:
+    inside = [f"gpu{i}->node{i // 8}.switch" for i in range(40)]
+    links = {"link": [*inside, "leaf0->spine1", "gpu3->leaf0"], "size_bytes": [*range(100, 140), 2, 1]}
+
+    shown, hidden = busiest(links)
+
+    assert shown == ["gpu3->leaf0", *inside[10:], "leaf0->spine1"]
+    assert hidden == 10

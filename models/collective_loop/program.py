@@ -32,7 +32,7 @@ class Params:
     inner: str = "ring"
     outer: str = "ring"
     root: int = 0
-    adds: str = ""
+    adds: Literal["", "float32", "float16", "bfloat16", "int8"] = ""
 
 
 @dataclass(frozen=True)

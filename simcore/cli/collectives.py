@@ -1,12 +1,13 @@
 """Commands on collectives: explain, bench."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from simcore.cli._console import Overrides, print_files, say
-from simcore.errors import InputError
+from simcore.errors import InputError, writing
 
 if TYPE_CHECKING:
     from simcore.scenario import Machine
@@ -42,8 +43,8 @@ def explain(
 
     levels: dict[str, Any] = {"nodes": nodes or 1, "inner": inner, "outer": outer}
     collective = collectives.build(
-        operation, ranks or 8, _size("--size", size), algorithm, root=root, chunks=chunks, channels=channels,
-        window=window, **levels,
+        operation, 8 if ranks is None else ranks, _size("--size", size), algorithm,
+        root=root, chunks=chunks, channels=channels, window=window, **levels,
     )  # fmt: skip
     formula = None
     if channels == window == 1:
@@ -73,11 +74,13 @@ def bench(
 ) -> None:  # fmt: skip
     """Simulate a collective at many sizes and print the table of nccl-tests: time, algbw, busbw."""
     from simcore import collectives, scenario
-    from simcore.collectives.library import Library
+    from simcore.collectives.library import Library, adds_in_switches, reducers
     from simcore.collectives.timing import duration
     from simcore.fabric import compiled
     from simcore.hardware import Queues
 
+    if csv is not None:
+        _check_file(csv)
     asked = scenario.read_machine(machine, [*overrides, *([f"machine.sharing={policy}"] if policy else [])])
     topology = asked.build_topology()
     count = topology.gpus if ranks is None else ranks
@@ -86,6 +89,8 @@ def bench(
     sizes = _sizes(_size("--from", least), _size("--to", most), factor)
     levels: dict[str, Any] = {"nodes": nodes or _nodes(asked, count), "inner": inner, "outer": outer}
     lanes: dict[str, Any] = {"root": root, "chunks": chunks, "channels": channels, "window": window}
+    if adds_in_switches(algorithm, inner):
+        lanes["reducers"] = reducers(range(count), levels["nodes"], topology.reducer_of, asked.name)
     if not compiled(asked.sharing, asked.queues or Queues()):
         say("compiling the data plane, once after an installation ...")
     library, rows = Library(asked.collective, topology, range(count)), []
@@ -102,8 +107,19 @@ def bench(
         print(f"{size:13} {rows[-1][1] / 10**6:12.2f} {rows[-1][2]:9.2f} {rows[-1][3]:9.2f}")
     if csv is not None:
         text = "".join(f"{size},{time},{algbw:.6g},{busbw:.6g}\n" for size, time, algbw, busbw in rows)
-        csv.write_text(f"size_bytes,time_ps,algbw_gb_per_s,busbw_gb_per_s\n{text}", encoding="utf-8")
+        with writing(csv):
+            csv.write_text(f"size_bytes,time_ps,algbw_gb_per_s,busbw_gb_per_s\n{text}", encoding="utf-8")
         print_files([csv])
+
+
+def _check_file(csv: Path) -> None:
+    """Refuse, before anything is simulated, a file that cannot be written at the end."""
+    if not csv.parent.is_dir():
+        raise InputError(f"--csv: {csv}: there is no folder {csv.parent}")
+    if csv.is_dir():
+        raise InputError(f"--csv: {csv}: is a folder; name a file")
+    if not os.access(csv if csv.exists() else csv.parent, os.W_OK):
+        raise InputError(f"--csv: {csv}: may not be written")
 
 
 def _rates(collective: Any, time: int) -> tuple[int, float, float]:

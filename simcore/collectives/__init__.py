@@ -94,8 +94,7 @@ def build(
     algorithm = algorithm or ALGORITHMS.get(operation, ("",))[0]
     counts = {"ranks": ranks, "chunks": chunks, "channels": channels, "window": window, "nodes": nodes}
     _check(operation, algorithm, counts, size, root)
-    if operation in stages.FLAT:
-        _check_levels(operation, algorithm, inner, outer)
+    _check_levels(operation, algorithm, inner, outer)
     lanes = channels * chunks
     rows = Rows(reduce_time)
     none = np.zeros((lanes, 0), np.int64)
@@ -186,14 +185,17 @@ def _check(operation: str, algorithm: str, counts: dict[str, int], size: int, ro
 
 
 def _check_levels(operation: str, algorithm: str, inner: str, outer: str) -> None:
-    """Refuse algorithms within and between nodes that the form of the operation does not have."""
-    if algorithm == "rail_aligned":
+    """Refuse algorithms within and between nodes that the form of the operation does not have, and where it uses none,
+    those that no operation has."""
+    needed: dict[str, str] = {}
+    if operation in stages.FLAT and algorithm == "rail_aligned":
         needed = {"inner": "all_gather" if operation == "all_gather" else "reduce_scatter", "outer": operation}
-    elif algorithm == "hierarchical":
+    elif operation in stages.FLAT and algorithm == "hierarchical":
         needed = {"inner": "reduce" if operation in ("reduce", "reduce_scatter") else "broadcast", "outer": operation}
-    else:
-        return
+    every = list(dict.fromkeys(name for flat in stages.FLAT.values() for name in flat))
+    form = f" of {algorithm} {operation}" if needed else ""
     for level, given in (("inner", inner), ("outer", outer)):
-        allowed = [name for name in stages.FLAT[needed[level]] if level == "inner" or name != "in_switch"]
+        names = stages.FLAT[needed[level]] if needed else every
+        allowed = [name for name in names if not needed or level == "inner" or name != "in_switch"]
         if given not in allowed:
-            raise InputError(source.unknown(f"{level} algorithm of {algorithm} {operation}", given, allowed))
+            raise InputError(source.unknown(f"{level} algorithm{form}", given, allowed))

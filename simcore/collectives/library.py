@@ -1,7 +1,8 @@
 """What the library of a machine adds to its collectives: launching on every rank, and filling the pipeline."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from simcore.errors import InputError
 from simcore.hardware import CollectiveCost
 from simcore.schedule import Schedule
 from simcore.topology import Topology
@@ -46,6 +47,32 @@ class Library:
         busy = np.bincount(server, np.repeat(size, np.diff(begin)) / rates[server])
         last = schedule.size[schedule.rank < 0].max(initial=0) / rates[server].min()
         return float(busy.max() + last) * PS_PER_S
+
+
+def adds_in_switches(algorithm: str, inner: str) -> bool:
+    """Return whether a collective of this form needs `reducers`."""
+    return algorithm == "in_switch" or (inner == "in_switch" and algorithm in ("hierarchical", "rail_aligned"))
+
+
+def reducers(
+    ranks: Sequence[int], nodes: int, reducer_of: Callable[[int], int | None], machine: str = "the machine"
+) -> tuple[int, ...]:
+    """Return the reducing switch of each of ``nodes`` blocks of ``ranks``; raises ``InputError`` where no switch
+    reduces or where a block is not within one node."""
+    block = max(1, len(ranks) // max(1, nodes))
+    found = []
+    for i in range(0, len(ranks), block):
+        each = [reducer_of(rank) for rank in ranks[i : i + block]]
+        if each[0] is None:
+            raise InputError(
+                f"in_switch: no switch of {machine} reduces; "
+                "machine.topology: {family: switch, in_switch_reduction: true} gives it one"
+            )
+        if len(set(each)) > 1:
+            stranger = ranks[i + next(k for k, one in enumerate(each) if one != each[0])]
+            raise InputError(f"in_switch: rank{ranks[i]} and rank{stranger} are on different nodes")
+        found.append(each[0])
+    return tuple(found)
 
 
 def launched(schedule: Schedule, ranks: int, duration: int) -> Schedule:

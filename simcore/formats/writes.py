@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -207,8 +208,7 @@ def _statements(
         yield "all_to_all", "direct also where --as is ring; it has no ring form"
     absent = [rank for rank in range(world) if rank not in usable]
     if absent:
-        shown = f"{absent[0]} to {absent[-1]}" if len(absent) > 1 else str(absent[0])
-        yield "absent", f"{len(absent)} of {world} ranks ({shown}) have no trace and write nothing"
+        yield "absent", f"{len(absent)} of {world} ranks ({_ranges(absent)}) have no trace and write nothing"
     for rank, trace in ranked.items():
         left_out = Counter(c.name for c in trace.collectives) - Counter(c.name for c in usable[rank])
         for name, count in left_out.items():
@@ -218,6 +218,13 @@ def _statements(
             )
         for sentence in trace.lacks:
             yield "lacks", f"rank {rank}: {sentence}"
+
+
+def _ranges(ranks: Sequence[int]) -> str:
+    """Return ascending ``ranks`` as text: 0, 2 to 127."""
+    begins = [i for i, rank in enumerate(ranks) if i == 0 or ranks[i - 1] != rank - 1]
+    pairs = [(ranks[i], ranks[j - 1]) for i, j in pairwise([*begins, len(ranks)])]
+    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in pairs)
 
 
 Send = tuple[int, int, int, bool]

@@ -1,6 +1,8 @@
 """What links carry over time: the busiest of them as rows of pixels, on one time axis."""
 
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from simcore.plot._canvas import DPI, GROUND, HEAT, INK, WIDTH, Floats, Tables, natural, time_unit
 
 MOST_LINKS = 32
-"""Links that a figure shows; of more, the busiest."""
+"""Links that a figure shows; of more, the busiest of each class."""
 
 
 def per_column(links: Mapping[str, Sequence[Any]], names: Sequence[str], column: str, end: int, columns: int) -> Floats:
@@ -54,11 +56,22 @@ def links_of(tables: Tables) -> dict[str, list[Any]]:
 
 
 def busiest(links: Mapping[str, Sequence[Any]]) -> tuple[list[str], int]:
-    """Return the links to show, in natural order, and how many are left out."""
+    """Return the links to show, in natural order, and how many are left out.
+
+    The classes of links (names without their numbers: gpu->leaf, leaf->spine) take turns, each with the busiest it has
+    left: the many within nodes do not hide the few between them.
+    """
     carried: dict[str, int] = {}
     for name, size in zip(links["link"], links["size_bytes"], strict=True):
         carried[name] = carried.get(name, 0) + size
-    chosen = sorted(carried, key=lambda name: (-carried[name], natural(name)))[:MOST_LINKS]
+    turn: dict[str, int] = {}
+    of_class: Counter[str] = Counter()
+    by_load = sorted(carried, key=lambda name: (-carried[name], natural(name)))
+    for name in by_load:
+        kind = re.sub(r"\d+", "", name)
+        turn[name] = of_class[kind]
+        of_class[kind] += 1
+    chosen = sorted(by_load, key=turn.__getitem__)[:MOST_LINKS]
     return sorted(chosen, key=natural), len(carried) - len(chosen)
 
 
