@@ -92,7 +92,7 @@ def bench(
     if adds_in_switches(algorithm, inner):
         lanes["reducers"] = reducers(range(count), levels["nodes"], topology.reducer_of, asked.name)
     if not compiled(asked.sharing, asked.queues or Queues()):
-        say("compiling the data plane, once after an installation ...")
+        say(f"compiling the loops for {asked.sharing} links, once after an installation ...")
     library, rows = Library(asked.collective, topology, range(count)), []
     for size in sizes:
         collective = collectives.build(operation, count, size, algorithm, **levels, **lanes)
