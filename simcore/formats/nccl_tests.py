@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simcore.errors import InputError
+from simcore.formats.text import read_text
 
 LARGEST_FILE = 2**28
 """Bytes of one output that are read; logs of NCCL can be long."""
@@ -81,26 +82,10 @@ def read(path: Path, *, operation: str = "") -> Output:
     ``operation`` names the collective of a text that does not say it: older versions print neither their own name
     nor enough to tell an all-gather from an all-to-all.
     """
-    text = _text(path)
+    text = read_text(path, LARGEST_FILE, "output of nccl-tests")
     if text.lstrip()[:1] in ("{", "["):
         return _from_json(path, text)
     return _from_text(path, text, operation)
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {(error.strerror or 'error').lower()}") from None
-    if len(raw) > LARGEST_FILE:
-        raise InputError(f"{path}: larger than {LARGEST_FILE} bytes; this is no output of nccl-tests")
-    if b"\0" in raw:
-        raise InputError(f"{path}: not a text file (byte {raw.index(0)} is zero); expected output of nccl-tests")
-    text = raw.decode("utf-8-sig", errors="replace")
-    if not text.strip():
-        raise InputError(f"{path}: empty; expected output of nccl-tests")
-    return text
 
 
 def _from_text(path: Path, text: str, operation: str) -> Output:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simcore.errors import InputError
+from simcore.formats.text import read_text
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -59,26 +60,10 @@ def read(path: Path, *, nvlink: int | None = None, pcie: int | None = None) -> W
     ``nvlink`` and ``pcie`` are the bandwidths of one NVLink and of one PCIe link (B/s and direction) where they
     shall not be NCCL's; a matrix states neither, so ``nvlink`` is needed for one that has NVLinks.
     """
-    text = _text(path)
+    text = read_text(path, LARGEST_FILE, "NCCL's XML or the matrix of nvidia-smi topo -m")
     if text.lstrip().startswith("<"):
         return _from_xml(path, text, nvlink, pcie)
     return _from_matrix(path, text, nvlink, pcie)
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {(error.strerror or 'error').lower()}") from None
-    if len(raw) > LARGEST_FILE:
-        raise InputError(f"{path}: larger than {LARGEST_FILE} bytes; this is no topology")
-    if b"\0" in raw:
-        raise InputError(f"{path}: not a text file (byte {raw.index(0)} is zero); expected XML or a matrix")
-    text = raw.decode("utf-8-sig", errors="replace")
-    if not text.strip():
-        raise InputError(f"{path}: empty; expected NCCL's XML or the matrix of nvidia-smi topo -m")
-    return text
 
 
 def _from_xml(path: Path, text: str, nvlink: int | None, pcie: int | None) -> Wiring:
