@@ -13,14 +13,13 @@ import numpy as np
 from simcore.fabric._agenda import ITEM_BITS, ITEM_MASK, Agenda, earliest, push, room_left, take
 from simcore.fabric._compiled import column, compiled, cube, table
 from simcore.fabric._kernels import (
-    ACCEPTED, ARRIVAL, AVAILABLE, BEGAN, BUFFER, CUT_THROUGH, DEN, DONE, DRAIN, FREE, HOP, HOP_LATENCY, HOP_LEFT,
-    HOP_LINK, HOP_PLACE, HOP_SERVER, ISSUED, LATEST_INSTANT, MESSAGE, MTU, NEXT, NOTHING, NUM, ORDER, OVERFLOW,
-    OVERHEAD, PACKETS_MOST, QUEUE, RECORDING, RESERVED, ROOM, ROOM_FIRST, SEEN, SIZE, T_BINS, T_BOOK, T_CURVES,
-    T_DEPENDENTS, T_DONE, T_ENTRIES, T_FRONT, T_GATES, T_GROUPS, T_HEAD, T_HOPS, T_MESSAGES, T_OPERATIONS, T_PENDING,
-    T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, TAG, TAIL, TOO_LARGE, WHERE, Lines, Plans, Reports, admit, begin_message,
-    carry, charged, deliver, divide_up, fits,
+    ARRIVAL, AVAILABLE, BUFFER, DONE, DRAIN, FREE, HOP, HOP_LEFT, HOP_PLACE, HOP_SERVER, LATEST_INSTANT, MESSAGE, MTU,
+    NEXT, NOTHING, ORDER, OVERFLOW, PACKETS_MOST, QUEUE, RESERVED, ROOM, ROOM_FIRST, SEEN, SIZE, T_BINS, T_BOOK,
+    T_CURVES, T_DEPENDENTS, T_DONE, T_ENTRIES, T_FRONT, T_GATES, T_GROUPS, T_HEAD, T_HOPS, T_MESSAGES, T_OPERATIONS,
+    T_PENDING, T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, TAIL, TOO_LARGE, WHERE, Lines, Plans, Reports, admit,
+    begin_message, deliver,
 )  # fmt: skip
-from simcore.fabric._queues import cut, lone_time, packets_of, rejoin
+from simcore.fabric._queues import cut, lone_time, occupy, packet_number, packets_of, rejoin
 
 # Columns of a gate, the queue of a server: its first and last packet; whether the server sends; bytes for which room is
 # taken; those of the packet that is being sent; the first and last server that wait for room here; the next that waits
@@ -33,37 +32,14 @@ PHASE = 2**62
 
 
 @compiled
-def _packet(messages: np.ndarray, row: int) -> int:
-    return messages[row, TAG] if messages[row, ISSUED] < 0 else 0
-
-
-@compiled
 def _begin_service(head: np.ndarray, messages: np.ndarray, lines: Lines, row: int, now: int) -> int:
     """Start to send a packet at its link now; return when its last byte leaves, or -1 if that is out of range.
 
     It continues the busy period if it was there before the link became free, and starts at that very instant.
     """
-    hops, servers = lines[0], lines[1]
-    hop, size = messages[row, HOP], messages[row, SIZE]
-    server, latency = hops[hop, HOP_SERVER], hops[hop, HOP_LATENCY]
-    num, den, overhead = servers[server, NUM], servers[server, DEN], servers[server, OVERHEAD]
-    charge = charged(lines, server, size)
-    goes_on = now == servers[server, FREE] and messages[row, ARRIVAL] < now
-    start = now + overhead
-    began = (servers[server, BEGAN] if goes_on else now) + overhead
-    accepted = servers[server, ACCEPTED] + charge if goes_on else charge
-    if not fits(began, accepted, num, den, latency):
-        return -1
-    end = began + divide_up(accepted, num, den)
-    if head[CUT_THROUGH] and messages[row, TAIL] > end:
-        end = began = messages[row, TAIL]
-        accepted = 0
-    servers[server, BEGAN], servers[server, ACCEPTED], servers[server, FREE] = began, accepted, end
-    if head[RECORDING] and size > 0 and hops[hop, HOP_LINK] >= 0:
-        carry(head, lines, server, min(start, end), end, size)
-    messages[row, TAIL] = end + latency
-    messages[row, ARRIVAL] = (start if head[CUT_THROUGH] else end) + latency
-    return end
+    free = lines[1][lines[0][messages[row, HOP], HOP_SERVER], FREE]
+    goes_on = now == free and messages[row, ARRIVAL] < now
+    return occupy(head, messages, lines, row, now, not goes_on)
 
 
 @compiled
@@ -72,7 +48,7 @@ def _plan_start(agenda: Agenda, messages: np.ndarray, gates: np.ndarray, server:
     row = gates[server, G_FIRST]
     if row >= 0 and not (gates[server, G_SENDING] or gates[server, G_WAITS] or gates[server, G_STARTS]):
         gates[server, G_STARTS] = 1
-        word = _packet(messages, row) << ITEM_BITS | (4 * (2 * server + 1) + QUEUE)
+        word = packet_number(messages, row) << ITEM_BITS | (4 * (2 * server + 1) + QUEUE)
         push(agenda, now, messages[row, ORDER] + PHASE, word)
 
 
@@ -121,7 +97,7 @@ def _start(
         gates[server, G_LAST] = -1
     gates[server, G_SENDING] = 1
     gates[server, G_HELD] = messages[row, SIZE] if hops[hop, HOP_PLACE] > 0 else 0
-    order, packet = messages[row, ORDER], _packet(messages, row)
+    order, packet = messages[row, ORDER], packet_number(messages, row)
     end = _begin_service(head, messages, lines, row, now)
     if end < 0:
         return -1

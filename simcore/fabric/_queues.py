@@ -20,28 +20,23 @@ from simcore.fabric._kernels import (
 
 
 @compiled
-def serve(head: np.ndarray, messages: np.ndarray, lines: Lines, row: int) -> bool:
-    """Serve a message at its next link behind everything accepted there before; False if time would leave its range.
+def occupy(head: np.ndarray, messages: np.ndarray, lines: Lines, row: int, start: int, fresh: bool) -> int:
+    """Let a message have its next link from ``start`` on, in a fresh busy period or the present one; return when its
+    last byte leaves, or -1 if time would leave its range.
 
-    The last byte leaves at BEGAN + ceil(ACCEPTED * NUM / DEN): one rounding, never carried into the next message.
+    That is BEGAN + ceil(ACCEPTED * NUM / DEN): one rounding, never carried into the next message. All of `fifo` rounds
+    here.
     """
     hops, servers = lines[0], lines[1]
-    hop = messages[row, HOP]
+    hop, size = messages[row, HOP], messages[row, SIZE]
     server, latency = hops[hop, HOP_SERVER], hops[hop, HOP_LATENCY]
-    now, size = messages[row, ARRIVAL], messages[row, SIZE]
-    num, den, overhead, free = (
-        servers[server, NUM],
-        servers[server, DEN],
-        servers[server, OVERHEAD],
-        servers[server, FREE],
-    )
+    num, den, overhead = servers[server, NUM], servers[server, DEN], servers[server, OVERHEAD]
     charge = charged(lines, server, size)
-    idle = now >= free
-    start = (now if idle else free) + overhead
-    began = (now if idle else servers[server, BEGAN]) + overhead
-    accepted = charge if idle else servers[server, ACCEPTED] + charge
+    began = (start if fresh else servers[server, BEGAN]) + overhead
+    accepted = charge if fresh else servers[server, ACCEPTED] + charge
+    start += overhead
     if not fits(began, accepted, num, den, latency):
-        return False
+        return -1
     end = began + divide_up(accepted, num, den)
     if head[CUT_THROUGH] and messages[row, TAIL] > end:
         end = began = messages[row, TAIL]
@@ -51,7 +46,20 @@ def serve(head: np.ndarray, messages: np.ndarray, lines: Lines, row: int) -> boo
         carry(head, lines, server, min(start, end), end, size)
     messages[row, TAIL] = end + latency
     messages[row, ARRIVAL] = (start if head[CUT_THROUGH] else end) + latency
-    return True
+    return end
+
+
+@compiled
+def serve(head: np.ndarray, messages: np.ndarray, lines: Lines, row: int) -> bool:
+    """Serve a message at its next link behind everything accepted there before; False if time would leave its range."""
+    now, free = messages[row, ARRIVAL], lines[1][lines[0][messages[row, HOP], HOP_SERVER], FREE]
+    return occupy(head, messages, lines, row, max(now, free), now >= free) >= 0
+
+
+@compiled
+def packet_number(messages: np.ndarray, row: int) -> int:
+    """Return which packet of its message a row is, 0 for a whole one."""
+    return messages[row, TAG] if messages[row, ISSUED] < 0 else 0
 
 
 @compiled
@@ -87,7 +95,7 @@ def _dequeue(agenda: Agenda, messages: np.ndarray, queues: np.ndarray, link: int
     behind = messages[row, NEXT]
     queues[link, FIRST] = behind
     if behind >= 0:
-        packet = messages[behind, TAG] if messages[behind, ISSUED] < 0 else 0
+        packet = packet_number(messages, behind)
         push(agenda, messages[behind, ARRIVAL], messages[behind, ORDER], packet << ITEM_BITS | (4 * link + QUEUE))
     else:
         queues[link, LAST] = -1
@@ -213,7 +221,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
                 head[WHERE] = now
                 return OVERFLOW
             if hops[place, HOP_LEFT] > 1:
-                packet = messages[row, TAG] if messages[row, ISSUED] < 0 else 0
+                packet = packet_number(messages, row)
                 _enqueue(agenda, messages, queues, hops[place, HOP_LINK], row, packet)
                 continue
             whole = rejoin(head, messages, row)

@@ -10,7 +10,6 @@ from simcore.plot._canvas import natural
 if TYPE_CHECKING:
     import networkx
 
-Graph = "networkx.DiGraph[Any]"
 Point = tuple[float, float]
 Line = list[Point]
 
