@@ -178,7 +178,11 @@ class _Cluster:
                 rank.cut()
         self._fabric.record(LARGEST if interrupted_at is None else interrupted_at + 1)
         tables = self._recorder.tables()
-        counters = {location: {"other_reads": device.other_reads} for location, device in self._devices.items()}
+        everybody = [rank for ranks in self._ranks.values() for rank in ranks]
+        counters = {
+            rank.location: {"other_reads": self._devices[rank.location].other_reads, **rank.counts}
+            for rank in everybody
+        }
         jobs, first = [], 0
         for job in self._asked.workloads:
             locations = [rank.location for rank in self._ranks[job.name]]

@@ -21,10 +21,14 @@ class Device:
         self.other_reads = 0
         self._fabric, self._rank = fabric, rank
 
+    def read(self, size: int) -> None:
+        """Count ``size`` bytes read from memory as other reads, in lines, rounded up."""
+        self.other_reads += -(-size // self.spec.memory_line)
+
     def compute(self, duration: int, bytes_read: int = 0) -> Event:
         """Queue work of ``duration`` ps on the compute stream; the event happens when it ends.
 
         ``bytes_read`` from memory count as other reads, in lines, rounded up.
         """
-        self.other_reads += -(-bytes_read // self.spec.memory_line)
+        self.read(bytes_read)
         return self._fabric.compute(self._rank, duration)

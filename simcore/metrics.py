@@ -39,8 +39,12 @@ def summarise(
     Communication of a rank is the time in which a message from or to it is under way; it is exposed where
     the rank does not compute. Durations are ps, sizes bytes, utilisations and fractions between 0 and 1.
     """
+    import numpy as np
+
     columns = {kind: {name: numbers(table, name) for name in table.column_names} for kind, table in tables.items()}
     spans, everything, links, flags = (columns[kind] for kind in ("spans", "transfers", "links", "flags"))
+    # A work-group's reads are its rank's: rank0.wg17.
+    flags["rank"] = np.array([location.partition(".wg")[0] for location in flags["location"]], object)
     world = sum(len(job.locations) for job in jobs)
     transfers = _chosen(everything, everything["src"] < world)
     last = _last(spans["t1_ps"], everything["arrived_ps"])
@@ -135,7 +139,7 @@ def _of_rank(spans: Any, transfers: Any, flags: Any, rank: int, where: str) -> d
         "communication_ps": total,
         "exposed_communication_ps": exposed,
         "overlap_fraction": (total - exposed) / total if total else 0.0,
-        "flag_reads": int(flags["flag_reads"][flags["location"] == where].sum()),
+        "flag_reads": int(flags["flag_reads"][flags["rank"] == where].sum()),
     }
 
 

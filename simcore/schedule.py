@@ -11,14 +11,19 @@ if TYPE_CHECKING:
     Column = np.ndarray[Any, np.dtype[np.int64]]
 
 
+COMPUTE, DELAY = 0, -1
+"""What a row of one rank occupies: its compute stream, or nothing."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Rows of work; parallel ``int64`` columns of length n.
 
-    A row is a transfer of ``size`` bytes from ``rank`` to ``peer``, or, where the two are equal, a computation of
-    ``duration`` ps on that rank's compute stream. It may begin once every row of
-    ``after[after_begin[i]:after_begin[i + 1]]`` has ended: a transfer when its last byte has arrived.
-    Ranks count from 0 within the schedule; ``-1 - k`` is the k-th reducing switch.
+    A row is a transfer of ``size`` bytes from ``rank`` to ``peer``, or, where the two are equal, ``duration`` ps on
+    that rank: a computation on its compute stream, which runs one after another, or, where ``stream`` is `DELAY`, time
+    that passes without a queue. It may begin once every row of ``after[after_begin[i]:after_begin[i + 1]]`` has
+    ended: a transfer when its last byte has arrived. Ranks count from 0 within the schedule; ``-1 - k`` is the k-th
+    reducing switch. Without ``stream`` there are no delays.
     """
 
     rank: "Column"
@@ -27,6 +32,7 @@ class Schedule:
     duration: "Column"
     after_begin: "Column"
     after: "Column"
+    stream: "Column | None" = None
 
     def __len__(self) -> int:
         return len(self.rank)
@@ -38,11 +44,14 @@ class Schedule:
         The loops that play a schedule trust it.
         """
         count = len(self)
-        columns = (self.rank, self.peer, self.size, self.duration, self.after_begin, self.after)
+        stream = self.rank if self.stream is None else self.stream
+        columns = (self.rank, self.peer, self.size, self.duration, stream, self.after_begin, self.after)
         if any(column.dtype.str != "<i8" for column in columns):
             raise SimulationError("a schedule's columns are int64")
-        if any(len(column) != count for column in columns[1:4]) or len(self.after_begin) != count + 1:
+        if any(len(column) != count for column in columns[1:5]) or len(self.after_begin) != count + 1:
             raise SimulationError(f"a schedule of {count} rows has columns of other lengths")
+        import numpy as np
+
         begins = self.after_begin
         if begins[0] != 0 or begins[-1] != len(self.after) or (begins[1:] < begins[:-1]).any():
             raise SimulationError("a schedule's after_begin does not rise from 0 to the length of after")
@@ -52,6 +61,8 @@ class Schedule:
         least = int(min(self.size.min(), self.duration.min()))
         if least < 0:
             raise SimulationError(f"a schedule has a size or duration of {least}")
+        if self.stream is not None and not np.isin(self.stream, (COMPUTE, DELAY)).all():
+            raise SimulationError(f"a schedule's stream is {COMPUTE} (compute) or {DELAY} (a delay)")
         lowest, highest = min(self.rank.min(), self.peer.min()), max(self.rank.max(), self.peer.max())
         if lowest < -reducers:
             raise SimulationError(f"it uses reducing switch {-1 - lowest}, but the machine has {reducers} of them")

@@ -90,10 +90,10 @@ class Simulation(simpy.Environment):
         self.schedule(event, priority, instant - self._now)
         return event
 
-    def announce(self, event: Event, instant: int) -> None:
-        """Let ``event`` happen at ``instant``, ps, before every process of that instant; for the data plane, whose
-        instants are integers and never in the past."""
-        event._ok, event._value = True, None
+    def announce(self, event: Event, instant: int, value: Any = None) -> None:
+        """Let ``event`` happen at ``instant``, ps, with ``value``, before every process of that instant; for the data
+        plane, whose instants are integers and never in the past."""
+        event._ok, event._value = True, value
         heappush(self._queue, (instant, COMPLETION, next(self._eid), event))  # type: ignore[misc]
 
     def step(self) -> None:

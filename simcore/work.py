@@ -31,6 +31,15 @@ class Work:
             self.launches + other.launches,
         )
 
+    def __mul__(self, count: int) -> "Work":
+        """Return ``count`` times the operations and bytes of one launch: what all work-groups of a kernel do while one
+        of them does this."""
+
+        def times(of: Mapping[str, int]) -> dict[str, int]:
+            return {key: count * amount for key, amount in of.items()}
+
+        return Work(times(self.operations), times(self.bytes_read), times(self.bytes_written), self.launches)
+
 
 @dataclass(frozen=True)
 class Virtual:

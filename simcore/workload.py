@@ -1,8 +1,9 @@
 """What a paper provides, and the one door that its programs have to the machine."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from simpy.events import Event
 
@@ -13,9 +14,13 @@ from simcore.device import Device
 from simcore.errors import InputError, SimulationError, quoted
 from simcore.fabric import Fabric, Writes
 from simcore.flags import Flag, WaitSpec, wait
+from simcore.schedule import Schedule
 from simcore.simulation import Simulation
 from simcore.trace import Recorder, Sample, Span
 from simcore.work import CostModel, Kernel, Virtual, Work
+
+if TYPE_CHECKING:
+    from simcore.fabric import Column
 
 Program = Generator[Event, Any, None]
 
@@ -51,13 +56,35 @@ class Memory:
     def __init__(self, simulation: Simulation, library: Library) -> None:
         self._simulation = simulation
         self._flags: dict[tuple[int, str], Flag] = {}
+        self._arrays: dict[str, Flags] = {}
         self.meetings = Meetings(simulation, library)
+
+    def array(self, name: str, count: int) -> "Flags":
+        """Return the array ``name``; raises ``SimulationError`` where it was declared with another length."""
+        array = self._arrays.setdefault(name, Flags(name, count))
+        if array.count != count:
+            raise SimulationError(f"the flags {name!r} are {array.count} words, not {count}")
+        return array
 
     def flag(self, owner: int, name: str) -> Flag:
         """Return the flag ``name`` in the memory of rank ``owner``."""
         if (owner, name) not in self._flags:
             self._flags[owner, name] = Flag(self._simulation, name)
         return self._flags[owner, name]
+
+
+@dataclass(frozen=True)
+class Flags:
+    """An array of ``count`` words in the memory of every rank of a job, by one name, zero at first; ``flags[i]`` names
+    its word i."""
+
+    name: str
+    count: int
+
+    def __getitem__(self, index: int) -> str:
+        if not 0 <= index < self.count:
+            raise SimulationError(f"{self.name} has the words 0 to {self.count - 1}, not {index}")
+        return f"{self.name}[{index}]"
 
 
 class Rank:
@@ -79,6 +106,9 @@ class Rank:
         self._open: tuple[int, str, str] | None = None
         self._simulation, self._device, self._fabric, self._memory = simulation, device, fabric, memory
         self._waiting, self._cost, self._recorder = waiting, cost, recorder
+        self.counts: dict[str, int] = {}
+        self._groups: list[WorkGroup] = []
+        self._busy, self._reason = 0, ""
 
     @property
     def now(self) -> int:
@@ -93,6 +123,25 @@ class Rank:
         yield self._device.compute(self._cost.duration(work, self._device.spec), work.bytes_read.get("hbm", 0))
         self._end("", work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0))
         return outputs
+
+    def groups(self, count: int) -> "list[WorkGroup]":
+        """Return ``count`` work-groups of a kernel of this rank, all of them resident; their programs run in
+        `together`."""
+        self._groups = [WorkGroup(self, index, count) for index in range(count)]
+        return self._groups
+
+    def together(self, programs: Iterable[Program], what: str) -> Program:
+        """Run the programs of work-groups beside each other until all have ended; meanwhile this rank computes while
+        any group does, and else waits for what the last one to go on waited for."""
+        self._begin("wait", what)
+        self.waits_for = f"the work-groups of {what}"
+        yield self._simulation.all_of([self._simulation.process(program) for program in programs])
+        self._end(self._reason)
+        self._groups = []
+
+    def count(self, name: str, amount: int) -> None:
+        """Add ``amount`` to the rank's counter ``name``, which stands among its metrics."""
+        self.counts[name] = self.counts.get(name, 0) + amount
 
     def spend(self, duration: int, activity: str, what: str) -> Program:
         """Let ``duration`` ps pass as ``activity`` (compute, replay or idle): time that was measured elsewhere, its
@@ -113,16 +162,21 @@ class Rank:
         one = Writes(np.array([self.now]), np.array([dst]), np.array([payload.nbytes]), np.array([bool(sets)]), [what])
         self.replay(one, [sets])
 
-    def replay(self, writes: Writes, sets: Sequence[str]) -> None:
-        """Issue a whole table of stamped writes; row i, where ``sets[i]`` names a flag, sets that flag at its
-        destination on arrival."""
+    def flags(self, name: str, count: int) -> Flags:
+        """Return the array ``name`` of ``count`` words, the same for all ranks of the job."""
+        return self._memory.array(name, count)
+
+    def replay(self, writes: Writes, sets: "Sequence[str] | Column", *, flags: Flags | None = None) -> None:
+        """Issue a whole table of stamped writes; row i, where ``sets[i]`` names a flag, or an index into ``flags`` that
+        is not -1, sets that flag at its destination on arrival."""
         if len(writes.dst) and not 0 <= writes.dst.min() <= writes.dst.max() < self.world:
             strange = int(writes.dst.min()) if writes.dst.min() < 0 else int(writes.dst.max())
             raise SimulationError(
                 f"{self.location} writes to rank {strange}; its job has the ranks 0 to {self.world - 1}"
             )
         arrivals: dict[int, Callable[[], object]] = {}
-        for row, name in enumerate(sets):
+        for row, which in enumerate(sets):
+            name = which if flags is None else "" if which < 0 else flags[which]
             if name:
                 flag = self._memory.flag(int(writes.dst[row]), name)
                 arrivals[row] = partial(flag.write, 1)
@@ -153,6 +207,11 @@ class Rank:
         self._begin("wait", what)
         yield self._simulation.all_of([self._simulation.process(waiter(*flag)) for flag in flags])
         self._end(last)
+
+    def wait_all(self, flags: Flags, indices: "Column", what: str, reason: str | Sequence[str]) -> Program:
+        """Wait until the words ``indices`` of ``flags`` here are all set, one waiter each, all at once."""
+        reasons = [reason] * len(indices) if isinstance(reason, str) else reason
+        yield from self.wait([(flags[index], why) for index, why in zip(indices, reasons, strict=True)], what)
 
     def collective(
         self, operation: str, size: int = 0, *, algorithm: str = "", ranks: Sequence[int] | None = None,
@@ -204,11 +263,46 @@ class Rank:
         if not isinstance(result, Virtual):
             self.results.append(result)
 
+    def play(self, schedule: Schedule, what: str) -> Generator[Event, Any, tuple[Any, Any]]:
+        """Take part in a schedule of all ranks of the job, which is the same for all; return when it has ended.
+
+        Returns when what each row depends on had ended, and when it ended itself, as columns, ps since the job's
+        start.
+        Records no span: the caller knows what the rows mean.
+        """
+        everybody = [self._first + rank for rank in range(self.world)]
+
+        def begin() -> Event:
+            return self._fabric.play(schedule, everybody, what, timed=True)
+
+        call = Call(what, len(schedule), "", (), "")
+        meeting = self._memory.meetings.call(self.index, tuple(range(self.world)), call, begin)
+        self.waits_for = f"the other ranks to call {what}"
+        _, ended = yield meeting.complete
+        self.waits_for = f"{what} to end"
+        ready, ends = yield ended
+        return (ready - self._start, ends - self._start) if self._start else (ready, ends)
+
     def cut(self) -> None:
         """End what the rank is at, because its user ended the run: a wait for the reason of the first flag not yet
         seen."""
+        for group in self._groups:
+            group.cut()
         waiting = self._open is not None and self._open[1] == "wait"
         self._end(self.waits_for.partition(", ")[0] if waiting else "")
+
+    def _computing(self, change: int) -> None:
+        """Note that a work-group begins or ends computing; the first to begin and the last to end change what the rank
+        is at."""
+        self._busy += change
+        if self._open is not None and self._busy == (change + 1) // 2:
+            name = self._open[2]
+            if change > 0:
+                self._end(self._reason)
+                self._begin("compute", name)
+            else:
+                self._end()
+                self._begin("wait", name)
 
     def _begin(self, activity: str, what: str) -> None:
         self._open = (self._simulation.now, activity, what)
@@ -220,3 +314,41 @@ class Rank:
             now = self._simulation.now
             if now > begin:
                 self._recorder.add("spans", Span(self.location, begin, now, activity, reason, what, size))
+
+
+class WorkGroup(Rank):
+    """One of the work-groups of a kernel, all resident at once: a rank's doors, at its share of the GPU.
+
+    Model: resident work-groups share throughput and bandwidth equally, whether the others work or wait.
+    """
+
+    def __init__(self, rank: Rank, number: int, count: int) -> None:
+        self.__dict__.update(rank.__dict__)
+        self.number = number
+        self.location = f"{rank.location}.wg{number}"
+        self.waits_for = ""
+        self._rank, self._share = rank, count
+        self._open, self._groups = None, []
+
+    def compute(self, kernel: Kernel, *payloads: Any, what: str = "") -> Generator[Event, Any, Any]:
+        """Run ``kernel`` on payloads for as long as the cost model says of a share of the GPU; return its outputs."""
+        outputs, work = kernel(*payloads)
+        read = work.bytes_read.get("hbm", 0)
+        self._device.read(read)
+        self._begin("compute", what or kernel.name)
+        yield self._simulation.timeout(self._cost.duration(work * self._share, self._device.spec))
+        self._end("", read + work.bytes_written.get("hbm", 0))
+        return outputs
+
+    def _begin(self, activity: str, what: str) -> None:
+        super()._begin(activity, what)
+        if activity == "compute":
+            self._rank._computing(+1)
+
+    def _end(self, reason: str = "", size: int = 0) -> None:
+        computed = self._open is not None and self._open[1] == "compute"
+        super()._end(reason, size)
+        if computed:
+            self._rank._computing(-1)
+        elif reason:
+            self._rank._reason = reason

@@ -11,7 +11,7 @@ from schedule_twins import Player, drive
 from simcore.collectives import build
 from simcore.fabric import Fabric
 from simcore.hardware import LinkSpec, Sharing
-from simcore.schedule import Schedule
+from simcore.schedule import COMPUTE, DELAY, Schedule
 from simcore.simulation import Simulation
 from simcore.topology import Topology
 
@@ -101,3 +101,24 @@ def test_collectives_take_the_same_time_played_as_carried_out_by_processes(opera
     assert played(topology, schedule, ranks, "fifo")[0] == max(by_links)
     found = (max(by_messages), sorted(fabric.completions()[1].tolist()))
     assert played(topology, schedule, ranks, "fair") == found
+
+
+@pytest.mark.parametrize("sharing", ["ideal", "fair", "fifo"])
+def test_delays_pass_beside_each_other_and_beside_computations(sharing: Any) -> None:
+    """Two delays and two computations of 5 ps on one rank: the delays end together, the computations in turn; what
+    follows a delay begins at its end."""
+    simulation = Simulation()
+    fabric = Fabric(simulation, Topology("full_mesh", 2, LinkSpec(10**12, 0)), sharing, None, range(2))
+    ones = np.zeros(5, np.int64)
+    schedule = Schedule(
+        ones, np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 0, 3]), np.array([5, 5, 5, 5, 0]),
+        np.array([0, 0, 0, 0, 0, 1]), np.array([0]), np.array([DELAY, DELAY, COMPUTE, COMPUTE, COMPUTE]),
+    )  # fmt: skip
+
+    ended = fabric.play(schedule, range(2), "s", timed=True)
+    simulation.run(ended)
+
+    ready, ends = ended.value
+    assert ready.tolist() == [0, 0, 0, 0, 5]
+    assert ends.tolist() == [5, 5, 5, 10, 8]
+    assert simulation.now == 10

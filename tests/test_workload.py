@@ -5,7 +5,21 @@ from typing import Any
 
 import pytest
 
-from simcore import Deadlock, InputError, Rank, Result, SimulationError, Virtual, read_scenario, registry, run
+from simcore import (
+    Deadlock,
+    InputError,
+    Kernel,
+    Rank,
+    Result,
+    Roofline,
+    SimulationError,
+    Virtual,
+    Work,
+    read_scenario,
+    registry,
+    run,
+)  # fmt: skip
+from simcore.workload import Flags, WorkGroup
 
 Program = Callable[[Rank], Generator[Any, Any, None]]
 
@@ -167,3 +181,44 @@ def test_an_entry_point_that_cannot_be_is_an_input_error(
         registry.folders()
 
     assert str(caught.value).startswith(said)
+
+
+def test_work_groups_share_their_gpu_and_their_rank_sums_them_up(lived: Callable[..., Result]) -> None:
+    """Two work-groups a rank: each computes at half the GPU, stores to its twin next door, and waits for the word that
+    its own twin sets; the rank computes while any of them does."""
+    pause = Kernel("pause", lambda *_: (None, Work({"float32": 10**6})), lambda *_: (None, Work({"float32": 10**6})))
+
+    def group_program(rank: Rank, group: WorkGroup, flags: Flags) -> Generator[Any, Any, None]:
+        for _ in range(1 + group.number):
+            yield from group.compute(pause)
+        group.put((rank.index + 1) % rank.world, Virtual((8,), "uint8"), "m", sets=flags[group.number])
+        yield from group.wait_all(flags, [group.number], "m", "next door")
+        rank.count("groups", 1)
+
+    def program(rank: Rank) -> Generator[Any, Any, None]:
+        flags = rank.flags("ready", 2)
+        yield from rank.together([group_program(rank, group, flags) for group in rank.groups(2)], "pair")
+
+    found = lived(program)
+
+    spans = found.tables["spans"].to_pylist()
+    mine = {where: [s for s in spans if s["location"] == where] for where in ("rank0", "rank0.wg0", "rank0.wg1")}
+    whole = Roofline().duration(Work({"float32": 10**6}), read_scenario("fused_allreduce").machine.gpu)
+    assert mine["rank0.wg0"][0]["t1_ps"] in (2 * whole, 2 * whole - 1)
+    assert [s["activity"] for s in mine["rank0.wg1"]] == ["compute", "compute", "wait"]
+    assert [s["activity"] for s in mine["rank0"]] == ["compute", "compute", "wait"]
+    for where, life in mine.items():
+        assert [s["t0_ps"] for s in life] == [0, *(s["t1_ps"] for s in life[:-1])], where
+    assert mine["rank0"][-1]["t1_ps"] == mine["rank0.wg1"][-1]["t1_ps"]
+    assert found.metrics["ranks"]["rank0"]["groups"] == 2
+    reads = {wait["location"]: wait["flag_reads"] for wait in found.tables["flags"].to_pylist()}
+    assert found.metrics["ranks"]["rank0"]["flag_reads"] == reads["rank0.wg0"] + reads["rank0.wg1"]
+
+
+def test_a_symmetric_array_has_one_length(lived: Callable[..., Result]) -> None:
+    def program(rank: Rank) -> Generator[Any, Any, None]:
+        yield from rank.spend(1, "compute", "a")
+        rank.flags("ready", 2 + rank.index)
+
+    with pytest.raises(SimulationError, match="'ready' are 2 words, not 3"):
+        lived(program)

@@ -31,6 +31,7 @@ BIN_WORDS = 2**23
 FEW_TABLES = 16
 NEVER = 2 * LARGEST
 """Beyond the last moment."""
+NO_DELAYS = np.zeros(0, np.int64)
 NOBODY = (0, -1, 0, 0, 0)
 """In place of a message that is to be admitted."""
 
@@ -76,14 +77,15 @@ class Fabric:
         self._next = memoryview(cast(Any, self._following))
         self._names: dict[str, int] = {}
         self._waiting: dict[int, Event] = {}
-        self._playing: dict[int, tuple[Event, int, int, int, int]] = {}
+        self._playing: dict[int, tuple[Event, int, int, int, int, bool]] = {}
         self._pending_gaps, self._operation_gaps, self._dependent_gaps = Gaps(), Gaps(), Gaps()
         self._run_gaps, self._group_gaps = Gaps(), Gaps()
         self._running: list[tuple[int, int, int]] = []
         self._tables_most = FEW_TABLES
         self._deliveries: list[Column] = []
         self._undescribed, self._enough = 0, 2 * CHUNK
-        streams = len(self._endpoints)
+        # A compute stream an endpoint, and one server that takes no time, for the delays of schedules.
+        streams = len(self._endpoints) + 1
         self._policy = policies.choose(sharing, queues, _servers(topology, streams), topology, CHUNK)
         self._state, self._head = self._policy.state, self._policy.head
         self._kernel, self._addresses = self._policy.kernel, self._state.addresses
@@ -235,15 +237,17 @@ class Fabric:
         self._running = left
         self._tables_most = 2 * len(left) + FEW_TABLES
 
-    def play(self, schedule: Schedule, ranks: Sequence[int], what: str) -> Event:
+    def play(self, schedule: Schedule, ranks: Sequence[int], what: str, *, timed: bool = False) -> Event:
         """Begin a schedule now, its rank i being rank ``ranks[i]``; the event happens when all of its rows have ended.
 
-        Transfers queue and share with everything else; computations queue on the compute stream of their rank.
+        Transfers queue and share with everything else; computations queue on the compute stream of their rank. With
+        ``timed``, the value of the event is two columns: when what each row depends on had ended, and when it ended
+        itself, ps.
         """
         ended = Event(self._simulation)
         count = len(schedule)
         if not count:
-            return ended.succeed()
+            return ended.succeed((NO_DELAYS, NO_DELAYS) if timed else None)
         reducers = len(self._endpoints) - len(self._gpus)
         try:
             schedule.check(len(ranks), reducers)
@@ -265,11 +269,12 @@ class Fabric:
         state.reserve(kernels.T_GROUPS, self._group_gaps.length)[group] = count, self._simulation.now
         kernels.enlist(
             self._addresses, begin, edges, group, self._simulation.now, self._name(what) << META_WHAT, known,
-            schedule.rank, schedule.peer, schedule.size, schedule.duration, schedule.after_begin, schedule.after,
+            schedule.rank, schedule.peer, schedule.size, schedule.duration,
+            NO_DELAYS if schedule.stream is None else schedule.stream, schedule.after_begin, schedule.after,
             self._endpoints, self._route_of, self._route_hop, self._leads, self._following,
             np.zeros(count + 1, np.int64),
         )  # fmt: skip
-        self._playing[group] = (ended, begin, count, edges, edge_count)
+        self._playing[group] = (ended, begin, count, edges, edge_count, timed)
         self._policy.make_room(operations=count, largest=int(schedule.size.max()))
         kernels.begin_schedule(self._addresses, begin, begin + count)
         self.next_due = min(self.next_due, 2 * self._simulation.now + 1)
@@ -384,18 +389,23 @@ class Fabric:
             return 2 * instant
         for place in range(0, 2 * count, 2):
             order, instant = seen[place], seen[place + 1]
-            announce(self._waiting.pop(order) if order >= 0 else self._ended(-1 - order), instant)
+            if order >= 0:
+                announce(self._waiting.pop(order), instant)
+            else:
+                announce(*self._ended(-1 - order, instant))
         return 2 * min(seen[1 : 2 * count : 2])
 
-    def _ended(self, group: int) -> Event:
-        """Free the rows of a schedule that has ended; return its event."""
-        event, begin, count, edges, edge_count = self._playing.pop(group)
+    def _ended(self, group: int, instant: int) -> tuple[Event, int, Any]:
+        """Free the rows of a schedule that has ended; return its event, when that happens, and its value."""
+        event, begin, count, edges, edge_count, timed = self._playing.pop(group)
+        rows = self._state[kernels.T_OPERATIONS][begin : begin + count]
+        times = (rows[:, kernels.READY].copy(), rows[:, kernels.O_ENDED].copy()) if timed else None
         self._group_gaps.give(group, 1)
         self._operation_gaps.give(begin, count + 1)
         self._policy.ended(count)
         if edge_count:
             self._dependent_gaps.give(edges, edge_count)
-        return event
+        return event, instant, times
 
     def _collect(self) -> None:
         """Take the deliveries off the list that the loop has filled; an interrupt waits until they are safe."""

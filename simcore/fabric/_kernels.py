@@ -48,8 +48,11 @@ PENDING_ROWS = 5
 # Columns of a run, a stretch of ``pending`` in order of time.
 RUN_NEXT, RUN_END = range(2)
 # Columns of an operation, a row of a schedule; its dependents lie in ``dependents`` up to those of the next one.
-# LEAD: how long after READY it is due on the agenda (policy `fair`: when its path's latency has passed).
+# LEAD: how long after READY it is due on the agenda (policy `fair`: when its path's latency has passed; a delay: when
+# that is over).
+# O_ENDED takes the place of WAITING, which nobody reads of a row that has begun.
 WAITING, READY, LEAD, O_ORDER, O_SIZE, O_HOP, O_META, GROUP, DEPENDENTS = range(9)
+O_ENDED = WAITING
 OPERATION_COLUMNS = 9
 # Columns of a group, a schedule at play: operations that have not ended, the latest end so far.
 OPEN, ENDED = range(2)
@@ -330,12 +333,13 @@ def first_unknown_move(
 @compiled
 def enlist(
     state: np.ndarray, begin: int, edges: int, group: int, now: int, meta: int, known: np.ndarray, rank: np.ndarray,
-    peer: np.ndarray, size: np.ndarray, duration: np.ndarray, after_begin: np.ndarray, after: np.ndarray,
-    endpoints: np.ndarray, route_of: np.ndarray, route_hop: np.ndarray, leads: np.ndarray, following: np.ndarray,
-    cursor: np.ndarray,
+    peer: np.ndarray, size: np.ndarray, duration: np.ndarray, stream: np.ndarray, after_begin: np.ndarray,
+    after: np.ndarray, endpoints: np.ndarray, route_of: np.ndarray, route_hop: np.ndarray, leads: np.ndarray,
+    following: np.ndarray, cursor: np.ndarray,
 ) -> None:  # fmt: skip
     """Write a schedule into ``operations`` from ``begin`` on and turn its dependencies round into ``dependents`` from
-    ``edges`` on; ``known`` maps its ranks, ``cursor`` is scratch, one word a row and one more, zero."""
+    ``edges`` on; ``known`` maps its ranks, ``stream`` is empty where nothing is a delay, ``cursor`` is scratch, one
+    word a row and one more, zero."""
     operations, dependents = table(state, T_OPERATIONS), column(state, T_DEPENDENTS)
     count = len(rank)
     for edge in range(len(after)):
@@ -348,9 +352,12 @@ def enlist(
         operations[place, O_ORDER], operations[place, GROUP] = following[src], group
         following[src] += 1
         if src == dst:
-            operations[place, O_SIZE], operations[place, O_HOP] = duration[row], src
+            # A delay is due when it has passed, and occupies a server that takes no time.
+            delays = len(stream) > 0 and stream[row] < 0
+            operations[place, O_SIZE] = 0 if delays else duration[row]
+            operations[place, LEAD] = duration[row] if delays else 0
+            operations[place, O_HOP] = len(endpoints) if delays else src
             operations[place, O_META] = (dst << META_DST) | meta | META_SILENT
-            operations[place, LEAD] = 0
         else:
             route = route_of[endpoints[src], endpoints[dst]] - 1
             operations[place, O_SIZE], operations[place, O_HOP] = size[row], route_hop[route]
@@ -373,9 +380,12 @@ def begin_message(head: np.ndarray, agenda: Agenda, messages: np.ndarray, plans:
         return index
     row = claim(head, messages)
     if kind == OPERATION:
+        begins = operations[index, READY]
+        if operations[index, O_META] & META_SILENT:
+            begins += operations[index, LEAD]
         fill(
-            messages, row, operations[index, READY], operations[index, O_ORDER], operations[index, O_SIZE],
-            operations[index, O_HOP], -1 - index,
+            messages, row, begins, operations[index, O_ORDER], operations[index, O_SIZE], operations[index, O_HOP],
+            -1 - index,
         )  # fmt: skip
         return row
     place = runs[index, RUN_NEXT]
@@ -416,6 +426,7 @@ def deliver(
         limit = min(limit, instant)
     if tag < 0:
         operation = -1 - tag
+        operations[operation, O_ENDED] = instant
         for place in range(operations[operation, DEPENDENTS], operations[operation + 1, DEPENDENTS]):
             other = dependents[place]
             ready = max(operations[other, READY], instant)
