@@ -14,6 +14,7 @@ from simcore.collectives.library import Library
 from simcore.device import Device
 from simcore.errors import Deadlock, SimcoreError
 from simcore.fabric import Fabric
+from simcore.flags import FlagMemory
 from simcore.hardware import Queues
 from simcore.reads import Reads
 from simcore.scenario import Job, Scenario
@@ -122,7 +123,7 @@ class _Cluster:
         self._background = traffic.endpoints(asked.traffic, gpus)
         self._fabric = Fabric(
             simulation, self._topology, machine.sharing, recorder, [*hosts, *self._background],
-            machine.queues or Queues(),
+            machine.queues or Queues(), machine.gpu, asked.wait, machine.memory_port,
         )  # fmt: skip
         self._ranks: dict[str, list[Rank]] = {}
         self._devices: dict[str, Device] = {}
@@ -141,12 +142,13 @@ class _Cluster:
         workload, world = registry.load(job.model), job.ranks or 0
         prefix = f"{job.name}." if len(self._asked.workloads) > 1 else ""
         machine, gpus = self._asked.machine, self._asked.gpus[job.name]
-        memory = Memory(self._simulation, Library(machine.collective, self._topology, gpus))
+        library, flags = Library(machine.collective, self._topology, gpus), FlagMemory(self._fabric, first, world)
+        memory = Memory(self._simulation, library, flags)
         cost, nodes = Roofline(), {gpu // machine.gpus for gpu in gpus}
         plan = workload.plan(job.params, world, len(nodes), self._simulation.rng(f"plan of {job.name}"))
         self._ranks[job.name] = ranks = []
         for index in range(world):
-            device = Device(machine.gpu, self._fabric, first + index)
+            device = Device(machine.gpu, self._simulation, self._fabric, first + index)
             rank = Rank(
                 index, world, self._simulation, device, self._fabric, memory, self._asked.wait, cost, self._recorder,
                 location=f"{prefix}rank{index}", first=first, start=job.start,

@@ -1,135 +1,105 @@
-"""Flags, words in a GPU's memory, and two ways to wait for one, exact in reads and in the instant of detection."""
+"""Flags: words in a GPU's memory that arriving messages set and ranks wait for, named and counted.
 
-from collections.abc import Generator
+How a wait reads is the scenario's (`WaitSpec`); it is exact in reads and in the instant of detection, and computed in
+the data plane (`simcore.fabric._waits`).
+
+Model: a flag is read past the caches. What a rank writes to its own memory reaches it by messages only.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from simpy.events import Event
+from simcore.errors import SimulationError
+from simcore.fabric import Column, Fabric
+from simcore.fabric.watching import Waits, Words
+from simcore.hardware import WaitSpec
+from simcore.trace import SCHEMAS, Recorder
 
-from simcore.device import Device
-from simcore.simulation import OBSERVE, Simulation
-from simcore.trace import Sample
-from simcore.units import PS_PER_S
+__all__ = ["Flag", "FlagMemory", "Flags", "WaitSpec", "record"]
 
-Policy = Literal["spin", "monitor"]
+FEW = 64
+"""Rows up to which a wait's rows are added one by one; a table of many is one batch."""
 
 
 @dataclass(frozen=True)
-class WaitSpec:
-    """How ranks wait for flags: ``spin`` reads again and again; ``monitor`` arms a watch on the word and sleeps
-    (monitor/mwait)."""
+class Flags:
+    """An array of ``count`` words in the memory of every rank of a job, by one name, zero at first."""
 
-    policy: Policy = "spin"
+    name: str
+    count: int
+    words: Words
+
+    def __getitem__(self, index: int) -> "Flag":
+        self.check(index, index)
+        return Flag(self, index)
+
+    def check(self, least: int, most: int) -> None:
+        """Raise ``SimulationError`` unless the indices from ``least`` to ``most`` are words of the array."""
+        if not 0 <= least <= most < self.count:
+            wrong = least if least < 0 else most
+            raise SimulationError(f"{self.name} has the words 0 to {self.count - 1}, not {wrong}")
 
 
+@dataclass(frozen=True)
 class Flag:
-    """A word in the memory of one GPU, zero until written."""
+    """One word of an array, the same in the memory of every rank."""
 
-    def __init__(self, simulation: Simulation, name: str) -> None:
-        self.name = name
-        self.value = 0
-        self._simulation = simulation
-        self._history: list[tuple[int, int]] = []
-        self._written: list[Event] = []
+    array: Flags
+    index: int
 
-    def write(self, value: int) -> None:
-        """Store ``value`` now and wake everything that watches the word."""
-        self.value = value
-        self._history.append((self._simulation.now, value))
-        written, self._written = self._written, []
-        for event in written:
-            event.succeed()
-
-    def reached(self, value: int) -> int:
-        """Return the instant since which the word has held at least ``value``, ps; 0 if it always has."""
-        since = 0
-        for instant, held in reversed(self._history):
-            if held < value:
-                break
-            since = instant
-        return since
-
-    def written(self) -> Event:
-        """Return an event that happens with the next write, whatever its value."""
-        event = Event(self._simulation)
-        self._written.append(event)
-        return event
+    def __str__(self) -> str:
+        return f"{self.array.name}[{self.index}]"
 
 
-Wait = Generator[Event, Any, Sample]
+class FlagMemory:
+    """The flags of a job, whose rank 0 is fabric rank ``first``: arrays by name, and single words by owner and name,
+    made on first use, so that a writer and a waiter find the same word."""
+
+    def __init__(self, fabric: Fabric, first: int, world: int) -> None:
+        self._fabric, self._ranks = fabric, range(first, first + world)
+        self._arrays: dict[str, Flags] = {}
+        self._single: dict[tuple[int, str], int] = {}
+
+    def array(self, name: str, count: int) -> Flags:
+        """Return the array ``name``; raises ``SimulationError`` where it was declared with another length."""
+        if name not in self._arrays:
+            self._arrays[name] = Flags(name, count, self._fabric.words(count, self._ranks))
+        array = self._arrays[name]
+        if array.count != count:
+            raise SimulationError(f"the flags {name!r} are {array.count} words, not {count}")
+        return array
+
+    def word(self, owner: int, flag: "str | Flag") -> int:
+        """Return the number of a flag in the memory of rank ``owner`` of the job."""
+        rank = self._ranks[owner]
+        if isinstance(flag, Flag):
+            return flag.array.words.word(rank, flag.index)
+        if (owner, flag) not in self._single:
+            self._single[owner, flag] = self._fabric.words(1, [rank]).word(rank)
+        return self._single[owner, flag]
+
+    def words(self, owners: Column, flags: Flags, indices: Column) -> Column:
+        """Return the numbers of many words of an array, in the memory of many ranks; -1 where an index is -1."""
+        import numpy as np
+
+        if len(indices):
+            flags.check(max(int(indices.min()), 0), max(int(indices.max()), 0))
+        return np.where(indices < 0, -1, flags.words.first(self._ranks.start + owners) + indices)
 
 
-def wait(simulation: Simulation, device: Device, flag: Flag, value: int, policy: Policy, location: str) -> Wait:
-    """Wait in ``location`` until ``flag`` is seen to hold at least ``value``; return what the wait took.
+def record(recorder: Recorder, found: Waits, names: Sequence[str], location: str, policy: str) -> None:
+    """Hand over the rows of a wait that ended, in the order in which its words were seen."""
+    import numpy as np
 
-    A read of the flag is issued, spends ``poll_request`` on the way, holds the memory port for one line, and
-    spends ``poll_response`` on the way back. It sees the value in force when the port service ends, a write
-    of that very instant included.
-
-    Model: a flag is read past the caches, by one waiter that has one read under way.
-    """
-    run = _spin if policy == "spin" else _monitor
-    sample = yield from run(simulation, device, flag, value, location)
-    device.flag_reads += sample.flag_reads
-    return sample
-
-
-def _spin(simulation: Simulation, device: Device, flag: Flag, value: int, location: str) -> Wait:
-    """Poll k is issued at ``t0 + ceil(k * poll_period * 10**12 / clock)``; only the poll that can see a change is an
-    event."""
-    gpu, t0 = device.spec, simulation.now
-    sampling = gpu.cycles(gpu.poll_request) + gpu.line_service
-    while True:
-        while flag.value < value:
-            yield flag.written()
-        k = first_poll(simulation.now - t0 - sampling, gpu.poll_period * PS_PER_S, gpu.clock)
-        yield simulation.at(t0 + gpu.cycles(k * gpu.poll_period) + sampling, priority=OBSERVE)
-        if flag.value >= value:
-            break
-    set_at = flag.reached(value)
-    yield simulation.timeout(gpu.cycles(gpu.poll_response))
-    return Sample(flag.name, location, "spin", t0, set_at, simulation.now, k + 1, 0, 0)
-
-
-def first_poll(delay: int, num: int, den: int) -> int:
-    """Return the smallest k >= 0 with ``ceil(k * num / den) >= delay``: the first poll issued at or after ``delay``."""
-    if delay <= 0:
-        return 0
-    # ceil(k * num / den) >= delay holds exactly if k * num > (delay - 1) * den.
-    return (delay - 1) * den // num + 1
-
-
-def _monitor(simulation: Simulation, device: Device, flag: Flag, value: int, location: str) -> Wait:
-    """Check; arm; re-check, so that no write between check and sleep is lost; sleep until a write; notify; wake;
-    re-check.
-
-    A write that comes after arming and before sleeping makes the sleep fall through. One read if the flag was
-    set, two if it was set before arming ended, three if the waiter slept once.
-    """
-    gpu, t0 = device.spec, simulation.now
-    reads = wakeups = false_wakeups = 0
-    set_at = -1
-
-    def read() -> Generator[Event, Any, bool]:
-        nonlocal reads, set_at
-        reads += 1
-        yield simulation.at(simulation.now + gpu.cycles(gpu.poll_request) + gpu.line_service, priority=OBSERVE)
-        seen = flag.value >= value
-        set_at = flag.reached(value)
-        yield simulation.timeout(gpu.cycles(gpu.poll_response))
-        return seen
-
-    seen = yield from read()
-    while not seen:
-        yield simulation.timeout(gpu.cycles(gpu.monitor_arm))
-        triggered = flag.written()
-        seen = yield from read()
-        if seen:
-            break
-        if not triggered.triggered:
-            yield triggered
-            yield simulation.timeout(gpu.cycles(gpu.monitor_notify) + gpu.cycles(gpu.monitor_wake))
-            wakeups += 1
-        seen = yield from read()
-        false_wakeups += not seen
-    return Sample(flag.name, location, "monitor", t0, set_at, simulation.now, reads, wakeups, false_wakeups)
+    order = np.argsort(found.detected, kind="stable")
+    texts = [[names[row] for row in order.tolist()], [location] * len(order), [policy] * len(order)]
+    counts = (
+        found.t0, found.set, found.detected, found.reads, found.wakeups, found.false_wakeups, found.overflows,
+    )  # fmt: skip
+    if len(order) < FEW:
+        for row in zip(*texts, *(column[order].tolist() for column in counts), strict=True):
+            recorder.add("flags", row)
+        return
+    columns: list[Any] = [*texts, *(column[order] for column in counts)]
+    recorder.extend("flags", {about.name: column for about, column in zip(SCHEMAS["flags"], columns, strict=True)})

@@ -51,6 +51,7 @@ class GpuSpec:
     monitor_arm: Cycles
     monitor_notify: Cycles
     monitor_wake: Cycles
+    monitor_log: Cycles = 0
 
     def cycles(self, count: int) -> int:
         """Return the duration of ``count`` clock cycles in ps, rounded up once."""
@@ -66,11 +67,11 @@ class GpuSpec:
             if getattr(self, key) == 0:
                 raise FieldError("must be greater than zero", key)
         trip = self.cycles(self.poll_request) + self.line_service + self.cycles(self.poll_response)
-        if trip > self.cycles(self.poll_period):
-            # Model: one outstanding poll per waiter, so the next poll is issued only when the last one has come back.
+        period = self.poll_period * PS_PER_S // self.clock
+        if trip > period:
+            # The next poll of a lane is issued only when the last one has come back.
             raise FieldError(
-                f"a poll takes {trip} ps (request, one line, response), longer than poll_period "
-                f"({self.cycles(self.poll_period)} ps)",
+                f"a poll takes {trip} ps (request, one line, response), longer than poll_period ({period} ps)",
                 "poll_period",
             )
 
@@ -181,6 +182,46 @@ class Queues:
             raise ValueError("mtu and buffer must be greater than zero")
         if self.buffer is not None and self.mtu is not None and self.buffer < self.mtu:
             raise ValueError(f"a buffer of {self.buffer} B holds no packet of {self.mtu} B; make it at least the mtu")
+
+
+Wait = Literal["spin", "backoff", "yield", "monitor", "waiting_atomic"]
+MemoryPort = Literal["free", "shared"]
+"""Whether reads of flags queue at the memory port of their GPU: never, or with each other, with what arrives, and with
+what work-groups read."""
+
+
+@dataclass(frozen=True)
+class WaitSpec:
+    """How ranks wait for flags.
+
+    ``spin`` reads again and again, with up to ``outstanding`` reads of a waiter under way. ``backoff`` pauses between
+    reads, ``backoff_first`` cycles at first, each time ``backoff_factor`` times as long, up to ``backoff_most``;
+    ``yield`` gives its place to others for ``yield_for`` cycles. ``monitor`` arms a watch on the word or its memory
+    line (``granularity``), reads once more and sleeps until a write (monitor/mwait); ``waiting_atomic`` reads once and
+    leaves the comparison to the monitor. The monitor of a GPU has room for ``capacity`` watches (none stated:
+    endless), the rest go to a log; a write wakes ``all`` sleepers of a word at once, or ``one`` after another.
+    ``stride`` is the distance between flags of an array in memory.
+    """
+
+    policy: Wait = "spin"
+    outstanding: int = 1
+    backoff_first: Cycles = 64
+    backoff_factor: int = 2
+    backoff_most: Cycles = 4_096
+    yield_for: Cycles = 1_000
+    granularity: Literal["word", "line"] = "word"
+    stride: Size = 8
+    capacity: int | None = None
+    wake: Literal["all", "one"] = "all"
+
+    def __post_init__(self) -> None:
+        for key in ("outstanding", "backoff_factor", "stride"):
+            if getattr(self, key) < 1:
+                raise FieldError("must be 1 or more", key)
+        if self.capacity is not None and self.capacity < 0:
+            raise FieldError("must be zero or more", "capacity")
+        if self.backoff_most < self.backoff_first:
+            raise FieldError(f"is less than backoff_first, {self.backoff_first} cycles", "backoff_most")
 
 
 @dataclass(frozen=True)

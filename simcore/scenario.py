@@ -10,8 +10,7 @@ from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hint
 
 from simcore import hardware, placement, registry, source, traffic, units
 from simcore.errors import FieldError, InputError, quoted, reason
-from simcore.flags import WaitSpec
-from simcore.hardware import NodeSpec, Queues, Sharing
+from simcore.hardware import MemoryPort, NodeSpec, Queues, Sharing, WaitSpec
 from simcore.placement import Order, Placement
 from simcore.reads import Reads
 from simcore.topology import Topology, TopologyError
@@ -22,11 +21,13 @@ from simcore.units import Time
 @dataclass(frozen=True, kw_only=True)
 class Machine(NodeSpec):
     """The machine of a run: a hardware sheet (``node``) with whatever the scenario changes, how its links are shared,
-    and how they queue where sharing is `fifo` (not stated: whole messages, endless buffers)."""
+    how they queue where sharing is `fifo` (not stated: whole messages, endless buffers), and whether flags are read
+    through the memory port that everything else passes."""
 
     node: str
     sharing: Sharing = "fifo"
     queues: Queues | None = None
+    memory_port: MemoryPort = "free"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -34,6 +35,8 @@ class Machine(NodeSpec):
             raise FieldError(
                 f"only 'sharing: fifo' queues, not {self.sharing!r}; leave it out or share by fifo", "queues"
             )
+        if self.memory_port == "shared" and (self.sharing != "fifo" or (self.queues or Queues()).buffer is not None):
+            raise FieldError("'shared' needs 'sharing: fifo' and queues without a buffer", "memory_port")
 
     def build_topology(self) -> Topology:
         """Return the links and routes of this machine; raises ``TopologyError`` where they make none."""

@@ -39,27 +39,13 @@ class Span:
     size_bytes: int
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One finished wait on a flag: when it began, when the flag was set, when that was seen, and the reads it took."""
-
-    flag: str
-    location: str
-    policy: str
-    t0_ps: int
-    set_ps: int
-    detected_ps: int
-    flag_reads: int
-    wakeups: int
-    false_wakeups: int
-
-
 SCHEMAS: dict[str, tuple[Column, ...]] = {
     "spans": (
         Column(
             "location",
             "string",
-            "whose life this is a piece of, rank0 or, of several jobs, job.rank0; its spans tile it",
+            "whose life this is a piece of, rank0, a work-group of it, rank0.wg17, or, of several jobs, job.rank0; its "
+            "spans tile it",
         ),
         Column("t0_ps", "int64", "begin, simulated picoseconds"),
         Column("t1_ps", "int64", "end, simulated picoseconds"),
@@ -92,8 +78,8 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
     ),
     "flags": (
         Column("flag", "string", "name of the flag"),
-        Column("location", "string", "who waited, rank0 or, of several jobs, job.rank0"),
-        Column("policy", "string", "spin or monitor"),
+        Column("location", "string", "who waited, rank0 or, of a work-group, rank0.wg17; of several jobs, job.rank0"),
+        Column("policy", "string", "spin, backoff, yield, monitor or waiting_atomic"),
         Column("t0_ps", "int64", "begin of the wait, simulated picoseconds"),
         Column(
             "set_ps",
@@ -104,6 +90,7 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("flag_reads", "int64", "memory reads of the flag"),
         Column("wakeups", "int64", "times a monitor woke the waiter"),
         Column("false_wakeups", "int64", "wake-ups after which the awaited value was not there"),
+        Column("overflows", "int64", "watches that went to the monitor's log, because it was full"),
     ),
 }
 
@@ -118,7 +105,7 @@ class Recorder:
         self._batches: dict[str, list[pa.RecordBatch]] = {kind: [] for kind in SCHEMAS}
         self._writers: dict[str, Any] = {}
 
-    def add(self, kind: str, row: Span | Sample | Sequence[Any]) -> None:
+    def add(self, kind: str, row: Span | Sequence[Any]) -> None:
         """Append one row to table ``kind``; values in the order of its schema."""
         values = row if isinstance(row, Sequence) else [getattr(row, column.name) for column in SCHEMAS[kind]]
         columns = self._columns[kind]

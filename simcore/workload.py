@@ -1,7 +1,6 @@
 """What a paper provides, and the one door that its programs have to the machine."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -13,10 +12,11 @@ from simcore.collectives.meeting import Call, Meetings, members
 from simcore.device import Device
 from simcore.errors import InputError, SimulationError, quoted
 from simcore.fabric import Fabric, Writes
-from simcore.flags import Flag, WaitSpec, wait
+from simcore.flags import Flag, FlagMemory, Flags, record
+from simcore.hardware import WaitSpec
 from simcore.schedule import Schedule
 from simcore.simulation import Simulation
-from simcore.trace import Recorder, Sample, Span
+from simcore.trace import Recorder, Span
 from simcore.work import CostModel, Kernel, Virtual, Work
 
 if TYPE_CHECKING:
@@ -50,41 +50,11 @@ class Workload(Protocol):
 
 
 class Memory:
-    """What the ranks of a job share: all flags by (owner, name), made on first use, so that a writer and a waiter find
-    the same word, and the meetings for collectives."""
+    """What the ranks of a job share: their flags, and the meetings for collectives."""
 
-    def __init__(self, simulation: Simulation, library: Library) -> None:
-        self._simulation = simulation
-        self._flags: dict[tuple[int, str], Flag] = {}
-        self._arrays: dict[str, Flags] = {}
+    def __init__(self, simulation: Simulation, library: Library, flags: FlagMemory) -> None:
+        self.flags = flags
         self.meetings = Meetings(simulation, library)
-
-    def array(self, name: str, count: int) -> "Flags":
-        """Return the array ``name``; raises ``SimulationError`` where it was declared with another length."""
-        array = self._arrays.setdefault(name, Flags(name, count))
-        if array.count != count:
-            raise SimulationError(f"the flags {name!r} are {array.count} words, not {count}")
-        return array
-
-    def flag(self, owner: int, name: str) -> Flag:
-        """Return the flag ``name`` in the memory of rank ``owner``."""
-        if (owner, name) not in self._flags:
-            self._flags[owner, name] = Flag(self._simulation, name)
-        return self._flags[owner, name]
-
-
-@dataclass(frozen=True)
-class Flags:
-    """An array of ``count`` words in the memory of every rank of a job, by one name, zero at first; ``flags[i]`` names
-    its word i."""
-
-    name: str
-    count: int
-
-    def __getitem__(self, index: int) -> str:
-        if not 0 <= index < self.count:
-            raise SimulationError(f"{self.name} has the words 0 to {self.count - 1}, not {index}")
-        return f"{self.name}[{index}]"
 
 
 class Rank:
@@ -101,7 +71,8 @@ class Rank:
         self.index, self.world = index, world
         self.location = location or f"rank{index}"
         self._first, self._start = first, start
-        self.waits_for = ""
+        self._waits_for = ""
+        self._watched: tuple[Event, Sequence[str]] | None = None
         self.results: list[Any] = []
         self._open: tuple[int, str, str] | None = None
         self._simulation, self._device, self._fabric, self._memory = simulation, device, fabric, memory
@@ -109,6 +80,14 @@ class Rank:
         self.counts: dict[str, int] = {}
         self._groups: list[WorkGroup] = []
         self._busy, self._reason = 0, ""
+
+    @property
+    def waits_for(self) -> str:
+        """What the rank waits for: the first few things that are not there yet."""
+        if self._watched is None:
+            return self._waits_for
+        event, reasons = self._watched
+        return ", ".join(reasons[place] for place in self._fabric.unseen(event)[:3].tolist())
 
     @property
     def now(self) -> int:
@@ -134,7 +113,7 @@ class Rank:
         """Run the programs of work-groups beside each other until all have ended; meanwhile this rank computes while
         any group does, and else waits for what the last one to go on waited for."""
         self._begin("wait", what)
-        self.waits_for = f"the work-groups of {what}"
+        self._waits_for = f"the work-groups of {what}"
         yield self._simulation.all_of([self._simulation.process(program) for program in programs])
         self._end(self._reason)
         self._groups = []
@@ -151,67 +130,78 @@ class Rank:
             yield self._simulation.timeout(duration)
             self._end()
 
-    def put(self, dst: int, payload: Any, what: str, *, sets: str = "") -> None:
+    def put(self, dst: int, payload: Any, what: str, *, sets: str | Flag = "", value: int = 1) -> None:
         """Write ``payload`` into the memory of rank ``dst`` (one-sided, posted: the rank goes on at once).
 
-        The message has the size of the payload. With ``sets`` it is a flag: on arrival it sets the flag of that name
-        there.
+        The message has the size of the payload. With ``sets`` it is a flag: on arrival it sets that flag there to
+        ``value``.
         """
-        import numpy as np
-
-        one = Writes(np.array([self.now]), np.array([dst]), np.array([payload.nbytes]), np.array([bool(sets)]), [what])
-        self.replay(one, [sets])
+        self._require(dst, dst)
+        word = self._memory.flags.word(dst, sets) if sets else -1
+        self._fabric.put(self._first + self.index, self._first + dst, payload.nbytes, what, word, value)
 
     def flags(self, name: str, count: int) -> Flags:
         """Return the array ``name`` of ``count`` words, the same for all ranks of the job."""
-        return self._memory.array(name, count)
+        return self._memory.flags.array(name, count)
 
     def replay(self, writes: Writes, sets: "Sequence[str] | Column", *, flags: Flags | None = None) -> None:
-        """Issue a whole table of stamped writes; row i, where ``sets[i]`` names a flag, or an index into ``flags`` that
-        is not -1, sets that flag at its destination on arrival."""
-        if len(writes.dst) and not 0 <= writes.dst.min() <= writes.dst.max() < self.world:
-            strange = int(writes.dst.min()) if writes.dst.min() < 0 else int(writes.dst.max())
+        """Issue a whole table of stamped writes; row i, where ``sets[i]`` names a flag, or is an index into ``flags``
+        and not -1, sets that flag at its destination to 1 on arrival."""
+        import numpy as np
+
+        memory = self._memory.flags
+        if len(writes.dst):
+            self._require(int(writes.dst.min()), int(writes.dst.max()))
+        if flags is not None:
+            words = memory.words(writes.dst, flags, np.asarray(sets, np.int64))
+        else:
+            pairs = zip(writes.dst.tolist(), sets, strict=True)
+            words = np.array([memory.word(dst, name) if name else -1 for dst, name in pairs], np.int64)
+        moved = Writes(writes.time + self._start, writes.dst + self._first, writes.size, writes.flag, writes.what)
+        self._fabric.send_many(self._first + self.index, moved, sets=words)
+
+    def _require(self, least: int, most: int) -> None:
+        if not 0 <= least <= most < self.world:
+            strange = least if least < 0 else most
             raise SimulationError(
                 f"{self.location} writes to rank {strange}; its job has the ranks 0 to {self.world - 1}"
             )
-        arrivals: dict[int, Callable[[], object]] = {}
-        for row, which in enumerate(sets):
-            name = which if flags is None else "" if which < 0 else flags[which]
-            if name:
-                flag = self._memory.flag(int(writes.dst[row]), name)
-                arrivals[row] = partial(flag.write, 1)
-        moved = Writes(writes.time + self._start, writes.dst + self._first, writes.size, writes.flag, writes.what)
-        self._fabric.send_many(self._first + self.index, moved, arrivals)
 
-    def wait(self, flags: Sequence[tuple[str, str]], what: str) -> Program:
+    def wait(self, flags: Sequence[tuple[str | Flag, str]], what: str) -> Program:
         """Wait until every flag is set, one waiter a flag, all at once, by the scenario's policy.
 
-        ``flags`` are pairs (name, reason). The span carries the reason of the flag that was seen last.
+        ``flags`` are pairs (flag, reason). The span carries the reason of the flag that was seen last.
         """
-        if not flags:
+        import numpy as np
+
+        memory = self._memory.flags
+        words = np.array([memory.word(self.index, flag) for flag, _ in flags], np.int64)
+        yield from self._wait(words, 1, [str(flag) for flag, _ in flags], [reason for _, reason in flags], what)
+
+    def wait_all(
+        self, flags: Flags, indices: "Column", what: str, reason: str | Sequence[str], values: "Column | int" = 1
+    ) -> Program:
+        """Wait until the words ``indices`` of ``flags`` here have reached ``values``, one waiter each, all at once."""
+        import numpy as np
+
+        indices = np.asarray(indices, np.int64)
+        words = self._memory.flags.words(np.full(len(indices), self.index), flags, indices)
+        names = [f"{flags.name}[{index}]" for index in indices.tolist()]
+        yield from self._wait(words, values, names, [reason] * len(names) if isinstance(reason, str) else reason, what)
+
+    def _wait(
+        self, words: "Column", values: "Column | int", names: Sequence[str], reasons: Sequence[str], what: str
+    ) -> Program:
+        if not len(words):
             return
-        left = [reason for _, reason in flags]
-        last = ""
-
-        def waiter(name: str, reason: str) -> Generator[Event, Any, Sample]:
-            nonlocal last
-            flag = self._memory.flag(self.index, name)
-            sample = yield from wait(self._simulation, self._device, flag, 1, self._waiting.policy, self.location)
-            self._recorder.add("flags", sample)
-            left.remove(reason)
-            last = reason
-            self.waits_for = ", ".join(left[:3])
-            return sample
-
-        self.waits_for = ", ".join(left[:3])
         self._begin("wait", what)
-        yield self._simulation.all_of([self._simulation.process(waiter(*flag)) for flag in flags])
-        self._end(last)
-
-    def wait_all(self, flags: Flags, indices: "Column", what: str, reason: str | Sequence[str]) -> Program:
-        """Wait until the words ``indices`` of ``flags`` here are all set, one waiter each, all at once."""
-        reasons = [reason] * len(indices) if isinstance(reason, str) else reason
-        yield from self.wait([(flags[index], why) for index, why in zip(indices, reasons, strict=True)], what)
+        event = self._fabric.watch(self._first + self.index, words, values)
+        self._watched = event, reasons
+        found = yield event
+        self._watched = None
+        record(self._recorder, found, names, self.location, self._waiting.policy)
+        # Of those that were seen at the last instant, the last one in the order given.
+        self._end(reasons[len(words) - 1 - int(found.detected[::-1].argmax())])
 
     def collective(
         self, operation: str, size: int = 0, *, algorithm: str = "", ranks: Sequence[int] | None = None,
@@ -235,11 +225,11 @@ class Rank:
         )
         name = what or operation
         meeting = self._memory.meetings.call(self.index, group, call, partial(self._play, group, call, name))
-        self.waits_for = f"the other ranks to call {call}"
+        self._waits_for = f"the other ranks to call {call}"
         self._begin("wait", name)
         last, ended = yield meeting.complete
         self._end(f"rank{last} to call {operation}")
-        self.waits_for = f"{call} to end"
+        self._waits_for = f"{call} to end"
         self._begin("wait", name)
         yield ended
         self._end(f"{call.algorithm} {operation}", size)
@@ -277,9 +267,9 @@ class Rank:
 
         call = Call(what, len(schedule), "", (), "")
         meeting = self._memory.meetings.call(self.index, tuple(range(self.world)), call, begin)
-        self.waits_for = f"the other ranks to call {what}"
+        self._waits_for = f"the other ranks to call {what}"
         _, ended = yield meeting.complete
-        self.waits_for = f"{what} to end"
+        self._waits_for = f"{what} to end"
         ready, ends = yield ended
         return (ready - self._start, ends - self._start) if self._start else (ready, ends)
 
@@ -326,7 +316,7 @@ class WorkGroup(Rank):
         self.__dict__.update(rank.__dict__)
         self.number = number
         self.location = f"{rank.location}.wg{number}"
-        self.waits_for = ""
+        self._waits_for, self._watched = "", None
         self._rank, self._share = rank, count
         self._open, self._groups = None, []
 
@@ -334,9 +324,8 @@ class WorkGroup(Rank):
         """Run ``kernel`` on payloads for as long as the cost model says of a share of the GPU; return its outputs."""
         outputs, work = kernel(*payloads)
         read = work.bytes_read.get("hbm", 0)
-        self._device.read(read)
         self._begin("compute", what or kernel.name)
-        yield self._simulation.timeout(self._cost.duration(work * self._share, self._device.spec))
+        yield from self._device.share(work, self._cost, self._share)
         self._end("", read + work.bytes_written.get("hbm", 0))
         return outputs
 

@@ -23,7 +23,7 @@ def alone(rank: int, duration: int) -> Schedule:
 def test_kernels_and_computations_of_schedules_take_turns_on_one_stream() -> None:
     simulation = Simulation()
     fabric = Fabric(simulation, Topology("full_mesh", 2, LinkSpec(10**9, 0)), "fair", None, range(2))
-    devices = [Device(GPU, fabric, rank) for rank in range(2)]
+    devices = [Device(GPU, simulation, fabric, rank) for rank in range(2)]
     ends: dict[str, int] = {}
 
     def note(name: str, event: Event) -> None:
@@ -41,7 +41,8 @@ def test_kernels_and_computations_of_schedules_take_turns_on_one_stream() -> Non
 
 def test_lines_that_a_kernel_reads_are_counted_rounded_up() -> None:
     simulation = Simulation()
-    device = Device(GPU, Fabric(simulation, Topology("full_mesh", 2, LinkSpec(10**9, 0)), "fair", None, range(1)), 0)
+    fabric = Fabric(simulation, Topology("full_mesh", 2, LinkSpec(10**9, 0)), "fair", None, range(1))
+    device = Device(GPU, simulation, fabric, 0)
 
     device.compute(1, bytes_read=GPU.memory_line + 1)
     device.compute(1)

@@ -2,23 +2,22 @@
 
 import itertools
 from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 from typing import Any
 
+import numpy as np
 import pytest
 import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simcore.device import Device
-from simcore.fabric import Fabric
-from simcore.flags import Flag, Policy, first_poll, wait
-from simcore.hardware import GpuSpec, LinkSpec
+from simcore.fabric import Fabric, Writes
+from simcore.fabric._waits import first_poll
+from simcore.hardware import GpuSpec, LinkSpec, Wait, WaitSpec
 from simcore.simulation import COMPLETION, OBSERVE, Simulation
 from simcore.topology import Topology
-from simcore.trace import Sample
 
 GPU = GpuSpec(
     clock=2_100_000_000, memory_size=1, memory_bandwidth=5_300_000_000_000, memory_line=64, throughput={}, launch=0,
@@ -26,24 +25,40 @@ GPU = GpuSpec(
 )  # fmt: skip
 
 
-def observe(policy: Policy, begin: int, writes: list[tuple[int, int]], gpu: GpuSpec = GPU) -> Sample:
+@dataclass(frozen=True)
+class Sample:
+    """What one wait took."""
+
+    set_ps: int
+    detected_ps: int
+    flag_reads: int
+    wakeups: int
+    false_wakeups: int
+
+
+def observe(policy: Wait, begin: int, writes: list[tuple[int, int]], gpu: GpuSpec = GPU) -> Sample:
     """Return what a wait for the value 1 takes that begins at ``begin`` while ``writes`` (instant, value) reach the
-    flag."""
+    flag: empty messages, which arrive when they are sent."""
     simulation = Simulation()
-    fabric = Fabric(simulation, Topology("full_mesh", 2, LinkSpec(10**9, 0)), "fifo", None, range(1))
-    flag, device = Flag(simulation, "f"), Device(gpu, fabric, 0)
-    for instant, value in writes:
-        simulation.at(instant, priority=COMPLETION).callbacks.append(lambda _, value=value: flag.write(value))
-    taken = []
+    topology = Topology("full_mesh", 2, LinkSpec(10**9, 0))
+    fabric = Fabric(simulation, topology, "fifo", None, range(2), gpu=gpu, wait=WaitSpec(policy))
+    word, taken = fabric.words(1, range(1)).word(0), []
+    for instant, value in sorted(writes):
+        one = Writes(*(np.array([number]) for number in (instant, 0, 0)), np.array([True]), "f")
+        fabric.send_many(1, one, sets=np.array([word]), values=value)
 
     def waiter() -> Generator[Any, Any, None]:
         yield simulation.timeout(begin)
-        taken.append((yield from wait(simulation, device, flag, 1, policy, "rank0")))
+        found = yield fabric.watch(0, np.array([word]))
+        assert simulation.now == found.detected[0]
+        taken.append(found)
 
     simulation.process(waiter())
     simulation.run()
-    assert device.flag_reads == taken[0].flag_reads
-    return taken[0]
+    (found,) = taken
+    return Sample(*(int(column[0]) for column in (
+        found.set, found.detected, found.reads, found.wakeups, found.false_wakeups
+    )))  # fmt: skip
 
 
 def poll_by_poll(begin: int, writes: list[tuple[int, int]], gpu: GpuSpec) -> tuple[int, int]:

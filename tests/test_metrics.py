@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simcore import metrics
-from simcore.trace import Recorder, Sample, Span
+from simcore.trace import Recorder, Span
 
 INTERVALS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)).map(lambda i: (i[0], i[0] + i[1])), max_size=12)
 
@@ -40,7 +40,7 @@ def test_a_small_run_by_hand() -> None:
     recorder.add("spans", Span("rank0", 60, 100, "wait", "flag of rank1", "", 0))
     recorder.add("transfers", [1, 0, 0, 1000, "data", 0, 50, 0, "x"])
     recorder.add("transfers", [1, 0, 1, 8, "flag", 0, 80, 30, "x"])
-    recorder.add("flags", Sample("f", "rank0", "spin", 60, 80, 90, 3, 0, 0))
+    recorder.add("flags", ["f", "rank0", "spin", 60, 80, 90, 3, 0, 0, 0])
     recorder.add("links", ["a", 0, 64, 64, 900])
     recorder.add("links", ["a", 64, 128, 9, 108])
 
@@ -67,7 +67,7 @@ def test_a_small_run_by_hand() -> None:
 
 def test_a_flag_that_was_set_before_the_wait_has_no_detection_delay() -> None:
     recorder = Recorder()
-    recorder.add("flags", Sample("f", "rank0", "spin", 60, 20, 70, 1, 0, 0))
+    recorder.add("flags", ["f", "rank0", "spin", 60, 20, 70, 1, 0, 0, 0])
 
     assert metrics.summarise(recorder.tables(), members(1), {})["flags"]["detection_delay_ps"] == {
         "mean": 0,

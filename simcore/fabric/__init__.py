@@ -12,9 +12,10 @@ from simpy.events import Event
 from simcore.errors import Deadlock, SimulationError
 from simcore.fabric import _kernels as kernels
 from simcore.fabric import _policies as policies
-from simcore.fabric._kernels import META_DST, META_SEEN, META_SILENT, META_WHAT, SEEN, WHERE
+from simcore.fabric._kernels import META_DST, META_FLAG, META_SEEN, META_SILENT, META_WHAT, META_WORD, SEEN, WHERE
 from simcore.fabric._store import Gaps, Table, grown
-from simcore.hardware import Queues, Sharing
+from simcore.fabric.watching import Waits, Watching, Words
+from simcore.hardware import GpuSpec, MemoryPort, Queues, Sharing, WaitSpec
 from simcore.schedule import Schedule
 from simcore.simulation import END, Simulation
 from simcore.topology import Topology
@@ -64,12 +65,22 @@ class Fabric:
     def __init__(
         self, simulation: Simulation, topology: Topology, sharing: Sharing, recorder: Recorder | None,
         gpus: Sequence[int], queues: Queues = Queues(),  # noqa: B008 frozen
+        gpu: GpuSpec | None = None, wait: WaitSpec = WaitSpec(), memory_port: MemoryPort = "free",  # noqa: B008 frozen
     ) -> None:  # fmt: skip
         self._simulation, self._topology, self._recorder = simulation, topology, recorder
         self._gpus = list(gpus)
         self._waits_first = sharing == "fair"
         self._endpoints = np.array([*gpus, *range(topology.gpus, topology.endpoints)], np.int64)
         self._link_rows = np.array([(link.server, index, link.latency) for index, link in enumerate(topology.links)])
+        self._servers = [server.name for server in topology.servers]
+        self._port = -1
+        """The server of GPU 0's memory port where ports are shared; a link leads to each, behind all others."""
+        if memory_port == "shared":
+            self._port = len(self._servers)
+            self._servers += [f"gpu{each} memory port" for each in range(topology.gpus)]
+            links = len(topology.links)
+            ports = [(self._port + each, links + each, 0) for each in range(topology.gpus)]
+            self._link_rows = np.concatenate((self._link_rows.reshape(-1, 3), np.array(ports)))
         self._route_of = np.zeros((topology.endpoints,) * 2, np.int32)
         self._route_hop, self._leads = np.zeros(1024, np.int64), np.zeros(1024, np.int64)
         self._routes = 0
@@ -86,31 +97,53 @@ class Fabric:
         self._undescribed, self._enough = 0, 2 * CHUNK
         # A compute stream an endpoint, and one server that takes no time, for the delays of schedules.
         streams = len(self._endpoints) + 1
-        self._policy = policies.choose(sharing, queues, _servers(topology, streams), topology, CHUNK)
+        rates = [gpu.memory_bandwidth] * topology.gpus if gpu is not None and self._port >= 0 else []
+        self._policy = policies.choose(sharing, queues, _servers(topology, rates, streams), topology, CHUNK, len(rates))
         self._state, self._head = self._policy.state, self._policy.head
         self._kernel, self._addresses = self._policy.kernel, self._state.addresses
-        # Views that Python reads faster than arrays.
-        seen: Any = self._state[kernels.T_SEEN].reshape(-1)
-        self._words, self._seen = memoryview(cast(Any, self._head)), memoryview(seen)
+        self._words = memoryview(cast(Any, self._head))
+        self._see(self._state[kernels.T_SEEN])
         self._head[kernels.RECORDING] = recorder is not None
         if recorder is not None:
             count = MOST_BINS
-            while count > 64 and 2 * count * len(topology.servers) > BIN_WORDS:
+            while count > 64 and 2 * count * len(self._servers) > BIN_WORDS:
                 count //= 2
-            self._state[kernels.T_BINS] = np.zeros((len(topology.servers), count, 2), np.int64)
+            self._state[kernels.T_BINS] = np.zeros((len(self._servers), count, 2), np.int64)
         self._hop_count = streams
         hops = self._state.reserve(kernels.T_HOPS, streams)[:streams]
-        hops[:, kernels.HOP_SERVER] = len(topology.servers) + np.arange(streams)
+        hops[:, kernels.HOP_SERVER] = len(self._servers) + np.arange(streams)
         hops[:, kernels.HOP_LINK], hops[:, kernels.HOP_LEFT] = -1, 1
+        self._watching: Watching | None = None
+        if gpu is not None:
+            ports_of = self._port + self._endpoints if rates else None
+            self._watching = Watching(self._policy, len(gpus), self._group_gaps, gpu, wait, ports_of)
         self._held: tuple[int, int, int, int, int] | None = None
         """One message that was sent now and is not yet admitted: its instant, order, size, first hop, meta."""
         self._hops_of: dict[tuple[int, int], int] = {}
+        self._port_hops: dict[int, int] = {}
         self.next_due = NEVER
         simulation.attach(self)
 
     def send(self, src: int, dst: int, size: int, what: str, *, flag: bool = False) -> Event:
         """Send one message of ``size`` bytes now; the event happens when its last byte is in the destination's
         memory."""
+        hop, name = self._path(src, dst, size, what)
+        return self._admit(src, size, hop, dst << META_DST | name << META_WHAT | META_SEEN | flag)
+
+    def put(self, src: int, dst: int, size: int, what: str, word: int = -1, value: int = 1) -> None:
+        """Send one message now, of whose arrival nobody is told; with a ``word`` it is a flag, which sets that."""
+        hop, name = self._path(src, dst, size, what)
+        meta = dst << META_DST | name << META_WHAT
+        if word >= 0:
+            meta = dst << META_DST | self._watch.store(word, value, name) << META_WHAT | META_WORD | META_FLAG
+        self._hold(src, size, hop, meta)
+
+    def _path(self, src: int, dst: int, size: int, what: str) -> tuple[int, int]:
+        """Return the first hop of a message and the number of its name."""
+        if type(size) is not int or not 0 <= size < LARGEST:
+            raise SimulationError(
+                f"rank {src} sends a message of {size!r} bytes; a size is an int, 0 to below {LARGEST}"
+            )
         hop = self._hops_of.get((src, dst))
         if hop is None:
             self._require_rank(src)
@@ -119,34 +152,82 @@ class Fabric:
         name = self._names.get(what)
         if name is None:
             name = self._name(what)
-        return self._admit(src, size, hop, dst << META_DST | name << META_WHAT | META_SEEN | flag)
+        return hop, name
 
     def compute(self, rank: int, duration: int) -> Event:
         """Queue ``duration`` ps of computation on the compute stream of ``rank``; the event happens when it ends."""
         self._require_rank(rank)
         return self._admit(rank, duration, rank, META_SILENT | META_SEEN)
 
+    def read(self, rank: int, size: int) -> Event:
+        """Queue a read of ``size`` bytes at the memory port of the GPU of ``rank``, which must be shared; the event
+        happens when it has been served."""
+        self._require_rank(rank)
+        hop = self._port_hop(int(self._endpoints[rank]))
+        return self._admit(rank, size, hop, META_SILENT | META_SEEN)
+
+    def words(self, count: int, ranks: Sequence[int]) -> Words:
+        """Return a new array of ``count`` words in the memory of each of ``ranks``, zero at first."""
+        return self._watch.place(count, ranks)
+
+    def watch(self, rank: int, words: Column, values: "Column | int" = 1) -> Event:
+        """Let ``rank`` wait, by the fabric's policy, for each of ``words`` to be seen to hold at least its value, one
+        waiter a word, all from now on; the event happens when the last has been seen, with `Waits` as its value."""
+        self._require_rank(rank)
+        event = Event(self._simulation)
+        if not len(words):
+            return event.succeed(Waits(*(np.zeros(0, np.int64) for _ in range(8))))
+        room = policies.SEEN_ROWS + 2 * len(self._servers) + self._watch.open + 1
+        self._see(self._state.reserve(kernels.T_SEEN, room))
+        self._watch.watch(event, rank, np.asarray(words, np.int64), values, self._simulation.now)
+        self.next_due = min(self.next_due, 2 * self._simulation.now + 1)
+        return event
+
+    def unseen(self, event: Event) -> Column:
+        """Return the places of the words for which the wait of ``event`` has not ended."""
+        return self._watch.unseen(event)
+
+    @property
+    def visits(self) -> int:
+        """Steps of the data plane so far: items taken off its agenda, and flows that ended."""
+        return int(self._head[kernels.VISITS])
+
+    @property
+    def shares_ports(self) -> bool:
+        """Whether reads and arrivals queue at memory ports."""
+        return self._port >= 0
+
+    @property
+    def _watch(self) -> Watching:
+        if self._watching is None:
+            raise SimulationError("this fabric was not told of which GPU it joins, so it has no words")
+        return self._watching
+
+    def _see(self, table: Column) -> None:
+        # Views that Python reads faster than arrays.
+        self._seen = memoryview(cast(Any, table.reshape(-1)))
+
     def _require_rank(self, rank: int) -> None:
         if not 0 <= rank < len(self._gpus):
             raise SimulationError(f"there is no rank {rank}; the fabric has 0 to {len(self._gpus) - 1}")
 
     def _admit(self, src: int, size: int, hop: int, meta: int) -> Event:
-        if type(size) is not int or not 0 <= size < LARGEST:
-            raise SimulationError(
-                f"rank {src} sends a message of {size!r} bytes; a size is an int, 0 to below {LARGEST}"
-            )
-        following, simulation = self._next, self._simulation
+        order = self._hold(src, size, hop, meta)
+        ended = self._waiting[order] = Event(self._simulation)
+        return ended
+
+    def _hold(self, src: int, size: int, hop: int, meta: int) -> int:
+        following = self._next
         order = following[src]
         following[src] = order + 1
-        ended = self._waiting[order] = Event(simulation)
         if self._held is not None:
             self._admit_held()
         # Most often one process acts at an instant, and what it sends is admitted by the loop that carries it on.
-        now = simulation._now
+        now = self._simulation._now
         self._held = (now, order, size, hop, meta)  # type: ignore[assignment]
         if 2 * now < self.next_due:
             self.next_due = 2 * now + 1  # type: ignore[assignment]
-        return ended
+        return order
 
     def _admit_held(self) -> None:
         assert self._held is not None
@@ -155,13 +236,15 @@ class Fabric:
         self._held = None
 
     def send_many(
-        self, src: int | Column, writes: Writes, on_arrival: Mapping[int, Callable[[], object]] | None = None
-    ) -> None:
+        self, src: int | Column, writes: Writes, on_arrival: Mapping[int, Callable[[], object]] | None = None, *,
+        sets: Column | None = None, values: "Column | int" = 1,
+    ) -> None:  # fmt: skip
         """Send a table of stamped writes, none of them in the past, each to be issued at its own instant; ``src`` is
         their rank, or a column of ranks.
 
         ``on_arrival[row]`` is called at the instant at which that row has arrived, before any process of that instant;
-        rows without it are carried and recorded without an event.
+        rows without it are carried and recorded without an event. ``sets[row]`` is the number of a word that row sets
+        to its value on arrival, -1 none.
         """
         count = len(writes.time)
         if not count:
@@ -191,6 +274,8 @@ class Fabric:
             meta = meta | self._name(writes.what) << META_WHAT
         else:
             meta = meta | np.array([self._name(what) for what in writes.what], np.int64) << META_WHAT
+        if sets is not None:
+            meta = self._setting(np.array(np.broadcast_to(meta, count)), sets, values)
         calls = on_arrival or {}
         if calls:
             meta = np.array(np.broadcast_to(meta, count))
@@ -200,6 +285,18 @@ class Fabric:
         for row, call in calls.items():
             order = orders.item(begin + (places.item(row) if len(places) else row))
             self._waiting[order] = _calling(self._simulation, call)
+
+    def _setting(self, meta: Column, sets: Column, values: "Column | int") -> Column:
+        """Return ``meta`` with a store in place of the name, where a row sets a word."""
+        (rows,) = np.nonzero(sets >= 0)
+        values = np.broadcast_to(values, len(meta))
+        if len(rows) == 1:
+            row = rows.item()
+            first = self._watch.store(int(sets[row]), int(values[row]), int(meta[row]) >> META_WHAT)
+        else:
+            first = self._watch.stores(sets[rows], values[rows], meta[rows] >> META_WHAT)
+        meta[rows] = meta[rows] & (META_WORD - 1) | META_WORD | (first + np.arange(len(rows))) << META_WHAT
+        return meta
 
     def _begin_run(self, sources: Column, writes: Writes, meta: Column) -> tuple[int, Column]:
         """Put a stamped table on the agenda; return where in ``pending`` it begins and the place of each row there,
@@ -323,6 +420,8 @@ class Fabric:
         pairs = np.unique(tail * len(self._route_of) + head)
         tail, head = np.divmod(pairs, len(self._route_of))
         begin, links = self._topology.routes(tail, head)
+        if self._port >= 0:
+            begin, links = self._through_ports(begin, links, head)
         first, count = self._hop_count, self._routes
         self._hop_count += len(links)
         self._routes += len(pairs)
@@ -342,6 +441,22 @@ class Fabric:
             self._leads[count : self._routes] = np.add.reduceat(waits, begin[:-1])
         self._route_of[tail, head] = np.arange(count + 1, self._routes + 1)
         self._policy.make_room_for_routes(self._routes)
+
+    def _through_ports(self, begin: Column, links: Column, head: Column) -> tuple[Column, Column]:
+        """Return the routes with the memory port of the GPU that each leads to as its last link."""
+        to_gpu = head < self._topology.gpus
+        links = np.insert(links, begin[1:][to_gpu], len(self._topology.links) + head[to_gpu])
+        return begin + np.concatenate(([0], np.cumsum(to_gpu))), links
+
+    def _port_hop(self, gpu: int) -> int:
+        """Return the route from a GPU to its own memory port."""
+        if gpu not in self._port_hops:
+            hop = self._port_hops[gpu] = self._hop_count
+            self._hop_count += 1
+            row = self._state.reserve(kernels.T_HOPS, self._hop_count)[hop]
+            row[: kernels.HOP_LATENCY + 1] = self._link_rows[len(self._topology.links) + gpu]
+            row[kernels.HOP_LEFT] = 1
+        return self._port_hops[gpu]
 
     def advance(self, bound: int) -> None:
         """Compute up to the moment ``bound``, or to the first instant at which somebody must know, and schedule
@@ -391,6 +506,8 @@ class Fabric:
             order, instant = seen[place], seen[place + 1]
             if order >= 0:
                 announce(self._waiting.pop(order), instant)
+            elif -1 - order not in self._playing:
+                announce(*self._watch.ended(-1 - order, instant))
             else:
                 announce(*self._ended(-1 - order, instant))
         return 2 * min(seen[1 : 2 * count : 2])
@@ -436,6 +553,9 @@ class Fabric:
         rows = rows[ripe]
         rows = rows[np.lexsort((rows[:, kernels.D_ORDER], rows[:, kernels.D_ARRIVED]))]
         meta = rows[:, kernels.D_META]
+        what = (meta >> META_WHAT) & kernels.WHAT_MASK
+        sets = (meta & META_WORD) > 0
+        what[sets] = self._state[kernels.T_STORES][what[sets], kernels.STORE_WHAT]
         assert self._recorder is not None
         self._recorder.extend(
             "transfers",
@@ -448,7 +568,7 @@ class Fabric:
                 "issued_ps": rows[:, kernels.D_ISSUED],
                 "arrived_ps": rows[:, kernels.D_ARRIVED],
                 "queued_ps": rows[:, kernels.D_QUEUED],
-                "what": np.array([*self._names, ""], object)[(meta >> META_WHAT) & kernels.WHAT_MASK],
+                "what": np.array([*self._names, ""], object)[what],
             },
         )
 
@@ -464,7 +584,7 @@ class Fabric:
         self._record_transfers(until)
         width = 1 << int(self._head[kernels.SHIFT])
         bins = self._state[kernels.T_BINS]
-        for index, server in enumerate(self._topology.servers):
+        for index, name in enumerate(self._servers):
             rows = bins[index, : -(-until // width)]
             carried, busy = self._policy.payload(index, rows[:, 1]), self._policy.busy(index, rows)
             (used,) = np.nonzero((busy > 0) | (carried > 0))
@@ -472,7 +592,7 @@ class Fabric:
                 self._recorder.extend(
                     "links",
                     {
-                        "link": [server.name] * len(used),
+                        "link": [name] * len(used),
                         "t0_ps": used * width,
                         "t1_ps": (used + 1) * width,
                         "busy_ps": busy[used],
@@ -518,10 +638,15 @@ def _calling(simulation: Simulation, call: Callable[[], object]) -> Event:
     return event
 
 
-def _servers(topology: Topology, streams: int) -> tuple[Table, Table]:
-    """Return the rows of all servers, then of the compute streams, and the points of efficiency."""
-    rows = np.zeros((len(topology.servers) + streams, kernels.SERVER_COLUMNS), np.int64)
+def _servers(topology: Topology, ports: list[int], streams: int) -> tuple[Table, Table]:
+    """Return the rows of all servers, then of the memory ports, by bandwidth, and of the compute streams; and the
+    points of efficiency."""
+    links = len(topology.servers)
+    rows = np.zeros((links + len(ports) + streams, kernels.SERVER_COLUMNS), np.int64)
     rows[:, kernels.NUM] = rows[:, kernels.DEN] = 1
+    for row, bandwidth in zip(rows[links:], ports, strict=False):
+        common = gcd(PS_PER_S, bandwidth)
+        row[kernels.NUM], row[kernels.DEN] = PS_PER_S // common, bandwidth // common
     curves: list[tuple[int, int]] = []
     known: dict[Any, int] = {}
     for row, server in zip(rows, topology.servers, strict=False):

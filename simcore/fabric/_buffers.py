@@ -13,13 +13,14 @@ import numpy as np
 from simcore.fabric._agenda import ITEM_BITS, ITEM_MASK, Agenda, earliest, push, room_left, take
 from simcore.fabric._compiled import column, compiled, cube, table
 from simcore.fabric._kernels import (
-    ARRIVAL, AVAILABLE, BUFFER, DONE, DRAIN, FREE, HOP, HOP_LEFT, HOP_PLACE, HOP_SERVER, LATEST_INSTANT, MESSAGE, MTU,
-    NEXT, NOTHING, ORDER, OVERFLOW, PACKETS_MOST, QUEUE, RESERVED, ROOM, ROOM_FIRST, SEEN, SIZE, T_BINS, T_BOOK,
-    T_CURVES, T_DEPENDENTS, T_DONE, T_ENTRIES, T_FRONT, T_GATES, T_GROUPS, T_HEAD, T_HOPS, T_MESSAGES, T_OPERATIONS,
-    T_PENDING, T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, TAIL, TOO_LARGE, WHERE, Lines, Plans, Reports, admit,
-    begin_message, deliver,
+    ARRIVAL, AVAILABLE, BUFFER, DONE, DRAIN, FREE, HOP, HOP_LEFT, HOP_PLACE, HOP_SERVER, LANDING, LATEST_INSTANT,
+    MESSAGE, MTU, NEXT, NOTHING, ORDER, OVERFLOW, PACKETS_MOST, QUEUE, RESERVED, ROOM, ROOM_FIRST, SEEN, SIZE,
+    T_BINS, T_BOOK, T_CURVES, T_DEPENDENTS, T_DONE, T_ENTRIES, T_FRONT, T_GATES, T_GROUPS, T_HEAD, T_HOPS,
+    T_MESSAGES, T_OPERATIONS, T_PENDING, T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, T_STORES, TAIL, TOO_LARGE, VISITS,
+    WATCHES, WHERE, Lines, Plans, Reports, admit, begin_message, deliver,
 )  # fmt: skip
 from simcore.fabric._queues import cut, lone_time, occupy, packet_number, packets_of, rejoin
+from simcore.fabric._waits import full, happen, watched_of
 
 # Columns of a gate, the queue of a server: its first and last packet; whether the server sends; bytes for which room is
 # taken; those of the packet that is being sent; the first and last server that wait for room here; the next that waits
@@ -48,7 +49,7 @@ def _plan_start(agenda: Agenda, messages: np.ndarray, gates: np.ndarray, server:
     row = gates[server, G_FIRST]
     if row >= 0 and not (gates[server, G_SENDING] or gates[server, G_WAITS] or gates[server, G_STARTS]):
         gates[server, G_STARTS] = 1
-        word = packet_number(messages, row) << ITEM_BITS | (4 * (2 * server + 1) + QUEUE)
+        word = packet_number(messages, row) << ITEM_BITS | (8 * (2 * server + 1) + QUEUE)
         push(agenda, now, messages[row, ORDER] + PHASE, word)
 
 
@@ -101,11 +102,11 @@ def _start(
     end = _begin_service(head, messages, lines, row, now)
     if end < 0:
         return -1
-    push(agenda, end, order - PHASE, packet << ITEM_BITS | (4 * (2 * server) + QUEUE))
+    push(agenda, end, order - PHASE, packet << ITEM_BITS | (8 * (2 * server) + QUEUE))
     if hops[hop, HOP_LEFT] > 1:
         gates[hops[hop + 1, HOP_SERVER], G_TAKEN] += messages[row, SIZE]
         messages[row, HOP] += 1
-        push(agenda, messages[row, ARRIVAL], order, packet << ITEM_BITS | (4 * row + MESSAGE))
+        push(agenda, messages[row, ARRIVAL], order, packet << ITEM_BITS | (8 * row + MESSAGE))
         return limit
     whole = rejoin(head, messages, row)
     if whole >= 0:
@@ -169,7 +170,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
     lines = (hops, table(state, T_SERVERS), table(state, T_CURVES), cube(state, T_BINS), table(state, T_SCRATCH))
     operations, dependents = table(state, T_OPERATIONS), column(state, T_DEPENDENTS)
     plans = (table(state, T_PENDING), table(state, T_RUNS), operations, dependents, table(state, T_GROUPS))
-    reports = (table(state, T_DONE), table(state, T_SEEN))
+    reports, stores, watched = (table(state, T_DONE), table(state, T_SEEN)), table(state, T_STORES), watched_of(state)
     # An end may start every server that waits for its room.
     starts = gates.shape[0] + 1
     while True:
@@ -178,21 +179,24 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
             return NOTHING
         if 2 * now + 1 > bound:
             return 2 * now + 1
-        if head[DONE] + starts > state[T_DONE, 1] or head[SEEN] + 2 * starts > state[T_SEEN, 1]:
+        if head[DONE] + starts > state[T_DONE, 1] or head[SEEN] + 2 * starts + head[WATCHES] > state[T_SEEN, 1]:
             head[WHERE] = now
             return DRAIN
-        if head[AVAILABLE] <= head[PACKETS_MOST] or not room_left(agenda, 2 * starts + head[RESERVED]):
+        if head[AVAILABLE] <= head[PACKETS_MOST] or not room_left(agenda, 3 * starts + head[RESERVED]) or full(watched):
             return ROOM
         item, known, limit = take(agenda)[1] & ITEM_MASK, head[SEEN], LATEST_INSTANT
-        server = item >> 3
-        if item & 3 != QUEUE:
+        head[VISITS] += 1
+        server = item >> 4
+        if item & 7 >= LANDING:
+            limit = happen(head, agenda, messages, lines, watched, stores, reports, item, now, limit)
+        elif item & 7 != QUEUE:
             row = begin_message(head, agenda, messages, plans, item)
             server = _arrive(head, messages, lines, gates, row)
             if server < 0:
                 head[WHERE] = messages[row, SIZE]
                 return TOO_LARGE
             _plan_start(agenda, messages, gates, server, now)
-        elif not (item >> 2) & 1:
+        elif not (item >> 3) & 1:
             limit = _end(head, agenda, messages, lines, plans, reports, gates, server, now, limit)
         else:
             gates[server, G_STARTS] = 0

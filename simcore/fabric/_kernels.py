@@ -24,9 +24,9 @@ Reports = tuple[np.ndarray, np.ndarray]
 # under way.
 ARRIVAL, TAIL, SIZE, HOP, ORDER, NEXT, ISSUED, TAG = range(8)
 MESSAGE_COLUMNS = 8
-# META: destination rank and name; whether it is a computation, whether a process must know of its end, whether it is a
-# flag.
-META_DST, META_WHAT, META_SILENT, META_SEEN, META_FLAG = 40, 3, 4, 2, 1
+# META: destination rank and name; whether it sets a word (then in place of the name stands a row of ``stores``),
+# whether it is a computation, whether a process must know of its end, whether it is a flag.
+META_DST, META_WHAT, META_WORD, META_SILENT, META_SEEN, META_FLAG = 40, 4, 8, 4, 2, 1
 WHAT_MASK = 2 ** (META_DST - META_WHAT) - 1
 # ORDER: source rank above, sequence below.
 ORDER_SOURCE = 40
@@ -56,24 +56,31 @@ O_ENDED = WAITING
 OPERATION_COLUMNS = 9
 # Columns of a group, a schedule at play: operations that have not ended, the latest end so far.
 OPEN, ENDED = range(2)
+# Columns of a store: the word that it sets, the value, its name.
+STORE_WORD, STORE_VALUE, STORE_WHAT = range(3)
+STORE_COLUMNS = 3
 # Columns of a delivery.
 D_ORDER, D_META, D_SIZE, D_ISSUED, D_ARRIVED, D_QUEUED = range(6)
 DELIVERY_COLUMNS = 6
 # Words of the head. WHERE: the instant at which a loop stopped early, or the size of what it refused; RESERVED: room
-# of the agenda that is kept for operations that become ready.
-SHIFT, SPARE, ROWS, AVAILABLE, DONE, SEEN, RECORDING, CUT_THROUGH, MTU, BUFFER, PACKETS_MOST, ALONE, WHERE, RESERVED = (
-    range(14)
-)
-HEAD_WORDS = 14
+# of the agenda that is kept for operations that become ready and for waiters; WATCHES: waits that have not ended, any
+# number of which may end at once; VISITS: items taken off the agenda.
+(
+    SHIFT, SPARE, ROWS, AVAILABLE, DONE, SEEN, RECORDING, CUT_THROUGH, MTU, BUFFER, PACKETS_MOST, ALONE, WHERE,
+    RESERVED, WATCHES, VISITS,
+) = range(16)  # fmt: skip
+HEAD_WORDS = 16
 # The tables of the state.
 T_HEAD, T_BOOK, T_ENTRIES, T_FRONT, T_MESSAGES, T_QUEUES, T_HOPS, T_SERVERS, T_CURVES, T_BINS, T_SCRATCH = range(11)
 T_PENDING, T_RUNS, T_OPERATIONS, T_DEPENDENTS, T_GROUPS, T_DONE, T_SEEN = range(11, 18)
 T_GATES, T_FLUID, T_MARKS, T_BUNDLES, T_AMOUNTS, T_PORTS, T_MEASURES, T_KEYS, T_RANKED, T_DIRTY = range(18, 28)
 T_CHOSEN, T_LINKS, T_LEVELS, T_FILLING, T_COUNTS, T_CLOCK, T_CHANGED = range(28, 35)
-TABLES = 35
+T_WORDS, T_STORES, T_PAST, T_WAITERS, T_MONITORS, T_EYES = range(35, 41)
+TABLES = 41
 
-# Kinds of items on the agenda, in their lowest two bits.
-QUEUE, RUN, MESSAGE, OPERATION = range(4)
+# Kinds of items on the agenda, in their lowest three bits; the last two concern words of memory (`_waits`): a message
+# that sets one has arrived, and something is due for a waiter.
+QUEUE, RUN, MESSAGE, OPERATION, LANDING, WAITER = range(6)
 
 NOTHING, DRAIN, ROOM, ROOM_FIRST, OVERFLOW, TOO_LARGE = range(-1, -7, -1)
 """Why a kernel returned, if not the moment at which it must go on: nothing is left to do; the lists of deliveries are
@@ -221,7 +228,7 @@ def admit(
         return False
     row = claim(head, messages)
     fill(messages, row, time, order, size, hop, meta)
-    push(agenda, time, order, 4 * row + MESSAGE)
+    push(agenda, time, order, 8 * row + MESSAGE)
     return True
 
 
@@ -236,7 +243,7 @@ def inject(state: np.ndarray, time: int, order: int, size: int, hop: int, meta: 
 def begin_run(state: np.ndarray, first: int, run: int) -> None:
     """Put a stamped table on the agenda."""
     agenda, pending = (table(state, T_BOOK), table(state, T_ENTRIES), table(state, T_FRONT)), table(state, T_PENDING)
-    push(agenda, pending[P_TIME, first], pending[P_ORDER, first], 4 * run + RUN)
+    push(agenda, pending[P_TIME, first], pending[P_ORDER, first], 8 * run + RUN)
 
 
 @compiled
@@ -249,7 +256,7 @@ def begin_schedule(state: np.ndarray, first: int, end: int) -> None:
     for operation in range(first, end):
         if operations[operation, WAITING] == 0:
             due = operations[operation, READY] + operations[operation, LEAD]
-            push(agenda, due, operations[operation, O_ORDER], 4 * operation + OPERATION)
+            push(agenda, due, operations[operation, O_ORDER], 8 * operation + OPERATION)
 
 
 IN_ORDER, ONE_INSTANT, MIXED = range(3)
@@ -375,7 +382,7 @@ def begin_message(head: np.ndarray, agenda: Agenda, messages: np.ndarray, plans:
     """Return the row of the message that an item, taken off the agenda, begins; a run goes back onto it for its next
     one."""
     pending, runs, operations = plans[0], plans[1], plans[2]
-    kind, index = item & 3, item >> 2
+    kind, index = item & 7, item >> 3
     if kind == MESSAGE:
         return index
     row = claim(head, messages)
@@ -424,6 +431,10 @@ def deliver(
         seen[head[SEEN], 0], seen[head[SEEN], 1] = messages[row, ORDER], instant
         head[SEEN] += 1
         limit = min(limit, instant)
+    if meta & META_WORD:
+        messages[row, TAG] = meta
+        push(agenda, instant, messages[row, ORDER], 8 * row + LANDING)
+        return limit
     if tag < 0:
         operation = -1 - tag
         operations[operation, O_ENDED] = instant
@@ -433,7 +444,7 @@ def deliver(
             operations[other, READY] = ready
             operations[other, WAITING] -= 1
             if operations[other, WAITING] == 0:
-                push(agenda, ready + operations[other, LEAD], operations[other, O_ORDER], 4 * other + OPERATION)
+                push(agenda, ready + operations[other, LEAD], operations[other, O_ORDER], 8 * other + OPERATION)
         group = operations[operation, GROUP]
         groups[group, ENDED] = max(groups[group, ENDED], instant)
         groups[group, OPEN] -= 1

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simcore.errors import SimulationError
-from simcore.fabric import _agenda, _buffers, _maxmin, _queues, _shares
+from simcore.fabric import _agenda, _buffers, _maxmin, _queues, _shares, _waits
 from simcore.fabric import _kernels as kernels
 from simcore.fabric._store import Table, grown
 from simcore.hardware import Queues, Sharing
@@ -62,6 +62,12 @@ class Policy:
             kernels.T_GROUPS: (16, 2),
             kernels.T_DONE: (chunk, kernels.DELIVERY_COLUMNS),
             kernels.T_SEEN: (SEEN_ROWS, 2),
+            kernels.T_WORDS: (0, _waits.WORD_COLUMNS),
+            kernels.T_STORES: (0, kernels.STORE_COLUMNS),
+            kernels.T_PAST: (1024, _waits.PAST_COLUMNS),
+            kernels.T_WAITERS: (0, _waits.WAITER_COLUMNS),
+            kernels.T_MONITORS: (0,),
+            kernels.T_EYES: (_waits.EYES_WORDS,),
         }
         for number, shape in empty.items():
             state[number] = np.zeros(shape, np.int64)
@@ -75,7 +81,7 @@ class Policy:
 
     def make_room(self, *, messages: int = 0, operations: int = 0, largest: int = 0) -> None:
         """Make room for more messages, about how many if that is known, one of which may be of ``largest`` bytes, and
-        for ``operations`` on the agenda.
+        for ``operations``, or items of waiters, on the agenda.
 
         Room that is never used costs no memory, but a table that grows is copied.
         """
@@ -83,6 +89,7 @@ class Policy:
         if mtu:
             head[kernels.PACKETS_MOST] = max(head.item(kernels.PACKETS_MOST), -(-largest // mtu))
         most = head.item(kernels.PACKETS_MOST)
+        state.reserve(kernels.T_PAST, int(state[kernels.T_PAST][0, 0]) + 2)
         if head.item(kernels.AVAILABLE) <= most + 1 + messages:
             before = len(state[kernels.T_MESSAGES])
             head[kernels.AVAILABLE] += len(state.reserve(kernels.T_MESSAGES, before + messages + most + 2)) - before
@@ -96,7 +103,7 @@ class Policy:
             state.reserve(number, used + self._spare + most + self._operations)
 
     def ended(self, operations: int) -> None:
-        """Note that a schedule of so many operations has ended."""
+        """Note that a schedule of so many operations, or so many items of waiters, has ended."""
         self._operations -= operations
         self.head[kernels.RESERVED] = self._operations
 
@@ -214,9 +221,13 @@ class Fluid(Policy):
         self.state[kernels.T_MARKS] = self.state[kernels.T_MESSAGES].view(np.float64)
 
 
-def choose(sharing: Sharing, queues: Queues, servers: tuple[Table, Table], topology: Topology, chunk: int) -> Policy:
-    """Return the policy by name, its switches set in the head."""
-    links = len(topology.links)
+def choose(
+    sharing: Sharing, queues: Queues, servers: tuple[Table, Table], topology: Topology, chunk: int, ports: int
+) -> Policy:
+    """Return the policy by name, its switches set in the head; of ``servers`` so many are memory ports."""
+    links = len(topology.links) + ports
+    if ports and (sharing != "fifo" or queues.buffer is not None):
+        raise SimulationError("memory ports are shared under 'fifo' with endless queues only")
     if sharing == "fair":
         return Fluid(servers, links, chunk, [server.bandwidth for server in topology.servers])
     if sharing == "ideal":

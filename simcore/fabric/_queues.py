@@ -11,12 +11,13 @@ from simcore.fabric._agenda import ITEM_BITS, ITEM_MASK, Agenda, earliest, push,
 from simcore.fabric._compiled import column, compiled, cube, table
 from simcore.fabric._kernels import (
     ACCEPTED, AFTER, ALONE, ARRIVAL, AVAILABLE, BEGAN, CUT_THROUGH, DEN, DONE, DRAIN, FIRST, FREE, HOP, HOP_LATENCY,
-    HOP_LEFT, HOP_LINK, HOP_SERVER, ISSUED, LAST, LATEST_INSTANT, MTU, NEXT, NOTHING, NUM, ORDER, OVERFLOW, OVERHEAD,
-    PACKETS_MOST, QUEUE, RECORDING, RESERVED, ROOM, ROOM_FIRST, SEEN, SIZE, T_BINS, T_BOOK, T_CURVES, T_DEPENDENTS,
-    T_DONE, T_ENTRIES, T_FRONT, T_GROUPS, T_HEAD, T_HOPS, T_MESSAGES, T_OPERATIONS, T_PENDING, T_QUEUES, T_RUNS,
-    T_SCRATCH, T_SEEN, T_SERVERS, TAG, TAIL, WHERE, Lines, admit, alone, begin_message, carry, charged, claim, deliver,
-    divide_up, fill, fits, release,
+    HOP_LEFT, HOP_LINK, HOP_SERVER, ISSUED, LANDING, LAST, LATEST_INSTANT, MTU, NEXT, NOTHING, NUM, ORDER, OVERFLOW,
+    OVERHEAD, PACKETS_MOST, QUEUE, RECORDING, RESERVED, ROOM, ROOM_FIRST, SEEN, SIZE, T_BINS, T_BOOK, T_CURVES,
+    T_DEPENDENTS, T_DONE, T_ENTRIES, T_FRONT, T_GROUPS, T_HEAD, T_HOPS, T_MESSAGES, T_OPERATIONS, T_PENDING,
+    T_QUEUES, T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, T_STORES, TAG, TAIL, VISITS, WATCHES, WHERE, Lines, admit,
+    alone, begin_message, carry, charged, claim, deliver, divide_up, fill, fits, release,
 )  # fmt: skip
+from simcore.fabric._waits import full, happen, watched_of
 
 
 @compiled
@@ -82,7 +83,7 @@ def _enqueue(agenda: Agenda, messages: np.ndarray, queues: np.ndarray, link: int
         messages[before, NEXT] = row
     else:
         queues[link, FIRST] = row
-        push(agenda, time, order, packet << ITEM_BITS | (4 * link + QUEUE))
+        push(agenda, time, order, packet << ITEM_BITS | (8 * link + QUEUE))
 
 
 @compiled
@@ -96,7 +97,7 @@ def _dequeue(agenda: Agenda, messages: np.ndarray, queues: np.ndarray, link: int
     queues[link, FIRST] = behind
     if behind >= 0:
         packet = packet_number(messages, behind)
-        push(agenda, messages[behind, ARRIVAL], messages[behind, ORDER], packet << ITEM_BITS | (4 * link + QUEUE))
+        push(agenda, messages[behind, ARRIVAL], messages[behind, ORDER], packet << ITEM_BITS | (8 * link + QUEUE))
     else:
         queues[link, LAST] = -1
     return row
@@ -178,7 +179,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
     lines = (hops, table(state, T_SERVERS), table(state, T_CURVES), cube(state, T_BINS), table(state, T_SCRATCH))
     operations, dependents = table(state, T_OPERATIONS), column(state, T_DEPENDENTS)
     plans = (table(state, T_PENDING), table(state, T_RUNS), operations, dependents, table(state, T_GROUPS))
-    reports = (table(state, T_DONE), table(state, T_SEEN))
+    reports, stores, watched = (table(state, T_DONE), table(state, T_SEEN)), table(state, T_STORES), watched_of(state)
     most, deliveries, sights = head[PACKETS_MOST], state[T_DONE, 1], state[T_SEEN, 1] - 2
     while True:
         now = earliest(agenda)
@@ -186,15 +187,19 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
             return NOTHING
         if 2 * now + 1 > bound:
             return 2 * now + 1
-        if head[DONE] >= deliveries or head[SEEN] > sights:
+        if head[DONE] >= deliveries or head[SEEN] > sights - head[WATCHES]:
             head[WHERE] = now
             return DRAIN
-        # A step puts at most one queue a packet on the agenda, and operations for which room was made beforehand.
-        if head[AVAILABLE] <= most or not room_left(agenda, most + 1 + head[RESERVED]):
+        # A step puts at most one queue a packet on the agenda, and what room was made for beforehand.
+        if head[AVAILABLE] <= most or not room_left(agenda, most + 1 + head[RESERVED]) or full(watched):
             return ROOM
         turn, word = take(agenda)
+        head[VISITS] += 1
         item, known, limit, count = word & ITEM_MASK, head[SEEN], LATEST_INSTANT, 1
-        if item & 3 != QUEUE:
+        if item & 7 >= LANDING:
+            limit = happen(head, agenda, messages, lines, watched, stores, reports, item, now, limit)
+            row = place = count = 0
+        elif item & 7 != QUEUE:
             row = begin_message(head, agenda, messages, plans, item)
             place = messages[row, HOP]
             if head[ALONE] and hops[place, HOP_LINK] >= 0:
@@ -208,7 +213,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
                 count = packets_of(head, messages, lines, row)
                 messages[row, NEXT] = count
         else:
-            row = _dequeue(agenda, messages, queues, item >> 2, now, turn)
+            row = _dequeue(agenda, messages, queues, item >> 3, now, turn)
             if row < 0:
                 continue
             messages[row, HOP] += 1

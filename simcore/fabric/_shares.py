@@ -15,17 +15,19 @@ from simcore.fabric._agenda import earliest, push, room_left, take
 from simcore.fabric._compiled import amount_column, amounts, column, compiled, cube, table
 from simcore.fabric._kernels import (
     AFTER, ARRIVAL, AVAILABLE, BEFORE, DEN, DONE, DRAIN, HOP, HOP_LATENCY, HOP_LEFT, HOP_LINK, HOP_SERVER, ISSUED,
-    LATEST, LATEST_INSTANT, NEXT, NOTHING, NUM, OPERATION, ORDER, OVERFLOW, OVERHEAD, QUEUE, RECORDING, RESERVED, ROOM,
-    ROOM_FIRST, ROUTE, SEEN, SIZE, TAIL, T_AMOUNTS, T_BINS, T_BOOK, T_BUNDLES, T_CHANGED, T_CHOSEN, T_CLOCK, T_COUNTS,
-    T_CURVES, T_DEPENDENTS, T_DIRTY, T_DONE, T_ENTRIES, T_FILLING, T_FLUID, T_FRONT, T_GROUPS, T_HEAD, T_HOPS, T_KEYS,
-    T_LEVELS, T_LINKS, T_MARKS, T_MEASURES, T_MESSAGES, T_OPERATIONS, T_PENDING, T_PORTS, T_RANKED, T_RUNS, T_SCRATCH,
-    T_SEEN, T_SERVERS, WHERE, Lines, admit, begin_message, charged, deliver, divide_up,
+    LANDING, LATEST, LATEST_INSTANT, NEXT, NOTHING, NUM, OPERATION, ORDER, OVERFLOW, OVERHEAD, QUEUE, RECORDING,
+    RESERVED, ROOM, ROOM_FIRST, ROUTE, SEEN, SIZE, TAIL, T_AMOUNTS, T_BINS, T_BOOK, T_BUNDLES, T_CHANGED, T_CHOSEN,
+    T_CLOCK, T_COUNTS, T_CURVES, T_DEPENDENTS, T_DIRTY, T_DONE, T_ENTRIES, T_FILLING, T_FLUID, T_FRONT, T_GROUPS,
+    T_HEAD, T_HOPS, T_KEYS, T_LEVELS, T_LINKS, T_MARKS, T_MEASURES, T_MESSAGES, T_OPERATIONS, T_PENDING, T_PORTS,
+    T_RANKED, T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, T_STORES, VISITS, WATCHES, WHERE, Lines, admit, begin_message,
+    charged, deliver, divide_up,
 )  # fmt: skip
 from simcore.fabric._maxmin import (
     BATCH, B_FLOWS, B_HOP, B_HOPS, B_LIMIT, B_PLACE, B_TOP, B_TOUCHED, CAPACITY, CHANGED, DIRTY, EPOCH, P_BUNDLES,
     P_DIRTY, P_FIRST, P_PAYLOAD, P_TOTAL, RANKED, RATE, SERVED, SINCE, WHEN, instant_of, rank, serve_up_to, solve,
 )  # fmt: skip
 from simcore.fabric._queues import serve
+from simcore.fabric._waits import full, happen, watched_of
 
 # The second child of a flow in the heap of its bundle (NEXT is the first); nothing arrives while it flows.
 OTHER = ARRIVAL
@@ -210,7 +212,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
     lines = (hops, servers, table(state, T_CURVES), cube(state, T_BINS), table(state, T_SCRATCH))
     operations, dependents = table(state, T_OPERATIONS), column(state, T_DEPENDENTS)
     plans = (table(state, T_PENDING), table(state, T_RUNS), operations, dependents, table(state, T_GROUPS))
-    reports = (table(state, T_DONE), table(state, T_SEEN))
+    reports, stores, watched = (table(state, T_DONE), table(state, T_SEEN)), table(state, T_STORES), watched_of(state)
     fluid, bundles, ports = column(state, T_FLUID), table(state, T_BUNDLES), table(state, T_PORTS)
     marks, rates, measures = amounts(state, T_MARKS), amounts(state, T_AMOUNTS), amounts(state, T_MEASURES)
     keys, ranked, dirty = amount_column(state, T_KEYS), column(state, T_RANKED), column(state, T_DIRTY)
@@ -239,9 +241,12 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
         if fluid[BATCH]:
             now = fluid[EPOCH] + instant_of(x)
             while fluid[RANKED] > 0 and keys[0] <= x + TOGETHER:
-                if head[DONE] >= state[T_DONE, 1] or head[SEEN] + 2 > state[T_SEEN, 1]:
+                if head[DONE] >= state[T_DONE, 1] or head[SEEN] + 2 + head[WATCHES] > state[T_SEEN, 1]:
                     head[WHERE] = now
                     return DRAIN
+                if not room_left(agenda, 2 + head[RESERVED]):
+                    return ROOM
+                head[VISITS] += 1
                 bundle = ranked[0]
                 serve_up_to(rates, bundle, x)
                 row = bundles[bundle, B_TOP]
@@ -264,16 +269,22 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
             if x > RENEW:
                 x = _renew(fluid, rates, measures, keys, ranked, x)
             while earliest(agenda) == now:
-                if head[DONE] >= state[T_DONE, 1] or head[SEEN] + 2 > state[T_SEEN, 1]:
+                if head[DONE] >= state[T_DONE, 1] or head[SEEN] + 2 + head[WATCHES] > state[T_SEEN, 1]:
                     head[WHERE], why = now, DRAIN
                     break
-                if head[AVAILABLE] < 2 or not room_left(agenda, 2 + head[RESERVED]):
+                if head[AVAILABLE] < 2 or not room_left(agenda, 2 + head[RESERVED]) or full(watched):
                     why = ROOM
                     break
                 turn, item = take(agenda)
+                head[VISITS] += 1
+                if item & 7 >= LANDING:
+                    limit = happen(head, agenda, messages, lines, watched, stores, reports, item, now, limit)
+                    if limit <= now:
+                        break
+                    continue
                 # Operations are on the agenda for when they flow, everything else for when it is issued.
-                waited = item & 3 == QUEUE or item & 3 == OPERATION
-                row = item >> 2 if item & 3 == QUEUE else begin_message(head, agenda, messages, plans, item)
+                waited = item & 7 == QUEUE or item & 7 == OPERATION
+                row = item >> 3 if item & 7 == QUEUE else begin_message(head, agenda, messages, plans, item)
                 first, last = messages[row, HOP], now
                 if hops[first, HOP_LINK] < 0:
                     if not serve(head, messages, lines, row):
@@ -285,7 +296,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
                     if float(begin) >= LATEST:
                         head[WHERE] = now
                         return OVERFLOW
-                    push(agenda, begin, turn, 4 * row + QUEUE)
+                    push(agenda, begin, turn, 8 * row + QUEUE)
                     continue
                 else:
                     charge = _charge(lines, first, messages[row, SIZE])

@@ -1,0 +1,474 @@
+"""Waiting for words of memory: what a write does to those who watch, and what a waiter does next.
+
+A waiter is a row of ``waiters`` and moves on when one of its items on the agenda is due: a poll is issued, arrives at
+the memory port, is sampled there, or its response is back; a watch is armed. What comes between them is solved for: a
+spinner whose polls meet nobody is not looked at again until its word changes.
+
+Within an instant writes land first, then samples see them, then watches are armed.
+"""
+
+import numpy as np
+
+from simcore.fabric._agenda import Agenda, push
+from simcore.fabric._compiled import column, compiled, table
+from simcore.fabric._kernels import (
+    ACCEPTED, BEGAN, DEN, ENDED, FREE, META_WHAT, NUM, OPEN, RECORDING, SEEN, STORE_VALUE, STORE_WORD, T_BOOK,
+    T_ENTRIES, T_EYES, T_FRONT, T_GROUPS, T_MONITORS, T_PAST, T_WAITERS, T_WORDS, TAG, WAITER, WATCHES, WHAT_MASK,
+    Lines, Reports, carry, divide_up, release,
+)  # fmt: skip
+
+Watched = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Waiters, words, past, monitors, eyes, groups."""
+
+# Columns of a word. SINCE: when it was last written; PAST: the value before that, a row of ``past``. KEY: the word that
+# stands for its granule, in whose chain (FIRST, LAST) those who watch it stand; those called to wake one after another
+# stand in a chain too, and CALLING says that one of them has not passed the call on yet.
+VALUE, SINCE, PAST, KEY, W_FIRST, W_LAST, C_FIRST, C_LAST, CALLING = range(9)
+WORD_COLUMNS = 9
+# Columns of the past: what a word held before, since when, and the row before that.
+PAST_VALUE, PAST_SINCE, PAST_PAST = range(3)
+PAST_COLUMNS = 3
+# Columns of a waiter. BASE and ORIGIN: where the grid of its polls starts, and with which poll; POLL: the next one;
+# INTERVAL: cycles until then (backing off); FLIGHT: polls under way; ITEMS: items on the agenda; NEXT, BEFORE: others
+# in a chain; LOGGED: its watch is in the log; HIT: a write came between arming and sleeping; SERIAL: waits in the order
+# in which they began; PORT: the server that its reads pass.
+(
+    WORD, WANTED, GROUP, RANK, STATE, T0, SET, END, READS, WAKEUPS, FALSE_WAKEUPS, OVERFLOWS, BASE, ORIGIN, POLL,
+    INTERVAL, FLIGHT, BLOCKED, ITEMS, NEXT, BEFORE, LOGGED, HIT, CALLED, SERIAL, PORT,
+) = range(26)  # fmt: skip
+WAITER_COLUMNS = 26
+# Constants of all waits: latencies in ps, the period of one lane of polls as PERIOD_NUM / PERIOD_DEN ps, a clock cycle
+# as CYCLE_NUM / CYCLE_DEN ps; the policy and its numbers.
+(
+    POLICY, REQUEST, SERVICE, RESPONSE, ARM, NOTIFY, WAKE, LOG, PERIOD_NUM, PERIOD_DEN, CYCLE_NUM, CYCLE_DEN,
+    OUTSTANDING, FIRST_INTERVAL, FACTOR, MOST_INTERVAL, CAPACITY, WAKE_ONE, SHARED, LINE,
+) = range(20)  # fmt: skip
+EYES_WORDS = 20
+SPIN, BACKOFF, MONITOR, ATOMIC = range(4)
+"""Policies as the loops tell them apart: yielding is backing off by a constant."""
+
+# What an item of a waiter means, and its order within an instant.
+ARRIVES, SAMPLES, RESPONDS, ISSUES, ARMS = range(5)
+STEPS = 8
+AFTER_MESSAGES = 2**62 + 2**61
+STEP_ORDER = 2**56
+# States of a waiter: it reads, has armed and reads again, sleeps, or has read after waking.
+CHECKING, RECHECKING, ASLEEP, AWAKE = range(4)
+
+
+@compiled
+def divide_down(a: int, num: int, den: int) -> int:
+    """Return floor(a * num / den); as `divide_up`."""
+    up = divide_up(a, num, den)
+    # Exact division is told by the low 64 bits of both products.
+    return up if up * den == a * num else up - 1
+
+
+@compiled
+def first_poll(delay: int, num: int, den: int) -> int:
+    """Return the smallest k >= 0 with ``ceil(k * num / den) >= delay``: the first poll issued at or after ``delay``."""
+    if delay <= 0:
+        return 0
+    # ceil(k * num / den) >= delay holds exactly if k * num > (delay - 1) * den.
+    return divide_down(delay - 1, den, num) + 1
+
+
+@compiled
+def _cycles(eyes: np.ndarray, count: int) -> int:
+    return divide_up(count, eyes[CYCLE_NUM], eyes[CYCLE_DEN])
+
+
+@compiled
+def _plan(agenda: Agenda, waiters: np.ndarray, row: int, instant: int, step: int) -> None:
+    """Put an item of a waiter on the agenda."""
+    waiters[row, ITEMS] += 1
+    order = AFTER_MESSAGES + step * STEP_ORDER + waiters[row, SERIAL]
+    push(agenda, instant, order, 8 * (STEPS * row + step) + WAITER)
+
+
+@compiled
+def _read(agenda: Agenda, waiters: np.ndarray, eyes: np.ndarray, row: int, issued: int) -> None:
+    """Issue a read at the instant ``issued``, now or later."""
+    waiters[row, READS] += 1
+    if eyes[SHARED]:
+        _plan(agenda, waiters, row, issued + eyes[REQUEST], ARRIVES)
+    else:
+        _plan(agenda, waiters, row, issued + eyes[REQUEST] + eyes[SERVICE], SAMPLES)
+
+
+@compiled
+def _join(waiters: np.ndarray, words: np.ndarray, row: int) -> None:
+    """Put a waiter at the end of the chain of those who watch its granule."""
+    key = words[waiters[row, WORD], KEY]
+    last = words[key, W_LAST]
+    waiters[row, NEXT], waiters[row, BEFORE] = -1, last
+    if last >= 0:
+        waiters[last, NEXT] = row
+    else:
+        words[key, W_FIRST] = row
+    words[key, W_LAST] = row
+
+
+@compiled
+def _leave(waiters: np.ndarray, words: np.ndarray, row: int) -> None:
+    key, behind, before = words[waiters[row, WORD], KEY], waiters[row, NEXT], waiters[row, BEFORE]
+    if before >= 0:
+        waiters[before, NEXT] = behind
+    else:
+        words[key, W_FIRST] = behind
+    if behind >= 0:
+        waiters[behind, BEFORE] = before
+    else:
+        words[key, W_LAST] = before
+
+
+@compiled
+def _arm(watched: Watched, row: int) -> None:
+    """Arm a watch: an entry of the GPU's monitor, or of the log where the monitor is full."""
+    waiters, words, monitors, eyes = watched[0], watched[1], watched[3], watched[4]
+    waiters[row, HIT] = waiters[row, LOGGED] = 0
+    if eyes[CAPACITY] >= 0 and monitors[waiters[row, RANK]] >= eyes[CAPACITY]:
+        waiters[row, LOGGED] = 1
+        waiters[row, OVERFLOWS] += 1
+    else:
+        monitors[waiters[row, RANK]] += 1
+    _join(waiters, words, row)
+
+
+@compiled
+def _disarm(watched: Watched, row: int) -> None:
+    waiters, words, monitors = watched[0], watched[1], watched[3]
+    if not waiters[row, LOGGED]:
+        monitors[waiters[row, RANK]] -= 1
+    _leave(waiters, words, row)
+
+
+@compiled
+def _finish(head: np.ndarray, watched: Watched, reports: Reports, row: int, end: int, limit: int) -> int:
+    """End a wait; return the limit, as in `_kernels.deliver`."""
+    waiters, groups, seen = watched[0], watched[5], reports[1]
+    waiters[row, END] = end
+    group = waiters[row, GROUP]
+    groups[group, ENDED] = max(groups[group, ENDED], end)
+    groups[group, OPEN] -= 1
+    if groups[group, OPEN] == 0:
+        seen[head[SEEN], 0], seen[head[SEEN], 1] = -1 - group, groups[group, ENDED]
+        head[SEEN] += 1
+        head[WATCHES] -= 1
+        limit = min(limit, groups[group, ENDED])
+    return limit
+
+
+@compiled
+def _reached(watched: Watched, row: int) -> int:
+    """Return the instant since which the word of a waiter has held what it wants, 0 if it always has."""
+    waiters, words, past = watched[0], watched[1], watched[2]
+    word, wanted = waiters[row, WORD], waiters[row, WANTED]
+    since: int = words[word, SINCE]
+    before = words[word, PAST]
+    while before >= 0 and past[before, PAST_VALUE] >= wanted:
+        since, before = past[before, PAST_SINCE], past[before, PAST_PAST]
+    return since
+
+
+@compiled
+def _aim(agenda: Agenda, watched: Watched, row: int, instant: int) -> None:
+    """Let the first poll that samples the word at ``instant`` or later be sampled; those before it see what the last
+    one saw."""
+    waiters, eyes = watched[0], watched[4]
+    trip = eyes[REQUEST] + eyes[SERVICE]
+    if eyes[POLICY] == SPIN:
+        poll = first_poll(instant - trip - waiters[row, T0], eyes[PERIOD_NUM], eyes[PERIOD_DEN])
+        issued = waiters[row, T0] + divide_up(poll, eyes[PERIOD_NUM], eyes[PERIOD_DEN])
+    else:
+        poll, issued = waiters[row, POLL], waiters[row, BASE]
+        while issued + trip < instant:
+            interval = waiters[row, INTERVAL]
+            step = trip + eyes[RESPONSE] + _cycles(eyes, interval)
+            longer = min(interval * eyes[FACTOR], eyes[MOST_INTERVAL])
+            steps = 1 if longer > interval else (instant - trip - issued + step - 1) // step
+            waiters[row, INTERVAL] = longer
+            poll, issued = poll + steps, issued + steps * step
+        waiters[row, BASE] = issued
+    waiters[row, POLL] = poll
+    _plan(agenda, waiters, row, issued + trip, SAMPLES)
+
+
+@compiled
+def watched_of(state: np.ndarray) -> Watched:
+    """Return the tables that concern waits."""
+    return (
+        table(state, T_WAITERS), table(state, T_WORDS), table(state, T_PAST), column(state, T_MONITORS),
+        column(state, T_EYES), table(state, T_GROUPS),
+    )  # fmt: skip
+
+
+@compiled
+def begin_watch(state: np.ndarray, first: int, end: int) -> None:
+    """Begin the waits of the rows from ``first`` up to ``end``, now."""
+    agenda = (table(state, T_BOOK), table(state, T_ENTRIES), table(state, T_FRONT))
+    watched = watched_of(state)
+    waiters, words, eyes = watched[0], watched[1], watched[4]
+    for row in range(first, end):
+        begun = waiters[row, T0]
+        if eyes[POLICY] >= MONITOR or (eyes[SHARED] and eyes[POLICY] == BACKOFF):
+            _read(agenda, waiters, eyes, row, begun)
+        elif eyes[SHARED]:
+            _plan(agenda, waiters, row, begun, ISSUES)
+        elif words[waiters[row, WORD], VALUE] >= waiters[row, WANTED]:
+            _aim(agenda, watched, row, begun)
+        else:
+            _join(waiters, words, row)
+
+
+@compiled
+def full(watched: Watched) -> bool:
+    """Return whether there is no room for what a word held before it is written again."""
+    return bool(watched[2][0, 0] + 1 >= watched[2].shape[0])
+
+
+@compiled
+def happen(
+    head: np.ndarray, agenda: Agenda, messages: np.ndarray, lines: Lines, watched: Watched, stores: np.ndarray,
+    reports: Reports, item: int, now: int, limit: int,
+) -> int:  # fmt: skip
+    """Do what an item that concerns words is on the agenda for; return the limit."""
+    if item & 7 == WAITER:
+        return _attend(head, agenda, lines, watched, reports, item, now, limit)
+    row = item >> 3
+    store = (messages[row, TAG] >> META_WHAT) & WHAT_MASK
+    release(head, messages, row)
+    return _land(head, agenda, watched, reports, stores, store, now, limit)
+
+
+@compiled
+def _land(
+    head: np.ndarray, agenda: Agenda, watched: Watched, reports: Reports, stores: np.ndarray, store: int, now: int,
+    limit: int,
+) -> int:  # fmt: skip
+    """Let a write reach its word, and wake those who watch; return the limit."""
+    waiters, words, past, eyes = watched[0], watched[1], watched[2], watched[4]
+    word, value = stores[store, STORE_WORD], stores[store, STORE_VALUE]
+    if words[word, SINCE] > 0 or words[word, VALUE] != 0:
+        # The first row of the past counts those in use.
+        row = past[0, 0] = past[0, 0] + 1
+        past[row, PAST_VALUE], past[row, PAST_SINCE] = words[word, VALUE], words[word, SINCE]
+        past[row, PAST_PAST] = words[word, PAST]
+        words[word, PAST] = row
+    words[word, VALUE], words[word, SINCE] = value, now
+    key = words[word, KEY]
+    row = words[key, W_FIRST]
+    while row >= 0:
+        behind = waiters[row, NEXT]
+        holds = waiters[row, WORD] == word and value >= waiters[row, WANTED]
+        if eyes[POLICY] <= BACKOFF:
+            if holds:
+                _leave(waiters, words, row)
+                _aim(agenda, watched, row, now)
+        elif eyes[POLICY] == MONITOR or holds:
+            _disarm(watched, row)
+            waiters[row, SET] = now
+            if waiters[row, STATE] != ASLEEP:
+                waiters[row, HIT] = 1
+            elif eyes[WAKE_ONE]:
+                _call(waiters, words, key, row)
+            else:
+                limit = _notify(head, agenda, watched, reports, row, now, limit)
+        row = behind
+    if not words[key, CALLING]:
+        limit = _next_call(head, agenda, watched, reports, key, now, limit)
+    return limit
+
+
+@compiled
+def _call(waiters: np.ndarray, words: np.ndarray, key: int, row: int) -> None:
+    """Put a sleeper at the end of those who are woken one after another."""
+    waiters[row, NEXT], waiters[row, CALLED] = -1, 1
+    if words[key, C_FIRST] >= 0:
+        waiters[words[key, C_LAST], NEXT] = row
+    else:
+        words[key, C_FIRST] = row
+    words[key, C_LAST] = row
+
+
+@compiled
+def _next_call(
+    head: np.ndarray, agenda: Agenda, watched: Watched, reports: Reports, key: int, now: int, limit: int
+) -> int:
+    """Notify the next of those who are woken one after another, if there is one."""
+    waiters, words = watched[0], watched[1]
+    row = words[key, C_FIRST]
+    words[key, CALLING] = row >= 0
+    if row < 0:
+        return limit
+    words[key, C_FIRST] = waiters[row, NEXT]
+    return _notify(head, agenda, watched, reports, row, now, limit)
+
+
+@compiled
+def _notify(
+    head: np.ndarray, agenda: Agenda, watched: Watched, reports: Reports, row: int, now: int, limit: int
+) -> int:
+    """Wake a sleeper: it reads again, or, if the monitor compared for it, its wait ends."""
+    waiters, eyes = watched[0], watched[4]
+    woken = now + eyes[NOTIFY] + eyes[WAKE] + (eyes[LOG] if waiters[row, LOGGED] else 0)
+    waiters[row, WAKEUPS] += 1
+    waiters[row, STATE] = AWAKE
+    if eyes[POLICY] == MONITOR:
+        _read(agenda, waiters, eyes, row, woken)
+        return limit
+    if waiters[row, CALLED]:
+        _plan(agenda, waiters, row, woken, RESPONDS)
+    return _finish(head, watched, reports, row, woken, limit)
+
+
+@compiled
+def _attend(
+    head: np.ndarray, agenda: Agenda, lines: Lines, watched: Watched, reports: Reports, item: int, now: int, limit: int
+) -> int:
+    """Let the waiter of an item, taken off the agenda now, do what is due; return the limit."""
+    waiters, words, eyes = watched[0], watched[1], watched[4]
+    row, step = (item >> 3) // STEPS, (item >> 3) % STEPS
+    waiters[row, ITEMS] -= 1
+    if step == ARRIVES:
+        _plan(agenda, waiters, row, _pass_port(head, lines, eyes, waiters[row, PORT], now), SAMPLES)
+    elif step == SAMPLES:
+        seen = words[waiters[row, WORD], VALUE] >= waiters[row, WANTED]
+        if seen and waiters[row, END] < 0:
+            waiters[row, SET] = _reached(watched, row)
+        if eyes[POLICY] == SPIN:
+            limit = _spun(head, agenda, watched, reports, row, seen, now, limit)
+        elif eyes[POLICY] == BACKOFF:
+            limit = _backed_off(head, agenda, watched, reports, row, seen, now, limit)
+        else:
+            limit = _checked(head, agenda, watched, reports, row, seen, now, limit)
+    elif step == ISSUES:
+        _issue(agenda, waiters, eyes, row, now)
+    elif step == ARMS:
+        _arm(watched, row)
+        waiters[row, STATE] = RECHECKING
+        _read(agenda, waiters, eyes, row, now)
+    else:
+        limit = _respond(head, agenda, watched, reports, row, now, limit)
+    return limit
+
+
+@compiled
+def _pass_port(head: np.ndarray, lines: Lines, eyes: np.ndarray, port: int, now: int) -> int:
+    """Queue one line at a memory port, as `_queues.occupy` does with messages; return when its service ends."""
+    servers = lines[1]
+    free, line = servers[port, FREE], eyes[LINE]
+    began = now if now >= free else servers[port, BEGAN]
+    accepted = line if now >= free else servers[port, ACCEPTED] + line
+    end = began + divide_up(accepted, servers[port, NUM], servers[port, DEN])
+    servers[port, BEGAN], servers[port, ACCEPTED], servers[port, FREE] = began, accepted, end
+    if head[RECORDING]:
+        carry(head, lines, port, max(now, free), end, line)
+    return end
+
+
+@compiled
+def _spun(
+    head: np.ndarray, agenda: Agenda, watched: Watched, reports: Reports, row: int, seen: bool, now: int, limit: int
+) -> int:
+    """Go on after a sample of a spinner."""
+    waiters, words, eyes = watched[0], watched[1], watched[4]
+    end = now + eyes[RESPONSE]
+    if seen and waiters[row, END] < 0:
+        if not eyes[SHARED]:
+            waiters[row, READS] = first_poll(end - waiters[row, T0], eyes[PERIOD_NUM], eyes[PERIOD_DEN])
+        limit = _finish(head, watched, reports, row, end, limit)
+    elif not seen and not eyes[SHARED]:
+        _join(waiters, words, row)
+    if eyes[SHARED]:
+        _plan(agenda, waiters, row, end, RESPONDS)
+    return limit
+
+
+@compiled
+def _issue(agenda: Agenda, waiters: np.ndarray, eyes: np.ndarray, row: int, now: int) -> None:
+    """Issue the poll of a spinner that is due, unless as many as allowed are under way, and plan the next."""
+    if 0 <= waiters[row, END] <= now:
+        return
+    if waiters[row, FLIGHT] == eyes[OUTSTANDING]:
+        waiters[row, BLOCKED] = 1
+        return
+    waiters[row, FLIGHT] += 1
+    waiters[row, POLL] += 1
+    _read(agenda, waiters, eyes, row, now)
+    passed = divide_up(waiters[row, POLL] - waiters[row, ORIGIN], eyes[PERIOD_NUM], eyes[PERIOD_DEN])
+    _plan(agenda, waiters, row, waiters[row, BASE] + passed, ISSUES)
+
+
+@compiled
+def _backed_off(
+    head: np.ndarray, agenda: Agenda, watched: Watched, reports: Reports, row: int, seen: bool, now: int, limit: int
+) -> int:
+    """Go on after a sample of a waiter that backs off, or yields."""
+    waiters, eyes = watched[0], watched[4]
+    end = now + eyes[RESPONSE]
+    if seen:
+        if not eyes[SHARED]:
+            waiters[row, READS] = waiters[row, POLL] + 1
+        return _finish(head, watched, reports, row, end, limit)
+    interval = waiters[row, INTERVAL]
+    following = end + _cycles(eyes, interval)
+    waiters[row, INTERVAL] = min(interval * eyes[FACTOR], eyes[MOST_INTERVAL])
+    if eyes[SHARED]:
+        _read(agenda, waiters, eyes, row, following)
+    else:
+        waiters[row, BASE] = following
+        waiters[row, POLL] += 1
+        _join(waiters, watched[1], row)
+    return limit
+
+
+@compiled
+def _checked(
+    head: np.ndarray, agenda: Agenda, watched: Watched, reports: Reports, row: int, seen: bool, now: int, limit: int
+) -> int:
+    """Go on after a sample of a waiter with a monitor."""
+    waiters, eyes = watched[0], watched[4]
+    end, state = now + eyes[RESPONSE], waiters[row, STATE]
+    if seen:
+        if state == RECHECKING and not waiters[row, HIT]:
+            _disarm(watched, row)
+        if waiters[row, CALLED]:
+            _plan(agenda, waiters, row, end, RESPONDS)
+        return _finish(head, watched, reports, row, end, limit)
+    if eyes[POLICY] == ATOMIC:
+        _arm(watched, row)
+        waiters[row, STATE] = ASLEEP
+    elif state == RECHECKING:
+        _plan(agenda, waiters, row, end, RESPONDS)
+    else:
+        if state == AWAKE:
+            waiters[row, FALSE_WAKEUPS] += 1
+        if waiters[row, CALLED]:
+            _plan(agenda, waiters, row, end, RESPONDS)
+        _plan(agenda, waiters, row, end + eyes[ARM], ARMS)
+    return limit
+
+
+@compiled
+def _respond(
+    head: np.ndarray, agenda: Agenda, watched: Watched, reports: Reports, row: int, now: int, limit: int
+) -> int:
+    """Go on when the response of a read is back, where that changes something."""
+    waiters, eyes = watched[0], watched[4]
+    if eyes[POLICY] == SPIN:
+        waiters[row, FLIGHT] -= 1
+        if waiters[row, BLOCKED]:
+            # Later than it was due: the grid starts again here.
+            waiters[row, BLOCKED], waiters[row, BASE], waiters[row, ORIGIN] = 0, now, waiters[row, POLL]
+            _issue(agenda, waiters, eyes, row, now)
+    elif waiters[row, CALLED]:
+        waiters[row, CALLED] = 0
+        key = watched[1][waiters[row, WORD], KEY]
+        return _next_call(head, agenda, watched, reports, key, now, limit)
+    elif waiters[row, HIT]:
+        waiters[row, STATE] = AWAKE
+        _read(agenda, waiters, eyes, row, now)
+    else:
+        waiters[row, STATE] = ASLEEP
+    return limit

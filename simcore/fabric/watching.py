@@ -1,0 +1,200 @@
+"""Words of memory that messages set and waiters watch: their places, and what came out of each wait."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import gcd
+
+import numpy as np
+from simpy.events import Event
+
+from simcore.errors import SimulationError
+from simcore.fabric import _kernels as kernels
+from simcore.fabric import _waits as waits
+from simcore.fabric._policies import Policy
+from simcore.fabric._store import Gaps, Table
+from simcore.hardware import GpuSpec, WaitSpec
+from simcore.units import PS_PER_S
+
+LARGEST_VALUE = 2**62
+FOUND = (
+    waits.WORD, waits.T0, waits.SET, waits.END, waits.READS, waits.WAKEUPS, waits.FALSE_WAKEUPS, waits.OVERFLOWS,
+)  # fmt: skip
+"""The columns of a waiter that outlive it, in the order of `Waits`."""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Finished waits, one row each, in the order in which their words were given: the word, when the wait began, since
+    when the word had held the value, when that was seen (ps), and what it took."""
+
+    word: Table
+    t0: Table
+    set: Table
+    detected: Table
+    reads: Table
+    wakeups: Table
+    false_wakeups: Table
+    overflows: Table
+
+
+class Words:
+    """An array of ``count`` words in the memory of each of some ranks, zero at first; words count over all arrays."""
+
+    def __init__(self, first: int, count: int, ranks: Sequence[int]) -> None:
+        self.count = count
+        self._first, self._place = first, {rank: place for place, rank in enumerate(ranks)}
+
+    def word(self, rank: int, index: int = 0) -> int:
+        """Return the number of word ``index`` in the memory of ``rank``."""
+        return self._first + self._place[rank] * self.count + index
+
+    def first(self, ranks: Table) -> Table:
+        """Return the number of word 0 of each of many ranks."""
+        places = np.array([self._place[rank] for rank in np.unique(ranks).tolist()], np.int64)
+        return self._first + places[np.searchsorted(np.unique(ranks), ranks)] * self.count
+
+
+class Watching:
+    """The words of a fabric, and who waits for them."""
+
+    def __init__(
+        self, policy: Policy, ranks: int, groups: Gaps, gpu: GpuSpec, wait: WaitSpec, ports: Table | None
+    ) -> None:
+        self._policy, self._state, self._groups = policy, policy.state, groups
+        # Words of one line share a watch only where a monitor watches lines.
+        self._line = gpu.memory_line if wait.policy == "monitor" and wait.granularity == "line" else 0
+        self._stride = wait.stride if self._line else 0
+        self._ports = ports
+        self._words = self._stores = self._serial = 0
+        self._gaps = Gaps()
+        self._named: dict[tuple[int, int, int], int] = {}
+        self._watches: dict[int, tuple[Event, int, int]] = {}
+        self._busy: list[tuple[int, int]] = []
+        self._state[kernels.T_MONITORS] = np.zeros(ranks, np.int64)
+        eyes = self._state[kernels.T_EYES]
+        _fill(eyes, gpu, wait, ports is not None)
+        self._items = 2 + int(eyes[waits.OUTSTANDING])
+
+    def place(self, count: int, ranks: Sequence[int]) -> Words:
+        """Return a new array of ``count`` words in the memory of each of ``ranks``; an array begins at a line."""
+        first, total = self._words, count * len(ranks)
+        self._words += total
+        rows = self._state.reserve(kernels.T_WORDS, self._words)[first : self._words]
+        number = np.arange(total)
+        rows[:] = -1
+        rows[:, [waits.VALUE, waits.SINCE, waits.CALLING]] = 0
+        rows[:, waits.KEY] = first + number
+        if self._line:
+            index = number % count
+            first_of_line = -(-(index * self._stride // self._line * self._line) // self._stride)
+            rows[:, waits.KEY] -= index - first_of_line
+        return Words(first, count, ranks)
+
+    def store(self, word: int, value: int, what: int) -> int:
+        """Return the number of the store that sets ``word`` to ``value``, under the name ``what``."""
+        number = self._named.get((word, value, what))
+        if number is None:
+            number = self._named[word, value, what] = self.stores(np.array([word]), np.array([value]), what)
+        return number
+
+    def stores(self, words: Table, values: Table, what: "int | Table") -> int:
+        """Note many stores; return the number of the first."""
+        if len(words) and not 0 <= int(words.min()) <= int(words.max()) < self._words:
+            raise SimulationError(f"a message sets word {words.max()}, but there are {self._words}")
+        if np.abs(values).max(initial=0) >= LARGEST_VALUE:
+            raise SimulationError(f"a word holds values between -{LARGEST_VALUE} and {LARGEST_VALUE}")
+        first, count = self._stores, len(words)
+        self._stores += count
+        rows = self._state.reserve(kernels.T_STORES, self._stores)[first : self._stores]
+        rows[:, kernels.STORE_WORD], rows[:, kernels.STORE_VALUE], rows[:, kernels.STORE_WHAT] = words, values, what
+        return first
+
+    def watch(self, event: Event, rank: int, words: Table, values: "Table | int", now: int) -> None:
+        """Begin to wait in ``rank`` for all of ``words`` to be seen to hold at least ``values``; ``event`` happens when
+        the last of them has been."""
+        count, state = len(words), self._state
+        if not 0 <= int(words.min()) <= int(words.max()) < self._words:
+            raise SimulationError(f"rank {rank} waits for word {words.max()}, but there are {self._words}")
+        if np.min(values) < 1:
+            raise SimulationError(f"rank {rank} waits for the value {np.min(values)}; words are 0 at first")
+        self._free_rows()
+        first, group = self._gaps.take(count), self._groups.take(1)
+        rows = state.reserve(kernels.T_WAITERS, self._gaps.length)[first : first + count]
+        rows[:] = 0
+        rows[:, waits.WORD], rows[:, waits.WANTED] = words, values
+        rows[:, waits.GROUP], rows[:, waits.RANK], rows[:, waits.END] = group, rank, -1
+        rows[:, waits.T0] = rows[:, waits.BASE] = now
+        rows[:, waits.INTERVAL] = state[kernels.T_EYES][waits.FIRST_INTERVAL]
+        rows[:, waits.SERIAL] = np.arange(self._serial, self._serial + count)
+        if self._ports is not None:
+            rows[:, waits.PORT] = self._ports[rank]
+        self._serial += count
+        state.reserve(kernels.T_GROUPS, self._groups.length)[group] = count, now
+        self._watches[group] = event, first, count
+        self._policy.make_room(operations=self._items * count)
+        self._policy.head[kernels.WATCHES] += 1
+        waits.begin_watch(state.addresses, first, first + count)
+
+    @property
+    def open(self) -> int:
+        """Waits for several words that have not ended."""
+        return len(self._watches)
+
+    def ended(self, group: int, instant: int) -> tuple[Event, int]:
+        """Return the event of a wait for several words, which happens at ``instant``; its value is what is known then,
+        when polls that were under way have been counted."""
+        event, first, count = self._watches.pop(group)
+        self._groups.give(group, 1)
+        assert event.callbacks is not None
+        event.callbacks.insert(0, partial(self._found, first, count))
+        return event, instant
+
+    def _found(self, first: int, count: int, event: Event) -> None:
+        rows = self._state[kernels.T_WAITERS][first : first + count]
+        event._value = Waits(*(rows[:, column].copy() for column in FOUND))
+        self._busy.append((first, count))
+
+    def unseen(self, event: Event) -> Table:
+        """Return the places, in the order given, of the words for which the wait of ``event`` has not ended."""
+        for watched, first, count in self._watches.values():
+            if watched is event:
+                rows = self._state[kernels.T_WAITERS][first : first + count]
+                return np.nonzero(rows[:, waits.END] < 0)[0]
+        return np.zeros(0, np.int64)
+
+    def _free_rows(self) -> None:
+        """Free the rows of ended waits of which nothing is on the agenda any more."""
+        left, rows = [], self._state[kernels.T_WAITERS]
+        for first, count in self._busy:
+            if rows[first : first + count, waits.ITEMS].any():
+                left.append((first, count))
+            else:
+                self._gaps.give(first, count)
+                self._policy.ended(self._items * count)
+        self._busy = left
+
+
+def _fill(eyes: Table, gpu: GpuSpec, wait: WaitSpec, shared: bool) -> None:
+    """Write the constants of all waits; only what the policy uses is read."""
+    eyes[waits.REQUEST], eyes[waits.RESPONSE] = gpu.cycles(gpu.poll_request), gpu.cycles(gpu.poll_response)
+    eyes[waits.SERVICE], eyes[waits.LINE], eyes[waits.SHARED] = gpu.line_service, gpu.memory_line, shared
+    common = gcd(PS_PER_S, gpu.clock)
+    eyes[waits.CYCLE_NUM], eyes[waits.CYCLE_DEN] = PS_PER_S // common, gpu.clock // common
+    eyes[waits.OUTSTANDING], eyes[waits.CAPACITY] = 1, -1
+    if wait.policy == "spin":
+        eyes[waits.POLICY], eyes[waits.OUTSTANDING] = waits.SPIN, wait.outstanding
+        period, lanes = gpu.poll_period * PS_PER_S, gpu.clock * wait.outstanding
+        common = gcd(period, lanes)
+        eyes[waits.PERIOD_NUM], eyes[waits.PERIOD_DEN] = period // common, lanes // common
+    elif wait.policy in ("backoff", "yield"):
+        eyes[waits.POLICY] = waits.BACKOFF
+        backing = (wait.backoff_first, wait.backoff_factor, wait.backoff_most)
+        intervals = backing if wait.policy == "backoff" else (wait.yield_for, 1, wait.yield_for)
+        eyes[[waits.FIRST_INTERVAL, waits.FACTOR, waits.MOST_INTERVAL]] = intervals
+    else:
+        eyes[waits.POLICY] = waits.MONITOR if wait.policy == "monitor" else waits.ATOMIC
+        eyes[waits.ARM], eyes[waits.NOTIFY] = gpu.cycles(gpu.monitor_arm), gpu.cycles(gpu.monitor_notify)
+        eyes[waits.WAKE], eyes[waits.LOG] = gpu.cycles(gpu.monitor_wake), gpu.cycles(gpu.monitor_log)
+        eyes[waits.CAPACITY] = -1 if wait.capacity is None else wait.capacity
+        eyes[waits.WAKE_ONE] = wait.wake == "one"
