@@ -14,7 +14,7 @@ from simcore.errors import SimulationError
 from simcore.fabric import Column, Fabric
 from simcore.fabric.watching import Waits, Words
 from simcore.hardware import WaitSpec
-from simcore.trace import SCHEMAS, Recorder
+from simcore.trace import SCHEMAS, Coded, Recorder
 
 __all__ = ["Flag", "FlagMemory", "Flags", "WaitSpec", "record"]
 
@@ -93,13 +93,14 @@ def record(recorder: Recorder, found: Waits, names: Sequence[str], location: str
     import numpy as np
 
     order = np.argsort(found.detected, kind="stable")
-    texts = [[names[row] for row in order.tolist()], [location] * len(order), [policy] * len(order)]
     counts = (
         found.t0, found.set, found.detected, found.reads, found.wakeups, found.false_wakeups, found.overflows,
     )  # fmt: skip
+    texts = [names[row] for row in order.tolist()]
     if len(order) < FEW:
-        for row in zip(*texts, *(column[order].tolist() for column in counts), strict=True):
-            recorder.add("flags", row)
+        for text, *row in zip(texts, *(column[order].tolist() for column in counts), strict=True):
+            recorder.add("flags", [text, location, policy, *row])
         return
-    columns: list[Any] = [*texts, *(column[order] for column in counts)]
+    same = np.zeros(len(order), np.int64)
+    columns: list[Any] = [texts, Coded([location], same), Coded([policy], same), *(column[order] for column in counts)]
     recorder.extend("flags", {about.name: column for about, column in zip(SCHEMAS["flags"], columns, strict=True)})

@@ -95,6 +95,17 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class Coded:
+    """A column of text by numbers: row i is ``words[codes[i]]``."""
+
+    words: Sequence[str]
+    codes: "np.ndarray[Any, Any]"
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
 class Recorder:
     """Rows in clock order, kept column by column; full chunks become Arrow batches, spilled to Parquet when ``folder``
     is given."""
@@ -114,7 +125,7 @@ class Recorder:
         if len(columns[0]) >= CHUNK:
             self._close_chunk(kind)
 
-    def extend(self, kind: str, columns: Mapping[str, "np.ndarray | Sequence[Any]"]) -> None:
+    def extend(self, kind: str, columns: "Mapping[str, np.ndarray | Coded | Sequence[Any]]") -> None:
         """Append many rows at once; ``columns`` holds one array of equal length per column of the schema."""
         self._close_chunk(kind)
         arrays = [columns[column.name] for column in SCHEMAS[kind]]
@@ -183,6 +194,9 @@ def _arrow(values: Any, kind: "pa.DataType") -> "pa.Array[Any]":
     if kind in _numeric():
         held = np.ascontiguousarray(values, dtype=kind.to_pandas_dtype())
         return pa.Array.from_buffers(kind, len(held), [None, pa.py_buffer(held)])
+    if isinstance(values, Coded):
+        indices = _arrow(values.codes.astype(np.int32), pa.int32())
+        return pa.DictionaryArray.from_arrays(indices, _arrow(values.words, kind)).dictionary_decode()
     texts = [text.encode() for text in values]
     ends = np.zeros(len(texts) + 1, np.int32)
     np.cumsum([len(text) for text in texts], out=ends[1:])

@@ -12,6 +12,7 @@ from simpy.events import Event
 from simcore.errors import Deadlock, SimulationError
 from simcore.fabric import _kernels as kernels
 from simcore.fabric import _policies as policies
+from simcore.fabric import _waits as waits
 from simcore.fabric._kernels import META_DST, META_FLAG, META_SEEN, META_SILENT, META_WHAT, META_WORD, SEEN, WHERE
 from simcore.fabric._store import Gaps, Table, grown
 from simcore.fabric.watching import Waits, Watching, Words
@@ -19,7 +20,7 @@ from simcore.hardware import GpuSpec, MemoryPort, Queues, Sharing, WaitSpec
 from simcore.schedule import Schedule
 from simcore.simulation import END, Simulation
 from simcore.topology import Topology
-from simcore.trace import CHUNK, Recorder, deferred_interrupt
+from simcore.trace import CHUNK, Coded, Recorder, deferred_interrupt
 from simcore.units import LARGEST, PS_PER_S
 
 KINDS = ("data", "flag")
@@ -113,6 +114,7 @@ class Fabric:
         hops = self._state.reserve(kernels.T_HOPS, streams)[:streams]
         hops[:, kernels.HOP_SERVER] = len(self._servers) + np.arange(streams)
         hops[:, kernels.HOP_LINK], hops[:, kernels.HOP_LEFT] = -1, 1
+        self._sets = 0
         self._watching: Watching | None = None
         if gpu is not None:
             ports_of = self._port + self._endpoints if rates else None
@@ -135,6 +137,7 @@ class Fabric:
         hop, name = self._path(src, dst, size, what)
         meta = dst << META_DST | name << META_WHAT
         if word >= 0:
+            self._sets += 1
             meta = dst << META_DST | self._watch.store(word, value, name) << META_WHAT | META_WORD | META_FLAG
         self._hold(src, size, hop, meta)
 
@@ -289,6 +292,7 @@ class Fabric:
     def _setting(self, meta: Column, sets: Column, values: "Column | int") -> Column:
         """Return ``meta`` with a store in place of the name, where a row sets a word."""
         (rows,) = np.nonzero(sets >= 0)
+        self._sets += len(rows)
         values = np.broadcast_to(values, len(meta))
         if len(rows) == 1:
             row = rows.item()
@@ -390,8 +394,10 @@ class Fabric:
 
     @property
     def awaited(self) -> int:
-        """Messages, computations and schedules under way whose end somebody must know."""
-        return len(self._waiting) + len(self._playing)
+        """Messages, computations and schedules under way whose end somebody must know, flags under way, and whether a
+        wait will end without one."""
+        flags = self._sets - int(self._head[kernels.LANDED])
+        return len(self._waiting) + len(self._playing) + flags + waits.any_ends(self._addresses)
 
     def _name(self, what: str) -> int:
         return self._names.setdefault(what, len(self._names))
@@ -437,8 +443,8 @@ class Fabric:
         self._leads = grown(self._leads, self._routes)
         if self._waits_first:
             overhead = self._state[kernels.T_SERVERS][hops[:, kernels.HOP_SERVER], kernels.OVERHEAD]
-            waits = hops[:, kernels.HOP_LATENCY] + overhead
-            self._leads[count : self._routes] = np.add.reduceat(waits, begin[:-1])
+            lead = hops[:, kernels.HOP_LATENCY] + overhead
+            self._leads[count : self._routes] = np.add.reduceat(lead, begin[:-1])
         self._route_of[tail, head] = np.arange(count + 1, self._routes + 1)
         self._policy.make_room_for_routes(self._routes)
 
@@ -564,11 +570,11 @@ class Fabric:
                 "dst": (meta >> META_DST).astype(np.int32),
                 "sequence": rows[:, kernels.D_ORDER] & kernels.SEQUENCE_MASK,
                 "size_bytes": rows[:, kernels.D_SIZE],
-                "kind": np.array(KINDS, object)[meta & kernels.META_FLAG],
+                "kind": Coded(KINDS, meta & META_FLAG),
                 "issued_ps": rows[:, kernels.D_ISSUED],
                 "arrived_ps": rows[:, kernels.D_ARRIVED],
                 "queued_ps": rows[:, kernels.D_QUEUED],
-                "what": np.array([*self._names, ""], object)[what],
+                "what": Coded([*self._names, ""], what),
             },
         )
 

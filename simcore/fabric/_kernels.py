@@ -64,12 +64,13 @@ D_ORDER, D_META, D_SIZE, D_ISSUED, D_ARRIVED, D_QUEUED = range(6)
 DELIVERY_COLUMNS = 6
 # Words of the head. WHERE: the instant at which a loop stopped early, or the size of what it refused; RESERVED: room
 # of the agenda that is kept for operations that become ready and for waiters; WATCHES: waits that have not ended, any
-# number of which may end at once; VISITS: items taken off the agenda.
+# number of which may end at once; VISITS: items taken off the agenda; LANDED: words set so far; POLLS: items of waiters
+# on the agenda.
 (
     SHIFT, SPARE, ROWS, AVAILABLE, DONE, SEEN, RECORDING, CUT_THROUGH, MTU, BUFFER, PACKETS_MOST, ALONE, WHERE,
-    RESERVED, WATCHES, VISITS,
-) = range(16)  # fmt: skip
-HEAD_WORDS = 16
+    RESERVED, WATCHES, VISITS, LANDED, POLLS,
+) = range(18)  # fmt: skip
+HEAD_WORDS = 18
 # The tables of the state.
 T_HEAD, T_BOOK, T_ENTRIES, T_FRONT, T_MESSAGES, T_QUEUES, T_HOPS, T_SERVERS, T_CURVES, T_BINS, T_SCRATCH = range(11)
 T_PENDING, T_RUNS, T_OPERATIONS, T_DEPENDENTS, T_GROUPS, T_DONE, T_SEEN = range(11, 18)
@@ -94,6 +95,8 @@ moments, fluid flows end at even ones.
 SAFE = 2**62
 LATEST = 2.0**61
 LATEST_INSTANT = 2**61
+LAST_MOMENT = 2 * LATEST_INSTANT
+"""A bound beyond it says that no process acts before something happens in the data plane."""
 
 
 @compiled

@@ -9,34 +9,38 @@ Within an instant writes land first, then samples see them, then watches are arm
 
 import numpy as np
 
-from simcore.fabric._agenda import Agenda, push
+from simcore.fabric._agenda import LENGTH, Agenda, push
 from simcore.fabric._compiled import column, compiled, table
 from simcore.fabric._kernels import (
-    ACCEPTED, BEGAN, DEN, ENDED, FREE, META_WHAT, NUM, OPEN, RECORDING, SEEN, STORE_VALUE, STORE_WORD, T_BOOK,
-    T_ENTRIES, T_EYES, T_FRONT, T_GROUPS, T_MONITORS, T_PAST, T_WAITERS, T_WORDS, TAG, WAITER, WATCHES, WHAT_MASK,
-    Lines, Reports, carry, divide_up, release,
+    ACCEPTED, BEGAN, DEN, ENDED, FREE, LANDED, META_WHAT, NUM, OPEN, POLLS, RECORDING, SEEN, STORE_VALUE,
+    STORE_WORD, T_BOOK, T_ENTRIES, T_EYES, T_FRONT, T_GROUPS, T_HEAD, T_MONITORS, T_PAST, T_WAITERS, T_WORDS, TAG,
+    WAITER, WATCHES, WHAT_MASK, Lines, Reports, carry, divide_up, release,
 )  # fmt: skip
 
 Watched = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Waiters, words, past, monitors, eyes, groups."""
 
-# Columns of a word. SINCE: when it was last written; PAST: the value before that, a row of ``past``. KEY: the word that
-# stands for its granule, in whose chain (FIRST, LAST) those who watch it stand; those called to wake one after another
-# stand in a chain too, and CALLING says that one of them has not passed the call on yet.
-VALUE, SINCE, PAST, KEY, W_FIRST, W_LAST, C_FIRST, C_LAST, CALLING = range(9)
+# Columns of a word, in which 0 means nothing, so that a word that nobody touches takes no memory: rows are counted from
+# 1. SINCE: when it was last written; PAST: the value before that, a row of ``past``. BACK: how far before it lies the
+# word that stands for its granule, in whose chain (FIRST, LAST) those who watch it stand; those called to wake one
+# after another stand in a chain too (C_FIRST, C_LAST), and CALLING says that one of them has
+# not passed the call on yet.
+VALUE, SINCE, PAST, BACK, W_FIRST, W_LAST, C_FIRST, C_LAST, CALLING = range(9)
 WORD_COLUMNS = 9
 # Columns of the past: what a word held before, since when, and the row before that.
 PAST_VALUE, PAST_SINCE, PAST_PAST = range(3)
 PAST_COLUMNS = 3
-# Columns of a waiter. BASE and ORIGIN: where the grid of its polls starts, and with which poll; POLL: the next one;
-# INTERVAL: cycles until then (backing off); FLIGHT: polls under way; ITEMS: items on the agenda; NEXT, BEFORE: others
-# in a chain; LOGGED: its watch is in the log; HIT: a write came between arming and sleeping; SERIAL: waits in the order
-# in which they began; PORT: the server that its reads pass.
+# Columns of a waiter. SERIAL: waits in the order in which they began; ITEMS: its items on the agenda; NEXT, BEFORE:
+# others in a chain, counted from 1; PORT: the server that its reads pass. Five columns mean what the policy needs: of
+# polls, BASE and ORIGIN, where their grid starts, and with which; POLL, the next one; FLIGHT, those under way;
+# BLOCKED, as many as may be; backing off, INTERVAL, cycles until the next. Of a monitor, STATE; LOGGED, its watch is
+# in the log; HIT, a write came between arming and sleeping; CALLED, it passes a call on.
 (
-    WORD, WANTED, GROUP, RANK, STATE, T0, SET, END, READS, WAKEUPS, FALSE_WAKEUPS, OVERFLOWS, BASE, ORIGIN, POLL,
-    INTERVAL, FLIGHT, BLOCKED, ITEMS, NEXT, BEFORE, LOGGED, HIT, CALLED, SERIAL, PORT,
-) = range(26)  # fmt: skip
-WAITER_COLUMNS = 26
+    WORD, WANTED, GROUP, T0, SET, END, READS, ITEMS, NEXT, BEFORE, SERIAL, BASE, ORIGIN, POLL, FLIGHT, BLOCKED, WAKEUPS,
+    FALSE_WAKEUPS, OVERFLOWS, RANK, PORT,
+) = range(21)  # fmt: skip
+INTERVAL, STATE, LOGGED, HIT, CALLED = ORIGIN, ORIGIN, POLL, FLIGHT, BLOCKED
+WAITER_COLUMNS = 24
 # Constants of all waits: latencies in ps, the period of one lane of polls as PERIOD_NUM / PERIOD_DEN ps, a clock cycle
 # as CYCLE_NUM / CYCLE_DEN ps; the policy and its numbers.
 (
@@ -79,45 +83,47 @@ def _cycles(eyes: np.ndarray, count: int) -> int:
 
 
 @compiled
-def _plan(agenda: Agenda, waiters: np.ndarray, row: int, instant: int, step: int) -> None:
+def _plan(head: np.ndarray, agenda: Agenda, waiters: np.ndarray, row: int, instant: int, step: int) -> None:
     """Put an item of a waiter on the agenda."""
+    head[POLLS] += 1
     waiters[row, ITEMS] += 1
     order = AFTER_MESSAGES + step * STEP_ORDER + waiters[row, SERIAL]
     push(agenda, instant, order, 8 * (STEPS * row + step) + WAITER)
 
 
 @compiled
-def _read(agenda: Agenda, waiters: np.ndarray, eyes: np.ndarray, row: int, issued: int) -> None:
+def _read(head: np.ndarray, agenda: Agenda, waiters: np.ndarray, eyes: np.ndarray, row: int, issued: int) -> None:
     """Issue a read at the instant ``issued``, now or later."""
     waiters[row, READS] += 1
     if eyes[SHARED]:
-        _plan(agenda, waiters, row, issued + eyes[REQUEST], ARRIVES)
+        _plan(head, agenda, waiters, row, issued + eyes[REQUEST], ARRIVES)
     else:
-        _plan(agenda, waiters, row, issued + eyes[REQUEST] + eyes[SERVICE], SAMPLES)
+        _plan(head, agenda, waiters, row, issued + eyes[REQUEST] + eyes[SERVICE], SAMPLES)
 
 
 @compiled
 def _join(waiters: np.ndarray, words: np.ndarray, row: int) -> None:
     """Put a waiter at the end of the chain of those who watch its granule."""
-    key = words[waiters[row, WORD], KEY]
+    key = waiters[row, WORD] - words[waiters[row, WORD], BACK]
     last = words[key, W_LAST]
-    waiters[row, NEXT], waiters[row, BEFORE] = -1, last
-    if last >= 0:
-        waiters[last, NEXT] = row
+    waiters[row, NEXT], waiters[row, BEFORE] = 0, last
+    if last:
+        waiters[last - 1, NEXT] = row + 1
     else:
-        words[key, W_FIRST] = row
-    words[key, W_LAST] = row
+        words[key, W_FIRST] = row + 1
+    words[key, W_LAST] = row + 1
 
 
 @compiled
 def _leave(waiters: np.ndarray, words: np.ndarray, row: int) -> None:
-    key, behind, before = words[waiters[row, WORD], KEY], waiters[row, NEXT], waiters[row, BEFORE]
-    if before >= 0:
-        waiters[before, NEXT] = behind
+    key = waiters[row, WORD] - words[waiters[row, WORD], BACK]
+    behind, before = waiters[row, NEXT], waiters[row, BEFORE]
+    if before:
+        waiters[before - 1, NEXT] = behind
     else:
         words[key, W_FIRST] = behind
-    if behind >= 0:
-        waiters[behind, BEFORE] = before
+    if behind:
+        waiters[behind - 1, BEFORE] = before
     else:
         words[key, W_LAST] = before
 
@@ -166,13 +172,13 @@ def _reached(watched: Watched, row: int) -> int:
     word, wanted = waiters[row, WORD], waiters[row, WANTED]
     since: int = words[word, SINCE]
     before = words[word, PAST]
-    while before >= 0 and past[before, PAST_VALUE] >= wanted:
+    while before and past[before, PAST_VALUE] >= wanted:
         since, before = past[before, PAST_SINCE], past[before, PAST_PAST]
     return since
 
 
 @compiled
-def _aim(agenda: Agenda, watched: Watched, row: int, instant: int) -> None:
+def _aim(head: np.ndarray, agenda: Agenda, watched: Watched, row: int, instant: int) -> None:
     """Let the first poll that samples the word at ``instant`` or later be sampled; those before it see what the last
     one saw."""
     waiters, eyes = watched[0], watched[4]
@@ -191,7 +197,7 @@ def _aim(agenda: Agenda, watched: Watched, row: int, instant: int) -> None:
             poll, issued = poll + steps, issued + steps * step
         waiters[row, BASE] = issued
     waiters[row, POLL] = poll
-    _plan(agenda, waiters, row, issued + trip, SAMPLES)
+    _plan(head, agenda, waiters, row, issued + trip, SAMPLES)
 
 
 @compiled
@@ -204,19 +210,31 @@ def watched_of(state: np.ndarray) -> Watched:
 
 
 @compiled
-def begin_watch(state: np.ndarray, first: int, end: int) -> None:
-    """Begin the waits of the rows from ``first`` up to ``end``, now."""
+def begin_watch(
+    state: np.ndarray, first: int, places: np.ndarray, values: np.ndarray, group: int, rank: int, port: int, now: int,
+    serial: int,
+) -> None:  # fmt: skip
+    """Begin to wait now for the words ``places`` to reach ``values`` (one for all, or one each), in the rows from
+    ``first`` on."""
+    head = column(state, T_HEAD)
     agenda = (table(state, T_BOOK), table(state, T_ENTRIES), table(state, T_FRONT))
     watched = watched_of(state)
     waiters, words, eyes = watched[0], watched[1], watched[4]
-    for row in range(first, end):
-        begun = waiters[row, T0]
+    for number in range(len(places)):
+        row = first + number
+        waiters[row] = 0
+        waiters[row, WORD], waiters[row, WANTED] = places[number], values[number if len(values) > 1 else 0]
+        waiters[row, GROUP], waiters[row, RANK], waiters[row, PORT] = group, rank, port
+        waiters[row, T0] = waiters[row, BASE] = now
+        waiters[row, END], waiters[row, SERIAL] = -1, serial + number
+        if eyes[POLICY] == BACKOFF:
+            waiters[row, INTERVAL] = eyes[FIRST_INTERVAL]
         if eyes[POLICY] >= MONITOR or (eyes[SHARED] and eyes[POLICY] == BACKOFF):
-            _read(agenda, waiters, eyes, row, begun)
+            _read(head, agenda, waiters, eyes, row, now)
         elif eyes[SHARED]:
-            _plan(agenda, waiters, row, begun, ISSUES)
-        elif words[waiters[row, WORD], VALUE] >= waiters[row, WANTED]:
-            _aim(agenda, watched, row, begun)
+            _plan(head, agenda, waiters, row, now, ISSUES)
+        elif words[places[number], VALUE] >= waiters[row, WANTED]:
+            _aim(head, agenda, watched, row, now)
         else:
             _join(waiters, words, row)
 
@@ -225,6 +243,29 @@ def begin_watch(state: np.ndarray, first: int, end: int) -> None:
 def full(watched: Watched) -> bool:
     """Return whether there is no room for what a word held before it is written again."""
     return bool(watched[2][0, 0] + 1 >= watched[2].shape[0])
+
+
+@compiled
+def hopeful(watched: Watched) -> bool:
+    """Return whether any wait will end although no word is written any more."""
+    waiters, words, eyes = watched[0], watched[1], watched[4]
+    for row in range(waiters.shape[0]):
+        if waiters[row, ITEMS] > 0 and waiters[row, END] < 0:
+            if eyes[POLICY] >= MONITOR or words[waiters[row, WORD], VALUE] >= waiters[row, WANTED]:
+                return True
+    return False
+
+
+@compiled
+def any_ends(state: np.ndarray) -> bool:
+    """The same from outside a loop."""
+    return hopeful(watched_of(state))
+
+
+@compiled
+def in_vain(head: np.ndarray, agenda: Agenda, watched: Watched) -> bool:
+    """Return whether nothing is left to happen but polls of words that nobody will write."""
+    return bool(watched[4][SHARED]) and agenda[0][LENGTH, 0] == head[POLLS] and not hopeful(watched)
 
 
 @compiled
@@ -238,6 +279,7 @@ def happen(
     row = item >> 3
     store = (messages[row, TAG] >> META_WHAT) & WHAT_MASK
     release(head, messages, row)
+    head[LANDED] += 1
     return _land(head, agenda, watched, reports, stores, store, now, limit)
 
 
@@ -256,15 +298,16 @@ def _land(
         past[row, PAST_PAST] = words[word, PAST]
         words[word, PAST] = row
     words[word, VALUE], words[word, SINCE] = value, now
-    key = words[word, KEY]
-    row = words[key, W_FIRST]
-    while row >= 0:
-        behind = waiters[row, NEXT]
+    key = word - words[word, BACK]
+    place = words[key, W_FIRST]
+    while place:
+        row = place - 1
+        place = waiters[row, NEXT]
         holds = waiters[row, WORD] == word and value >= waiters[row, WANTED]
         if eyes[POLICY] <= BACKOFF:
             if holds:
                 _leave(waiters, words, row)
-                _aim(agenda, watched, row, now)
+                _aim(head, agenda, watched, row, now)
         elif eyes[POLICY] == MONITOR or holds:
             _disarm(watched, row)
             waiters[row, SET] = now
@@ -274,7 +317,6 @@ def _land(
                 _call(waiters, words, key, row)
             else:
                 limit = _notify(head, agenda, watched, reports, row, now, limit)
-        row = behind
     if not words[key, CALLING]:
         limit = _next_call(head, agenda, watched, reports, key, now, limit)
     return limit
@@ -283,12 +325,12 @@ def _land(
 @compiled
 def _call(waiters: np.ndarray, words: np.ndarray, key: int, row: int) -> None:
     """Put a sleeper at the end of those who are woken one after another."""
-    waiters[row, NEXT], waiters[row, CALLED] = -1, 1
-    if words[key, C_FIRST] >= 0:
-        waiters[words[key, C_LAST], NEXT] = row
+    waiters[row, NEXT], waiters[row, CALLED] = 0, 1
+    if words[key, C_FIRST]:
+        waiters[words[key, C_LAST] - 1, NEXT] = row + 1
     else:
-        words[key, C_FIRST] = row
-    words[key, C_LAST] = row
+        words[key, C_FIRST] = row + 1
+    words[key, C_LAST] = row + 1
 
 
 @compiled
@@ -297,7 +339,7 @@ def _next_call(
 ) -> int:
     """Notify the next of those who are woken one after another, if there is one."""
     waiters, words = watched[0], watched[1]
-    row = words[key, C_FIRST]
+    row = words[key, C_FIRST] - 1
     words[key, CALLING] = row >= 0
     if row < 0:
         return limit
@@ -315,10 +357,10 @@ def _notify(
     waiters[row, WAKEUPS] += 1
     waiters[row, STATE] = AWAKE
     if eyes[POLICY] == MONITOR:
-        _read(agenda, waiters, eyes, row, woken)
+        _read(head, agenda, waiters, eyes, row, woken)
         return limit
     if waiters[row, CALLED]:
-        _plan(agenda, waiters, row, woken, RESPONDS)
+        _plan(head, agenda, waiters, row, woken, RESPONDS)
     return _finish(head, watched, reports, row, woken, limit)
 
 
@@ -330,8 +372,9 @@ def _attend(
     waiters, words, eyes = watched[0], watched[1], watched[4]
     row, step = (item >> 3) // STEPS, (item >> 3) % STEPS
     waiters[row, ITEMS] -= 1
+    head[POLLS] -= 1
     if step == ARRIVES:
-        _plan(agenda, waiters, row, _pass_port(head, lines, eyes, waiters[row, PORT], now), SAMPLES)
+        _plan(head, agenda, waiters, row, _pass_port(head, lines, eyes, waiters[row, PORT], now), SAMPLES)
     elif step == SAMPLES:
         seen = words[waiters[row, WORD], VALUE] >= waiters[row, WANTED]
         if seen and waiters[row, END] < 0:
@@ -343,11 +386,11 @@ def _attend(
         else:
             limit = _checked(head, agenda, watched, reports, row, seen, now, limit)
     elif step == ISSUES:
-        _issue(agenda, waiters, eyes, row, now)
+        _issue(head, agenda, waiters, eyes, row, now)
     elif step == ARMS:
         _arm(watched, row)
         waiters[row, STATE] = RECHECKING
-        _read(agenda, waiters, eyes, row, now)
+        _read(head, agenda, waiters, eyes, row, now)
     else:
         limit = _respond(head, agenda, watched, reports, row, now, limit)
     return limit
@@ -381,12 +424,12 @@ def _spun(
     elif not seen and not eyes[SHARED]:
         _join(waiters, words, row)
     if eyes[SHARED]:
-        _plan(agenda, waiters, row, end, RESPONDS)
+        _plan(head, agenda, waiters, row, end, RESPONDS)
     return limit
 
 
 @compiled
-def _issue(agenda: Agenda, waiters: np.ndarray, eyes: np.ndarray, row: int, now: int) -> None:
+def _issue(head: np.ndarray, agenda: Agenda, waiters: np.ndarray, eyes: np.ndarray, row: int, now: int) -> None:
     """Issue the poll of a spinner that is due, unless as many as allowed are under way, and plan the next."""
     if 0 <= waiters[row, END] <= now:
         return
@@ -395,9 +438,9 @@ def _issue(agenda: Agenda, waiters: np.ndarray, eyes: np.ndarray, row: int, now:
         return
     waiters[row, FLIGHT] += 1
     waiters[row, POLL] += 1
-    _read(agenda, waiters, eyes, row, now)
+    _read(head, agenda, waiters, eyes, row, now)
     passed = divide_up(waiters[row, POLL] - waiters[row, ORIGIN], eyes[PERIOD_NUM], eyes[PERIOD_DEN])
-    _plan(agenda, waiters, row, waiters[row, BASE] + passed, ISSUES)
+    _plan(head, agenda, waiters, row, waiters[row, BASE] + passed, ISSUES)
 
 
 @compiled
@@ -415,7 +458,7 @@ def _backed_off(
     following = end + _cycles(eyes, interval)
     waiters[row, INTERVAL] = min(interval * eyes[FACTOR], eyes[MOST_INTERVAL])
     if eyes[SHARED]:
-        _read(agenda, waiters, eyes, row, following)
+        _read(head, agenda, waiters, eyes, row, following)
     else:
         waiters[row, BASE] = following
         waiters[row, POLL] += 1
@@ -434,19 +477,19 @@ def _checked(
         if state == RECHECKING and not waiters[row, HIT]:
             _disarm(watched, row)
         if waiters[row, CALLED]:
-            _plan(agenda, waiters, row, end, RESPONDS)
+            _plan(head, agenda, waiters, row, end, RESPONDS)
         return _finish(head, watched, reports, row, end, limit)
     if eyes[POLICY] == ATOMIC:
         _arm(watched, row)
         waiters[row, STATE] = ASLEEP
     elif state == RECHECKING:
-        _plan(agenda, waiters, row, end, RESPONDS)
+        _plan(head, agenda, waiters, row, end, RESPONDS)
     else:
         if state == AWAKE:
             waiters[row, FALSE_WAKEUPS] += 1
         if waiters[row, CALLED]:
-            _plan(agenda, waiters, row, end, RESPONDS)
-        _plan(agenda, waiters, row, end + eyes[ARM], ARMS)
+            _plan(head, agenda, waiters, row, end, RESPONDS)
+        _plan(head, agenda, waiters, row, end + eyes[ARM], ARMS)
     return limit
 
 
@@ -461,14 +504,14 @@ def _respond(
         if waiters[row, BLOCKED]:
             # Later than it was due: the grid starts again here.
             waiters[row, BLOCKED], waiters[row, BASE], waiters[row, ORIGIN] = 0, now, waiters[row, POLL]
-            _issue(agenda, waiters, eyes, row, now)
+            _issue(head, agenda, waiters, eyes, row, now)
     elif waiters[row, CALLED]:
         waiters[row, CALLED] = 0
-        key = watched[1][waiters[row, WORD], KEY]
+        key = waiters[row, WORD] - watched[1][waiters[row, WORD], BACK]
         return _next_call(head, agenda, watched, reports, key, now, limit)
     elif waiters[row, HIT]:
         waiters[row, STATE] = AWAKE
-        _read(agenda, waiters, eyes, row, now)
+        _read(head, agenda, waiters, eyes, row, now)
     else:
         waiters[row, STATE] = ASLEEP
     return limit

@@ -81,14 +81,10 @@ class Watching:
         first, total = self._words, count * len(ranks)
         self._words += total
         rows = self._state.reserve(kernels.T_WORDS, self._words)[first : self._words]
-        number = np.arange(total)
-        rows[:] = -1
-        rows[:, [waits.VALUE, waits.SINCE, waits.CALLING]] = 0
-        rows[:, waits.KEY] = first + number
         if self._line:
-            index = number % count
+            index = np.arange(total) % count
             first_of_line = -(-(index * self._stride // self._line * self._line) // self._stride)
-            rows[:, waits.KEY] -= index - first_of_line
+            rows[:, waits.BACK] = index - first_of_line
         return Words(first, count, ranks)
 
     def store(self, word: int, value: int, what: int) -> int:
@@ -120,21 +116,15 @@ class Watching:
             raise SimulationError(f"rank {rank} waits for the value {np.min(values)}; words are 0 at first")
         self._free_rows()
         first, group = self._gaps.take(count), self._groups.take(1)
-        rows = state.reserve(kernels.T_WAITERS, self._gaps.length)[first : first + count]
-        rows[:] = 0
-        rows[:, waits.WORD], rows[:, waits.WANTED] = words, values
-        rows[:, waits.GROUP], rows[:, waits.RANK], rows[:, waits.END] = group, rank, -1
-        rows[:, waits.T0] = rows[:, waits.BASE] = now
-        rows[:, waits.INTERVAL] = state[kernels.T_EYES][waits.FIRST_INTERVAL]
-        rows[:, waits.SERIAL] = np.arange(self._serial, self._serial + count)
-        if self._ports is not None:
-            rows[:, waits.PORT] = self._ports[rank]
-        self._serial += count
+        state.reserve(kernels.T_WAITERS, self._gaps.length)
         state.reserve(kernels.T_GROUPS, self._groups.length)[group] = count, now
         self._watches[group] = event, first, count
         self._policy.make_room(operations=self._items * count)
         self._policy.head[kernels.WATCHES] += 1
-        waits.begin_watch(state.addresses, first, first + count)
+        port = -1 if self._ports is None else int(self._ports[rank])
+        wanted = np.atleast_1d(np.ascontiguousarray(values, np.int64))
+        waits.begin_watch(state.addresses, first, words, wanted, group, rank, port, now, self._serial)
+        self._serial += count
 
     @property
     def open(self) -> int:
@@ -152,7 +142,7 @@ class Watching:
 
     def _found(self, first: int, count: int, event: Event) -> None:
         rows = self._state[kernels.T_WAITERS][first : first + count]
-        event._value = Waits(*(rows[:, column].copy() for column in FOUND))
+        event._value = Waits(*np.take(rows, FOUND, axis=1).T)
         self._busy.append((first, count))
 
     def unseen(self, event: Event) -> Table:
