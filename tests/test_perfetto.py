@@ -20,7 +20,7 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as schema
 
 from simcore import InputError, cli, read_scenario, report, run
 from simcore.formats import perfetto, tracks, wire
-from simcore.trace import Recorder
+from simcore.trace import SCHEMAS, Recorder
 
 PROCESSOR = os.environ.get("SIMCORE_TRACE_PROCESSOR")
 RANKS = ["rank0", "rank1", "rank2", "gpu7 (traffic)"]
@@ -251,7 +251,7 @@ def runs(draw: st.DrawFn) -> Tables:
         recorder.add("links", row)
     for _ in range(draw(st.integers(0, 6))):
         begin, end = interval()
-        counts = [draw(COUNTS) for _ in range(3)]
+        counts = [draw(COUNTS) for _ in SCHEMAS["flags"][6:]]
         row = (draw(WORDS), draw(where), draw(WORDS), begin, draw(st.integers(0, 5000)), end, *counts)
         recorder.add("flags", row)
     return recorder.tables()
@@ -381,7 +381,7 @@ def small() -> Tables:
     recorder.add("spans", ("rank0", 1999, 5001, "compute", "", name, 7))
     recorder.add("spans", ("rank0", 5001, 9000, "wait", name, "x" * 70_000, 0))
     recorder.add("transfers", (0, 1, 0, 8, "data", 2500, 3999, 0, name))
-    recorder.add("flags", (name, "rank0.wg17", "spin", 5001, 8000, 9000, 3, 0, 0))
+    recorder.add("flags", (name, "rank0.wg17", "spin", 5001, 8000, 9000, 3, *[0] * len(SCHEMAS["flags"][7:])))
     recorder.add("links", (name, 0, 4096, 2048, 8))
     return recorder.tables()
 
