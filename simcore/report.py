@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from simcore import scenario, source
+from simcore import scenario, source, traffic
 from simcore.assembly import Result
 from simcore.errors import InputError, quoted, reason, writing
 from simcore.scenario import Scenario
@@ -144,6 +144,20 @@ def _manifest(result: Result) -> str:
     return yaml.safe_dump(
         {"manifest": manifest, "scenario": scenario.resolved(result.scenario)}, sort_keys=False, width=120
     )
+
+
+def rank_names(result: Result) -> list[str]:
+    """Return what every rank number of the transfers stands for: the location of a rank, or behind them the GPU of
+    background traffic."""
+    asked = result.scenario
+    several = len(asked.workloads) > 1
+    ranks = [
+        f"{job.name}.rank{rank}" if several else f"rank{rank}"
+        for job in asked.workloads
+        for rank in range(job.ranks or 0)
+    ]
+    background = traffic.endpoints(asked.traffic, sum(map(len, asked.nodes)))
+    return ranks + [f"gpu{gpu} (traffic)" for gpu in background]
 
 
 def load_run(folder: Path) -> Result:

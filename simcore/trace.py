@@ -1,6 +1,7 @@
 """What a run leaves behind: columnar rows in clock order, the schema of every column, and their digest."""
 
 import hashlib
+import re
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -236,6 +237,11 @@ def numbers(table: "pa.Table", name: str) -> "np.ndarray[Any, Any]":
     # Not to_numpy(), which imports pandas and costs a fifth of a second.
     column = table[name].combine_chunks()
     return np.from_dlpack(column) if column.type in _numeric() else np.array(column.to_pylist(), object)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Return a key by which names sort as people count: gpu2 before gpu10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 @contextmanager

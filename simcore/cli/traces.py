@@ -1,4 +1,4 @@
-"""Commands on profiler traces: trace import, trace inspect."""
+"""Commands on traces: trace import, trace inspect, trace export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -50,3 +50,22 @@ def trace_inspect(
         else kineto.inspect(kineto.read_trace(file))
     )
     print("\n".join(lines))
+
+
+@app.command("export")
+def trace_export(
+    folder: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="TRACE", help="The file: .pftrace or .json, and .gz after it if wanted."),
+    ],
+) -> None:
+    """Write a run as a trace for the Perfetto viewer (ui.perfetto.dev)."""
+    from simcore import report
+    from simcore.formats import perfetto
+    from simcore.units import SIZE, short
+
+    result = report.load_run(folder)
+    made = perfetto.export(result.tables, report.rank_names(result), out)
+    print(", ".join(f"{count} {what}" for what, count in made.counts.items()) + f"; {short(made.size, SIZE)}")
+    print_files([out])

@@ -1,7 +1,6 @@
 """What every figure stands on: its size in pixels, its titles, its units, and the way to a file."""
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,11 +45,6 @@ def fitting(dimension: Dimension, largest: float) -> tuple[str, float]:
         if largest >= float(dimension.units[unit]):
             return unit, float(dimension.units[unit])
     return dimension.base, 1.0
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """Return a key by which names sort as people count: gpu2 before gpu10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 class Boxes:

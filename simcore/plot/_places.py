@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from simcore.plot._canvas import natural
+from simcore.trace import natural
 
 if TYPE_CHECKING:
     import networkx

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from simcore.plot._canvas import DPI, GROUND, HEAT, INK, WIDTH, Floats, Tables, natural, time_unit
+from simcore.plot._canvas import DPI, GROUND, HEAT, INK, WIDTH, Floats, Tables, time_unit
+from simcore.trace import natural
 
 MOST_LINKS = 32
 """Links that a figure shows; of more, the busiest of each class."""

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
-from simcore.plot._canvas import INK, WIDTH, Boxes, Floats, Tables, draw_nothing, natural, new_figure, put_title, save
+from simcore.plot._canvas import INK, WIDTH, Boxes, Floats, Tables, draw_nothing, new_figure, put_title, save
 from simcore.plot._series import (
     busiest,
     draw_links,
@@ -22,6 +22,7 @@ from simcore.plot._series import (
     rows_height,
     spread,
 )
+from simcore.trace import natural
 from simcore.units import TIME, short
 
 # Okabe and Ito's palette, safe for colour-blind readers; lightness differs too, so the classes survive a grey print.
