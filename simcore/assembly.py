@@ -191,7 +191,8 @@ class _Cluster:
             jobs.append(metrics.Members(job.name, first, locations, job.start))
             first += len(locations)
         names = [about.name for about in self._asked.traffic]
-        return metrics.summarise(tables, jobs, counters, names, whole=interrupted_at is None), tables
+        found = metrics.summarise(tables, jobs, counters, names, whole=interrupted_at is None)
+        return found | {"work": {"events": self._simulation.events, "visits": self._fabric.visits}}, tables
 
     def results(self) -> dict[str, list[Any]]:
         """Return what the ranks handed over, by location."""

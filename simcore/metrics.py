@@ -63,6 +63,7 @@ def summarise(
             "flag_reads": int(flags["flag_reads"].sum()),
             "wakeups": int(flags["wakeups"].sum()),
             "false_wakeups": int(flags["false_wakeups"].sum()),
+            "overflows": int(flags["overflows"].sum()),
             "detection_delay_ps": _spread((flags["detected_ps"] - flags["set_ps"])[flags["set_ps"] >= flags["t0_ps"]]),
         },
         "transfers": _moved(transfers),
