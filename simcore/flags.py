@@ -76,7 +76,7 @@ class FlagMemory:
         if isinstance(flag, Flag):
             return flag.array.words.word(rank, flag.index)
         if (owner, flag) not in self._single:
-            self._single[owner, flag] = self._fabric.words(1, [rank]).word(rank)
+            self._single[owner, flag] = self._fabric.words(1, range(rank, rank + 1)).first
         return self._single[owner, flag]
 
     def words(self, owners: Column, flags: Flags, indices: Column) -> Column:
@@ -85,7 +85,7 @@ class FlagMemory:
 
         if len(indices):
             flags.check(max(int(indices.min()), 0), max(int(indices.max()), 0))
-        return np.where(indices < 0, -1, flags.words.first(self._ranks.start + owners) + indices)
+        return np.where(indices < 0, -1, flags.words.word(self._ranks.start + owners, indices))
 
 
 def record(recorder: Recorder, found: Waits, names: Sequence[str], location: str, policy: str) -> None:

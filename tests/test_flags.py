@@ -42,7 +42,7 @@ def observe(policy: Wait, begin: int, writes: list[tuple[int, int]], gpu: GpuSpe
     simulation = Simulation()
     topology = Topology("full_mesh", 2, LinkSpec(10**9, 0))
     fabric = Fabric(simulation, topology, "fifo", None, range(2), gpu=gpu, wait=WaitSpec(policy))
-    word, taken = fabric.words(1, range(1)).word(0), []
+    word, taken = fabric.words(1, range(1)).word(0, 0), []
     for instant, value in sorted(writes):
         one = Writes(*(np.array([number]) for number in (instant, 0, 0)), np.array([True]), "f")
         fabric.send_many(1, one, sets=np.array([word]), values=value)

@@ -169,7 +169,7 @@ class Fabric:
         hop = self._port_hop(int(self._endpoints[rank]))
         return self._admit(rank, size, hop, META_SILENT | META_SEEN)
 
-    def words(self, count: int, ranks: Sequence[int]) -> Words:
+    def words(self, count: int, ranks: range) -> Words:
         """Return a new array of ``count`` words in the memory of each of ``ranks``, zero at first."""
         return self._watch.place(count, ranks)
 

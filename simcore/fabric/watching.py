@@ -1,9 +1,9 @@
 """Words of memory that messages set and waiters watch: their places, and what came out of each wait."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
+from typing import TypeVar
 
 import numpy as np
 from simpy.events import Event
@@ -15,6 +15,8 @@ from simcore.fabric._policies import Policy
 from simcore.fabric._store import Gaps, Table
 from simcore.hardware import GpuSpec, WaitSpec
 from simcore.units import PS_PER_S
+
+Number = TypeVar("Number", int, Table)
 
 LARGEST_VALUE = 2**62
 FOUND = (
@@ -38,21 +40,18 @@ class Waits:
     overflows: Table
 
 
+@dataclass(frozen=True)
 class Words:
-    """An array of ``count`` words in the memory of each of some ranks, zero at first; words count over all arrays."""
+    """An array of ``count`` words in the memory of each of ``ranks``, zero at first; words count over all arrays, from
+    ``first`` here."""
 
-    def __init__(self, first: int, count: int, ranks: Sequence[int]) -> None:
-        self.count = count
-        self._first, self._place = first, {rank: place for place, rank in enumerate(ranks)}
+    first: int
+    count: int
+    ranks: range
 
-    def word(self, rank: int, index: int = 0) -> int:
-        """Return the number of word ``index`` in the memory of ``rank``."""
-        return self._first + self._place[rank] * self.count + index
-
-    def first(self, ranks: Table) -> Table:
-        """Return the number of word 0 of each of many ranks."""
-        places = np.array([self._place[rank] for rank in np.unique(ranks).tolist()], np.int64)
-        return self._first + places[np.searchsorted(np.unique(ranks), ranks)] * self.count
+    def word(self, rank: Number, index: Number) -> Number:
+        """Return the number of word ``index`` in the memory of ``rank``, or of many."""
+        return self.first + (rank - self.ranks.start) * self.count + index
 
 
 class Watching:
@@ -76,7 +75,7 @@ class Watching:
         _fill(eyes, gpu, wait, ports is not None)
         self._items = 2 + int(eyes[waits.OUTSTANDING])
 
-    def place(self, count: int, ranks: Sequence[int]) -> Words:
+    def place(self, count: int, ranks: range) -> Words:
         """Return a new array of ``count`` words in the memory of each of ``ranks``; an array begins at a line."""
         first, total = self._words, count * len(ranks)
         self._words += total
