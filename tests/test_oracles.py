@@ -369,7 +369,7 @@ def flows_of(fabric: Fabric, topology: Topology) -> dict[tuple[int, int], tuple[
     state = fabric._policy.state
     hops, bundles, amounts = (state[table] for table in (_kernels.T_HOPS, _kernels.T_BUNDLES, _kernels.T_AMOUNTS))
     found = {}
-    for route, bundle in enumerate(bundles[: fabric._routes].tolist()):
+    for route, bundle in enumerate(bundles[: fabric._routes.count].tolist()):
         first, count = bundle[_shares.B_HOP], bundle[_shares.B_HOPS]
         path = Counter(hops[first : first + count, _kernels.HOP_SERVER].tolist())
         for flow in range(bundle[_shares.B_FLOWS]):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import gcd
 from typing import Any, cast
 
 import numpy as np
@@ -13,22 +12,17 @@ from simcore.errors import Deadlock, SimulationError
 from simcore.fabric import _kernels as kernels
 from simcore.fabric import _policies as policies
 from simcore.fabric import _waits as waits
-from simcore.fabric._kernels import META_DST, META_FLAG, META_SEEN, META_SILENT, META_WHAT, META_WORD, SEEN, WHERE
-from simcore.fabric._store import Gaps, Table, grown
+from simcore.fabric._kernels import META_DST, META_FLAG, META_SEEN, META_SILENT, META_WHAT, META_WORD, SEEN
+from simcore.fabric._store import Gaps, Table
+from simcore.fabric.deliveries import Deliveries
+from simcore.fabric.routes import Routes, servers_of
 from simcore.fabric.watching import Waits, Watching, Words
 from simcore.hardware import GpuSpec, MemoryPort, Queues, Sharing, WaitSpec
 from simcore.schedule import Schedule
 from simcore.simulation import END, Simulation
 from simcore.topology import Topology
-from simcore.trace import CHUNK, Coded, Recorder, deferred_interrupt
-from simcore.units import LARGEST, PS_PER_S
-
-KINDS = ("data", "flag")
-
-MOST_BINS = 4_096
-"""Bins of a link's utilisation; when simulated time passes the last one, pairs merge and a bin doubles."""
-BIN_WORDS = 2**23
-"""Words that the bins of all links may take together; machines with very many links get fewer bins a link."""
+from simcore.trace import CHUNK, Recorder
+from simcore.units import LARGEST
 
 FEW_TABLES = 16
 NEVER = 2 * LARGEST
@@ -70,21 +64,12 @@ class Fabric:
     ) -> None:  # fmt: skip
         self._simulation, self._topology, self._recorder = simulation, topology, recorder
         self._gpus = list(gpus)
-        self._waits_first = sharing == "fair"
-        self._endpoints = np.array([*gpus, *range(topology.gpus, topology.endpoints)], np.int64)
-        self._link_rows = np.array([(link.server, index, link.latency) for index, link in enumerate(topology.links)])
         self._servers = [server.name for server in topology.servers]
-        self._port = -1
-        """The server of GPU 0's memory port where ports are shared; a link leads to each, behind all others."""
-        if memory_port == "shared":
-            self._port = len(self._servers)
-            self._servers += [f"gpu{each} memory port" for each in range(topology.gpus)]
-            links = len(topology.links)
-            ports = [(self._port + each, links + each, 0) for each in range(topology.gpus)]
-            self._link_rows = np.concatenate((self._link_rows.reshape(-1, 3), np.array(ports)))
-        self._route_of = np.zeros((topology.endpoints,) * 2, np.int32)
-        self._route_hop, self._leads = np.zeros(1024, np.int64), np.zeros(1024, np.int64)
-        self._routes = 0
+        rates = [gpu.memory_bandwidth] * topology.gpus if gpu is not None and memory_port == "shared" else []
+        self._port = len(self._servers) if rates else -1
+        """The server of GPU 0's memory port, where ports are shared."""
+        self._servers += [f"gpu{each} memory port" for each, _ in enumerate(rates)]
+        self._endpoints = np.array([*gpus, *range(topology.gpus, topology.endpoints)], np.int64)
         self._following = np.arange(len(self._endpoints)) << kernels.ORDER_SOURCE
         self._next = memoryview(cast(Any, self._following))
         self._names: dict[str, int] = {}
@@ -94,26 +79,15 @@ class Fabric:
         self._run_gaps, self._group_gaps = Gaps(), Gaps()
         self._running: list[tuple[int, int, int]] = []
         self._tables_most = FEW_TABLES
-        self._deliveries: list[Column] = []
-        self._undescribed, self._enough = 0, 2 * CHUNK
         # A compute stream an endpoint, and one server that takes no time, for the delays of schedules.
-        streams = len(self._endpoints) + 1
-        rates = [gpu.memory_bandwidth] * topology.gpus if gpu is not None and self._port >= 0 else []
-        self._policy = policies.choose(sharing, queues, _servers(topology, rates, streams), topology, CHUNK, len(rates))
+        servers = servers_of(topology, rates, len(self._endpoints) + 1)
+        self._policy = policies.choose(sharing, queues, servers, topology, CHUNK, len(rates))
         self._state, self._head = self._policy.state, self._policy.head
         self._kernel, self._addresses = self._policy.kernel, self._state.addresses
         self._words = memoryview(cast(Any, self._head))
         self._see(self._state[kernels.T_SEEN])
-        self._head[kernels.RECORDING] = recorder is not None
-        if recorder is not None:
-            count = MOST_BINS
-            while count > 64 and 2 * count * len(self._servers) > BIN_WORDS:
-                count //= 2
-            self._state[kernels.T_BINS] = np.zeros((len(self._servers), count, 2), np.int64)
-        self._hop_count = streams
-        hops = self._state.reserve(kernels.T_HOPS, streams)[:streams]
-        hops[:, kernels.HOP_SERVER] = len(self._servers) + np.arange(streams)
-        hops[:, kernels.HOP_LINK], hops[:, kernels.HOP_LEFT] = -1, 1
+        self._deliveries = Deliveries(self._policy, recorder, self._servers, self._names)
+        self._routes = Routes(topology, self._policy, self._endpoints, self._gpus, self._port, sharing == "fair")
         self._sets = 0
         self._watching: Watching | None = None
         if gpu is not None:
@@ -122,7 +96,6 @@ class Fabric:
         self._held: tuple[int, int, int, int, int] | None = None
         """One message that was sent now and is not yet admitted: its instant, order, size, first hop, meta."""
         self._hops_of: dict[tuple[int, int], int] = {}
-        self._port_hops: dict[int, int] = {}
         self.next_due = NEVER
         simulation.attach(self)
 
@@ -151,7 +124,7 @@ class Fabric:
         if hop is None:
             self._require_rank(src)
             self._require_rank(dst)
-            hop = self._hops_of[src, dst] = int(self._routes_of(np.array([src]), np.array([dst]))[0])
+            hop = self._hops_of[src, dst] = int(self._routes.first_hops(np.array([src]), np.array([dst]))[0])
         name = self._names.get(what)
         if name is None:
             name = self._name(what)
@@ -166,7 +139,7 @@ class Fabric:
         """Queue a read of ``size`` bytes at the memory port of the GPU of ``rank``, which must be shared; the event
         happens when it has been served."""
         self._require_rank(rank)
-        hop = self._port_hop(int(self._endpoints[rank]))
+        hop = self._routes.to_port(int(self._endpoints[rank]))
         return self._admit(rank, size, hop, META_SILENT | META_SEEN)
 
     def words(self, count: int, ranks: range) -> Words:
@@ -307,13 +280,13 @@ class Fabric:
         empty where they stand as they came."""
         state, count = self._state, len(writes.time)
         time, dst = np.ascontiguousarray(writes.time, np.int64), _column(writes.dst)
-        self._know(sources, dst)
+        self._routes.know(sources, dst)
         self._free_runs()
         begin, run = self._pending_gaps.take(count), self._run_gaps.take(1)
         pending = state.reserve(kernels.T_PENDING, self._pending_gaps.length, axis=1)
         places = _places(time, sources, len(self._next))
         largest = kernels.stamp(
-            time, sources, dst, _column(writes.size), meta, places, self._endpoints, self._route_of, self._route_hop,
+            time, sources, dst, _column(writes.size), meta, places, self._endpoints, self._routes.of, self._routes.hop,
             self._following, pending, begin,
         )  # fmt: skip
         state.reserve(kernels.T_RUNS, self._run_gaps.length)[run] = begin, begin + count
@@ -358,9 +331,9 @@ class Fabric:
             self._require_rank(rank)
         known = np.array([*ranks, *range(len(self._endpoints) - 1, len(self._gpus) - 1, -1)], np.int64)
         # Reducing switches count down from -1, so Python's way of counting from the end finds them.
-        if kernels.first_unknown_move(known, schedule.rank, schedule.peer, self._endpoints, self._route_of) >= 0:
+        if kernels.first_unknown_move(known, schedule.rank, schedule.peer, self._endpoints, self._routes.of) >= 0:
             moves = schedule.rank != schedule.peer
-            self._routes_of(known[schedule.rank[moves]], known[schedule.peer[moves]])
+            self._routes.first_hops(known[schedule.rank[moves]], known[schedule.peer[moves]])
         begin, group = self._operation_gaps.take(count + 1), self._group_gaps.take(1)
         edge_count = len(schedule.after)
         edges = self._dependent_gaps.take(edge_count) if edge_count else 0
@@ -372,7 +345,7 @@ class Fabric:
             self._addresses, begin, edges, group, self._simulation.now, self._name(what) << META_WHAT, known,
             schedule.rank, schedule.peer, schedule.size, schedule.duration,
             NO_DELAYS if schedule.stream is None else schedule.stream, schedule.after_begin, schedule.after,
-            self._endpoints, self._route_of, self._route_hop, self._leads, self._following,
+            self._endpoints, self._routes.of, self._routes.hop, self._routes.leads, self._following,
             np.zeros(count + 1, np.int64),
         )  # fmt: skip
         self._playing[group] = (ended, begin, count, edges, edge_count, timed)
@@ -390,7 +363,7 @@ class Fabric:
         for ranks in (src, dst):
             self._require_rank(int(np.min(ranks)))
             self._require_rank(int(np.max(ranks)))
-        self._know(np.ascontiguousarray(src, np.int64), np.ascontiguousarray(dst, np.int64))
+        self._routes.know(np.ascontiguousarray(src, np.int64), np.ascontiguousarray(dst, np.int64))
 
     @property
     def awaited(self) -> int:
@@ -401,68 +374,6 @@ class Fabric:
 
     def _name(self, what: str) -> int:
         return self._names.setdefault(what, len(self._names))
-
-    def _know(self, src: Column, dst: Column) -> None:
-        """Find every route that is not known yet."""
-        if kernels.first_unknown(src, dst, self._endpoints, self._route_of) >= 0:
-            self._routes_of(*np.broadcast_arrays(src, dst))
-
-    def _routes_of(self, src: Column, dst: Column) -> Column:
-        """The same for many pairs."""
-        tail, head = self._endpoints[src], self._endpoints[dst]
-        number = self._route_of[tail, head]
-        if not number.all():
-            self._learn(tail[number == 0], head[number == 0])
-            number = self._route_of[tail, head]
-        return self._route_hop[number - 1]
-
-    def _learn(self, tail: Column, head: Column) -> None:
-        if np.any(tail == head):
-            gpu = int(tail[tail == head][0])
-            ranks = [rank for rank, each in enumerate(self._gpus) if each == gpu]
-            raise SimulationError(
-                f"rank {ranks[0]} sends to rank {ranks[-1]} on its own GPU, gpu{gpu}; there is no link to itself"
-            )
-        pairs = np.unique(tail * len(self._route_of) + head)
-        tail, head = np.divmod(pairs, len(self._route_of))
-        begin, links = self._topology.routes(tail, head)
-        if self._port >= 0:
-            begin, links = self._through_ports(begin, links, head)
-        first, count = self._hop_count, self._routes
-        self._hop_count += len(links)
-        self._routes += len(pairs)
-        hops = self._state.reserve(kernels.T_HOPS, self._hop_count)[first : self._hop_count]
-        lengths = np.diff(begin)
-        place = np.arange(len(links)) - np.repeat(begin[:-1], lengths)
-        hops[:, : kernels.HOP_LATENCY + 1] = self._link_rows[links]
-        hops[:, kernels.HOP_PLACE], hops[:, kernels.HOP_LEFT] = place, np.repeat(lengths, lengths) - place
-        hops[:, kernels.ROUTE] = np.repeat(np.arange(count, self._routes), lengths)
-        self._state.reserve(kernels.T_SCRATCH, int(lengths.max()))
-        self._route_hop = grown(self._route_hop, self._routes)
-        self._route_hop[count : self._routes] = first + begin[:-1]
-        self._leads = grown(self._leads, self._routes)
-        if self._waits_first:
-            overhead = self._state[kernels.T_SERVERS][hops[:, kernels.HOP_SERVER], kernels.OVERHEAD]
-            lead = hops[:, kernels.HOP_LATENCY] + overhead
-            self._leads[count : self._routes] = np.add.reduceat(lead, begin[:-1])
-        self._route_of[tail, head] = np.arange(count + 1, self._routes + 1)
-        self._policy.make_room_for_routes(self._routes)
-
-    def _through_ports(self, begin: Column, links: Column, head: Column) -> tuple[Column, Column]:
-        """Return the routes with the memory port of the GPU that each leads to as its last link."""
-        to_gpu = head < self._topology.gpus
-        links = np.insert(links, begin[1:][to_gpu], len(self._topology.links) + head[to_gpu])
-        return begin + np.concatenate(([0], np.cumsum(to_gpu))), links
-
-    def _port_hop(self, gpu: int) -> int:
-        """Return the route from a GPU to its own memory port."""
-        if gpu not in self._port_hops:
-            hop = self._port_hops[gpu] = self._hop_count
-            self._hop_count += 1
-            row = self._state.reserve(kernels.T_HOPS, self._hop_count)[hop]
-            row[: kernels.HOP_LATENCY + 1] = self._link_rows[len(self._topology.links) + gpu]
-            row[kernels.HOP_LEFT] = 1
-        return self._port_hops[gpu]
 
     def advance(self, bound: int) -> None:
         """Compute up to the moment ``bound``, or to the first instant at which somebody must know, and schedule
@@ -484,7 +395,7 @@ class Fabric:
             if due in (kernels.ROOM, kernels.ROOM_FIRST):
                 self._policy.make_room()
             elif due == kernels.DRAIN:
-                self._collect()
+                self._deliveries.collect()
             else:
                 self._policy.refuse(due)
             if due != kernels.ROOM_FIRST:
@@ -530,87 +441,17 @@ class Fabric:
             self._dependent_gaps.give(edges, edge_count)
         return event, instant, times
 
-    def _collect(self) -> None:
-        """Take the deliveries off the list that the loop has filled; an interrupt waits until they are safe."""
-        with deferred_interrupt():
-            self._take_deliveries()
-
-    def _take_deliveries(self) -> None:
-        count = int(self._head[kernels.DONE])
-        self._head[kernels.DONE] = 0
-        rows = self._state[kernels.T_DONE][:count]
-        if self._recorder is None:
-            self._deliveries.append(rows[:, [kernels.D_ISSUED, kernels.D_ARRIVED]])
-            return
-        self._deliveries.append(rows.copy())
-        self._undescribed += count
-        if self._undescribed >= self._enough:
-            # Whatever is delivered from now on arrives at this instant or later.
-            self._record_transfers(self._words[WHERE])
-
-    def _record_transfers(self, until: int) -> None:
-        """Hand the recorder the deliveries before ``until``, ps, in the order of (arrival, source, sequence)."""
-        rows = np.concatenate([np.zeros((0, kernels.DELIVERY_COLUMNS), np.int64), *self._deliveries])
-        ripe = rows[:, kernels.D_ARRIVED] < until
-        self._deliveries = [rows[~ripe]]
-        # Those still held back are sorted again next time: wait until there are twice as many.
-        self._undescribed = len(self._deliveries[0])
-        self._enough = 2 * (CHUNK + self._undescribed)
-        rows = rows[ripe]
-        rows = rows[np.lexsort((rows[:, kernels.D_ORDER], rows[:, kernels.D_ARRIVED]))]
-        meta = rows[:, kernels.D_META]
-        what = (meta >> META_WHAT) & kernels.WHAT_MASK
-        sets = (meta & META_WORD) > 0
-        what[sets] = self._state[kernels.T_STORES][what[sets], kernels.STORE_WHAT]
-        assert self._recorder is not None
-        self._recorder.extend(
-            "transfers",
-            {
-                "src": (rows[:, kernels.D_ORDER] >> kernels.ORDER_SOURCE).astype(np.int32),
-                "dst": (meta >> META_DST).astype(np.int32),
-                "sequence": rows[:, kernels.D_ORDER] & kernels.SEQUENCE_MASK,
-                "size_bytes": rows[:, kernels.D_SIZE],
-                "kind": Coded(KINDS, meta & META_FLAG),
-                "issued_ps": rows[:, kernels.D_ISSUED],
-                "arrived_ps": rows[:, kernels.D_ARRIVED],
-                "queued_ps": rows[:, kernels.D_QUEUED],
-                "what": Coded([*self._names, ""], what),
-            },
-        )
-
     def record(self, until: int = LARGEST) -> None:
         """Hand the recorder what it has not seen: the deliveries before ``until``, ps, and the utilisation of every
         link that carried something.
 
         What a link has accepted is booked ahead, so a run that is cut short must say where.
         """
-        if self._recorder is None:
-            return
-        self._collect()
-        self._record_transfers(until)
-        width = 1 << int(self._head[kernels.SHIFT])
-        bins = self._state[kernels.T_BINS]
-        for index, name in enumerate(self._servers):
-            rows = bins[index, : -(-until // width)]
-            carried, busy = self._policy.payload(index, rows[:, 1]), self._policy.busy(index, rows)
-            (used,) = np.nonzero((busy > 0) | (carried > 0))
-            if len(used):
-                self._recorder.extend(
-                    "links",
-                    {
-                        "link": [name] * len(used),
-                        "t0_ps": used * width,
-                        "t1_ps": (used + 1) * width,
-                        "busy_ps": busy[used],
-                        "size_bytes": carried[used],
-                    },
-                )
+        self._deliveries.record(until)
 
     def completions(self) -> tuple[Column, Column]:
         """Return when each message so far was issued and when it arrived, ps; only for a fabric without recorder."""
-        self._collect()
-        rows = np.concatenate([np.zeros((0, 2), np.int64), *self._deliveries])
-        return rows[:, 0], rows[:, 1]
+        return self._deliveries.completions()
 
 
 def _column(values: "Column | NDArray[np.bool_] | int") -> Column:
@@ -642,29 +483,6 @@ def _calling(simulation: Simulation, call: Callable[[], object]) -> Event:
     event = Event(simulation)
     event.callbacks = [lambda _: call()]  # type: ignore[list-item]
     return event
-
-
-def _servers(topology: Topology, ports: list[int], streams: int) -> tuple[Table, Table]:
-    """Return the rows of all servers, then of the memory ports, by bandwidth, and of the compute streams; and the
-    points of efficiency."""
-    links = len(topology.servers)
-    rows = np.zeros((links + len(ports) + streams, kernels.SERVER_COLUMNS), np.int64)
-    rows[:, kernels.NUM] = rows[:, kernels.DEN] = 1
-    for row, bandwidth in zip(rows[links:], ports, strict=False):
-        common = gcd(PS_PER_S, bandwidth)
-        row[kernels.NUM], row[kernels.DEN] = PS_PER_S // common, bandwidth // common
-    curves: list[tuple[int, int]] = []
-    known: dict[Any, int] = {}
-    for row, server in zip(rows, topology.servers, strict=False):
-        common = gcd(PS_PER_S, server.bandwidth)
-        row[kernels.NUM], row[kernels.DEN] = PS_PER_S // common, server.bandwidth // common
-        row[kernels.OVERHEAD] = server.overhead
-        if server.wire and server.wire not in known:
-            known[server.wire] = len(curves)
-            curves.extend(server.wire)
-        row[kernels.CURVE] = known.get(server.wire, 0)
-        row[kernels.CURVE_END] = row[kernels.CURVE] + len(server.wire)
-    return rows, np.array(curves, np.int64).reshape(-1, 2)
 
 
 def compiled(sharing: Sharing, queues: Queues | None = None) -> bool:

@@ -250,9 +250,9 @@ def hopeful(watched: Watched) -> bool:
     """Return whether any wait will end although no word is written any more."""
     waiters, words, eyes = watched[0], watched[1], watched[4]
     for row in range(waiters.shape[0]):
-        if waiters[row, ITEMS] > 0 and waiters[row, END] < 0:
-            if eyes[POLICY] >= MONITOR or words[waiters[row, WORD], VALUE] >= waiters[row, WANTED]:
-                return True
+        holds = words[waiters[row, WORD], VALUE] >= waiters[row, WANTED]
+        if waiters[row, ITEMS] > 0 and waiters[row, END] < 0 and (eyes[POLICY] >= MONITOR or holds):
+            return True
     return False
 
 
