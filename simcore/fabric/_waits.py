@@ -5,6 +5,9 @@ the memory port, is sampled there, or its response is back; a watch is armed. Wh
 spinner whose polls meet nobody is not looked at again until its word changes.
 
 Within an instant writes land first, then samples see them, then watches are armed.
+
+Model: a yielding waiter comes back after a stated time, whoever else is ready; a watch in the log stays there until it
+is hit or given up; each rank has a monitor of its own.
 """
 
 import numpy as np
