@@ -1,32 +1,49 @@
-"""Which kernel, its parameters, and who lives it: recorded collectives, or fused kernels work-group by work-group."""
+"""Which kernel, its parameters, and who lives it: recorded collectives, or a fused kernel work-group by work-group."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from simcore import Time, TraceFile
 
-from . import recorded
+from . import eidolon, exchange, fused, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    import numpy as np
+
     from simcore import Rank
 
-Plan = recorded.Plan
+Plan = recorded.Plan | exchange.Plan
 
 
 @dataclass(frozen=True)
 class Params:
-    """``profile``: a timing profile (CSV). ``target``: the rank that is simulated alive.
+    """``kernel``: the collectives of ``profile``, a recorded timing profile (CSV), or a fused kernel.
 
-    ``delay`` is added to every time stamp of the eidolons (the paper's wake-up time). With ``payload: real``
-    the target reduces random tensors from the seed, otherwise only their shapes.
+    Fused kernels compute [``rows``, ``columns``] on every rank (GEMV: one column) over ``inner`` elements, or, for
+    embeddings, pool ``pooling`` of the ``entries`` of ``tables`` tables a rank for ``rows`` samples. Their result is cut
+    into tiles of ``tile_rows`` x ``tile_columns`` for ``work_groups`` persistent work-groups. ``gather_flags``: how many
+    flags say that an all-reduce's sums have arrived, one a rank or one a work-group.
+
+    ``peers: eidolons``: ``target`` alone is simulated alive, the others replay writes; recorded kernels have no other.
+    ``delay`` is added to every stamp of the eidolons (the paper's wake-up time). ``payload: real`` computes with random
+    tensors from the seed, otherwise only with their shapes.
     """
 
-    kernel: Literal["recorded"] = "recorded"
+    kernel: Literal["recorded", "gemv_allreduce", "gemm_alltoall", "embedding_alltoall"] = "recorded"
     profile: TraceFile = "ddp_4ranks/profile.csv"
+    rows: int = 1024
+    columns: int = 1024
+    inner: int = 1024
+    tables: int = 1
+    entries: int = 65536
+    pooling: int = 32
+    tile_rows: int = 1
+    tile_columns: int = 64
+    work_groups: int = 256
+    gather_flags: Literal["rank", "work_group"] = "rank"
+    peers: Literal["live", "eidolons"] = "live"
     target: int = 0
     delay: Time = 0
     payload: Literal["virtual", "real"] = "virtual"
@@ -38,17 +55,25 @@ class FusedAllReduce:
     Params = Params
 
     def world(self, params: Params) -> int | None:
-        """Return the number of ranks that the parameters call for; raises ``InputError`` where there can be none."""
-        return recorded.world(params)
+        """Return the number of ranks that a profile speaks of, or None: any number takes part in a fused kernel; raises
+        ``InputError`` for parameters that do not fit."""
+        if params.kernel == "recorded":
+            return recorded.world(params)
+        exchange.check(params)
+        return None
 
-    def plan(self, params: Params, world: int, nodes: int, rng: np.random.Generator) -> Plan:
-        """Return who is alive and what everybody does."""
-        return recorded.plan(params, world, rng)
+    def plan(self, params: Params, world: int, nodes: int, rng: "np.random.Generator") -> Plan:
+        """Return who is alive, what it does, and what everybody else replays."""
+        make = recorded.plan if params.kernel == "recorded" else exchange.plan
+        return make(params, world, rng)
 
     def reference(self, params: Params, plan: Plan) -> list[Any]:
-        """Return the results computed the obvious way, in the order in which the simulated ones are given."""
-        return recorded.reference(plan)
+        """Return the results computed the obvious way: every sum of a recorded target, or the result of every live rank
+        of a fused kernel, in float64."""
+        return recorded.reference(plan) if isinstance(plan, recorded.Plan) else exchange.reference(plan)
 
     def program(self, rank: "Rank", plan: Plan) -> "Generator[Any, Any, None]":
-        """Live as one rank."""
-        return recorded.program(rank, plan)
+        """Live, or replay as an eidolon."""
+        if isinstance(plan, recorded.Plan):
+            return recorded.program(rank, plan)
+        return fused.live(rank, plan) if plan.target in (None, rank.index) else eidolon.replay(rank, plan)
