@@ -20,8 +20,8 @@ def start(*shared: Virtual) -> tuple[tuple[Virtual, ...], Work]:
 
 
 def multiply_vector(matrix: Virtual, vector: Virtual, to: str) -> tuple[Virtual, Work]:
-    """Return the shape of [rows, K] times [K], and its work: 2 rows K operations, rows K elements read from memory and K
-    from the L2, rows written."""
+    """Return the shape of [rows, K] times [K], and its work: 2 rows K operations; rows K elements read from memory and
+    K from the L2; rows written."""
     rows, columns = matrix.shape
     product = Virtual((rows,), matrix.dtype)
     read = {"hbm": matrix.nbytes, "l2": vector.nbytes}

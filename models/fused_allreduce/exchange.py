@@ -21,7 +21,9 @@ Phase = Literal["ready", "gathered"]
 FLAG_BYTES = 8
 """Size of a flag, one 64-bit word."""
 MOST_TILES = 2**24
-MOST_WORK_GROUPS = 2**16
+MOST_ELEMENTS = 2**40
+MOST = {"work_groups": 2**16, "tables": 2**12}
+"""The largest values of parameters, each of which costs memory or time on its own."""
 MOST_REAL = 2**32
 """Bytes of real operands, all ranks together."""
 
@@ -37,9 +39,9 @@ SIZES = {
 class Stores:
     """The writes of one rank in the order in which it issues them, without times: parallel columns.
 
-    ``size`` bytes go to rank ``dst`` from work-group ``group``; ``index`` is the word of the array ``flags`` that is set
-    on arrival, -1 for data. ``step`` counts what the rank's work-groups do before, in turn: the owners computed for, then
-    the peers that the sums go to.
+    ``size`` bytes go to rank ``dst`` from work-group ``group``; ``index`` is the word of the array ``flags`` that is
+    set on arrival, -1 for data. ``step`` counts what a work-group does before, in turn: first the owners that it
+    computes for, then the peers that it sends its sums to.
     """
 
     flags: Phase
@@ -140,10 +142,11 @@ class Plan:
 def check(params: "Params") -> None:
     """Raise ``InputError`` for sizes that no kernel can have."""
     for name in (*SIZES[params.kernel], "tile_rows", "work_groups"):
-        if getattr(params, name) < 1:
-            raise InputError(f"{name} must be 1 or more, not {getattr(params, name)}")
-    if params.work_groups > MOST_WORK_GROUPS:
-        raise InputError(f"work_groups must be {MOST_WORK_GROUPS} or fewer, not {params.work_groups}")
+        value = getattr(params, name)
+        if value < 1:
+            raise InputError(f"{name} must be 1 or more, not {value}")
+        if value > MOST.get(name, MOST_ELEMENTS):
+            raise InputError(f"{name} must be {MOST.get(name, MOST_ELEMENTS)} or fewer, not {value}")
     if params.peers == "eidolons" and params.target < 0:
         raise InputError(f"target must be 0 or more, not {params.target}")
 
@@ -154,15 +157,23 @@ def plan(params: "Params", world: int, rng: np.random.Generator) -> Plan:
     target = params.target if params.peers == "eidolons" else None
     if target is not None and target >= world:
         raise InputError(f"target {target} is no rank of {world}; they count from 0 to {world - 1}")
-    tensors = Tensors(rng if params.payload == "real" else None)
-    problem: Problem = PROBLEMS[params.kernel](params, world, tensors)
+    shapes = Tensors(None)
+    problem: Problem = PROBLEMS[params.kernel](params, world, shapes)
     tiles = Tiles(*problem.shape, params.tile_rows, problem.tile_columns, world, params.work_groups)
+    if tiles.count > MOST_TILES:
+        raise InputError(f"{tiles.count} tiles; {MOST_TILES} or fewer: make rows smaller or tile_rows larger")
+    if tiles.rows * tiles.columns > MOST_ELEMENTS:
+        raise InputError(f"a result of {tiles.rows * tiles.columns} elements; {MOST_ELEMENTS} or fewer: fewer rows")
+    if params.payload == "real":
+        if shapes.nbytes > MOST_REAL:
+            raise InputError(f"payload: real needs {shapes.nbytes} B of operands; {MOST_REAL} or fewer, or virtual")
+        problem = PROBLEMS[params.kernel](params, world, Tensors(rng))
     return Plan(problem, tiles, params.payload == "virtual", target, params.gather_flags, params.delay)
 
 
 def reference(plan: Plan) -> list[Any]:
-    """Return the result of every live rank, in their order, from products and sums of whole tensors in float64: the sum,
-    [rows, columns], or, stacked by the rank that computed it, what the rank owns, [world, its rows, columns]."""
+    """Return the result of every live rank, in their order, from products and sums of whole tensors in float64: the
+    sum, [rows, columns], or, stacked by the rank that computed it, what the rank owns, [world, its rows, columns]."""
     plain = plan.problem.plain(np.float64)
     ranks = range(plan.tiles.world) if plan.target is None else [plan.target]
     if plan.problem.adds:

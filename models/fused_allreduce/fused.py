@@ -2,8 +2,8 @@
 
 One owner after the other, the peers first, in rotation, its own rank last, a work-group computes its part, stores it
 into the owner's memory, and sets one flag there. Then it waits for the flags of the same work-group of all peers
-(arXiv:2305.06942). An all-to-all ends here. An all-reduce adds up what arrived, in the order of the ranks, and stores the
-sums into the memory of every peer, with a flag for each that says when all is there.
+(arXiv:2305.06942). An all-to-all ends here. An all-reduce adds up what arrived, in the order of the ranks, and stores
+the sums into the memory of every peer, with a flag for each that says when all is there.
 """
 
 from typing import TYPE_CHECKING, Any

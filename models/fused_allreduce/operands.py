@@ -2,6 +2,7 @@
 result computed the plain way.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -154,18 +155,24 @@ PROBLEMS = {"gemv_allreduce": VectorProduct, "gemm_alltoall": MatrixProduct, "em
 
 
 class Tensors:
-    """Random tensors from ``rng``, or, without one, shapes."""
+    """Random tensors from ``rng``, or, without one, shapes; ``nbytes`` of them so far."""
 
     def __init__(self, rng: np.random.Generator | None) -> None:
         self._rng = rng
+        self.nbytes = 0
 
     def normal(self, *shape: int) -> Any:
         """Return a tensor of the normal distribution."""
-        return Virtual(shape, ELEMENT.name) if self._rng is None else self._rng.standard_normal(shape, ELEMENT)
+        return self._counted(ELEMENT, shape, lambda rng: rng.standard_normal(shape, ELEMENT))
 
     def indices(self, end: int, *shape: int) -> Any:
         """Return a tensor of integers from 0 to below ``end``."""
-        return Virtual(shape, INDEX.name) if self._rng is None else self._rng.integers(end, size=shape, dtype=INDEX)
+        return self._counted(INDEX, shape, lambda rng: rng.integers(end, size=shape, dtype=INDEX))
+
+    def _counted(self, dtype: Any, shape: tuple[int, ...], draw: Callable[[np.random.Generator], Any]) -> Any:
+        tensor = Virtual(shape, dtype.name) if self._rng is None else draw(self._rng)
+        self.nbytes += tensor.nbytes
+        return tensor
 
 
 def _kernel(name: str, to: str) -> Kernel:

@@ -22,9 +22,9 @@ class Params:
     """``kernel``: the collectives of ``profile``, a recorded timing profile (CSV), or a fused kernel.
 
     Fused kernels compute [``rows``, ``columns``] on every rank (GEMV: one column) over ``inner`` elements, or, for
-    embeddings, pool ``pooling`` of the ``entries`` of ``tables`` tables a rank for ``rows`` samples. Their result is cut
-    into tiles of ``tile_rows`` x ``tile_columns`` for ``work_groups`` persistent work-groups. ``gather_flags``: how many
-    flags say that an all-reduce's sums have arrived, one a rank or one a work-group.
+    embeddings, pool ``pooling`` of the ``entries`` of ``tables`` tables a rank for ``rows`` samples. Their result is
+    cut into tiles of ``tile_rows`` x ``tile_columns`` (GEMM) for ``work_groups`` persistent work-groups.
+    ``gather_flags``: an all-reduce says that its sums have arrived with a flag a rank, or one a work-group.
 
     ``peers: eidolons``: ``target`` alone is simulated alive, the others replay writes; recorded kernels have no other.
     ``delay`` is added to every stamp of the eidolons (the paper's wake-up time). ``payload: real`` computes with random

@@ -16,7 +16,7 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class Tiles:
-    """A result of ``rows`` x ``columns`` elements, in tiles of ``tile_rows`` x ``tile_columns`` numbered along the rows.
+    """A result of ``rows`` x ``columns`` elements, in tiles of ``tile_rows`` x ``tile_columns``, numbered row by row.
 
     Owner o of ``world`` has a contiguous shard of whole rows of tiles; tile t is the work of work-group t modulo
     ``work_groups``, on every rank alike: so work-group g of an owner needs exactly what the work-groups g of all ranks
@@ -31,9 +31,14 @@ class Tiles:
     world: int
     work_groups: int
 
+    @property
+    def count(self) -> int:
+        """Number of tiles."""
+        return self._down * self._across
+
     def shard(self, owner: int) -> range:
         """Return the rows of the result that ``owner`` owns."""
-        begin, end = (self._lines[owner], self._lines[owner + 1])
+        begin, end = self._lines[owner], self._lines[owner + 1]
         return range(min(begin * self.tile_rows, self.rows), min(end * self.tile_rows, self.rows))
 
     def part(self, owner: int, group: int) -> list[Tile]:
