@@ -29,12 +29,10 @@ def memory(world: int) -> FlagMemory:
 def test_every_flag_is_a_word_of_its_own_asked_for_one_by_one_or_together(used: list[tuple[str, int, int]]) -> None:
     flags = memory(4)
     arrays = {name: flags.array(name, 5_000) for name in "ab"}
-    together = {name: [(owner, index) for array, owner, index in used if array == name] + [(0, -1)] for name in "ab"}
-
-    found = {
-        name: flags.words(*np.array(pairs).T[:1], arrays[name], np.array(pairs).T[1])
-        for name, pairs in together.items()
-    }
+    found = {}
+    for name, array in arrays.items():
+        owners, indices = np.array([(owner, index) for each, owner, index in used if each == name] + [(0, -1)]).T
+        found[name] = flags.words(owners, array, indices)
     single = [flags.word(owner, arrays[name][index]) for name, owner, index in used]
 
     assert len(set(single)) == len(set(used))
