@@ -484,6 +484,21 @@ def test_what_no_kernel_can_be_is_refused(params: str, complaint: str) -> None:
         run(read_scenario("fused_gemv", [f"workloads.0.params={params}"]))
 
 
+@pytest.mark.parametrize(
+    ("kind", "idle"),
+    [
+        ("gemv_allreduce", {"delay": "3 us", "target": 1, "tile_columns": 3, "columns": 3, "pooling": 3}),
+        ("gemm_alltoall", {"gather_flags": "work_group", "pooling": 3, "tables": 3}),
+        ("embedding_alltoall", {"gather_flags": "work_group", "tile_columns": 3, "inner": 3}),
+    ],
+)
+def test_a_run_warns_of_parameters_that_its_kernel_does_not_have(kind: str, idle: dict[str, Any]) -> None:
+    warnings = run(asked(kind, 2, **idle)).warnings
+
+    for name in idle:
+        assert any(warning.startswith(f"workloads.0.params.{name} is set, but nothing read it") for warning in warnings)
+
+
 def test_the_stated_setting_is_that_of_the_defaults_and_every_value_has_its_source() -> None:
     stated = yaml.safe_load((FOLDER / "params.yaml").read_text(encoding="utf-8"))
     gpu = read_scenario("fused_gemv").machine.gpu

@@ -168,7 +168,10 @@ def plan(params: "Params", world: int, rng: np.random.Generator) -> Plan:
         if shapes.nbytes > MOST_REAL:
             raise InputError(f"payload: real needs {shapes.nbytes} B of operands; {MOST_REAL} or fewer, or virtual")
         problem = PROBLEMS[params.kernel](params, world, Tensors(rng))
-    return Plan(problem, tiles, params.payload == "virtual", target, params.gather_flags, params.delay)
+    # Read only where they matter, so that a run warns of a value that changes nothing.
+    gather_flags = params.gather_flags if problem.adds else "rank"
+    delay = params.delay if target is not None else 0
+    return Plan(problem, tiles, params.payload == "virtual", target, gather_flags, delay)
 
 
 def reference(plan: Plan) -> list[Any]:
