@@ -12,11 +12,14 @@ from typing import Any
 
 from simcore.errors import SimulationError
 from simcore.fabric import Column, Fabric
-from simcore.fabric.watching import Waits, Words
+from simcore.fabric.watching import Waits
 from simcore.hardware import WaitSpec
 from simcore.trace import SCHEMAS, Coded, Recorder
 
 __all__ = ["Flag", "FlagMemory", "Flags", "WaitSpec", "record"]
+
+BLOCK = 1024
+"""Words of an array that are made together, when the first of them is used; a whole number of memory lines."""
 
 FEW = 64
 """Rows up to which a wait's rows are added one by one; a table of many is one batch."""
@@ -28,7 +31,6 @@ class Flags:
 
     name: str
     count: int
-    words: Words
 
     def __getitem__(self, index: int) -> "Flag":
         self.check(index, index)
@@ -54,28 +56,30 @@ class Flag:
 
 class FlagMemory:
     """The flags of a job, whose rank 0 is fabric rank ``first``: arrays by name, and single words by owner and name,
-    made on first use, so that a writer and a waiter find the same word."""
+    made on first use, so that a writer and a waiter find the same word.
+
+    An array has words in the memory of every rank, and often few of them are used: they are made block by block.
+    """
 
     def __init__(self, fabric: Fabric, first: int, world: int) -> None:
         self._fabric, self._ranks = fabric, range(first, first + world)
-        self._arrays: dict[str, Flags] = {}
+        self._arrays: dict[str, tuple[Flags, dict[int, int]]] = {}
         self._single: dict[tuple[int, str], int] = {}
 
     def array(self, name: str, count: int) -> Flags:
         """Return the array ``name``; raises ``SimulationError`` where it was declared with another length."""
-        if name not in self._arrays:
-            self._arrays[name] = Flags(name, count, self._fabric.words(count, self._ranks))
-        array = self._arrays[name]
+        array, _ = self._arrays.setdefault(name, (Flags(name, count), {}))
         if array.count != count:
             raise SimulationError(f"the flags {name!r} are {array.count} words, not {count}")
         return array
 
     def word(self, owner: int, flag: "str | Flag") -> int:
         """Return the number of a flag in the memory of rank ``owner`` of the job."""
-        rank = self._ranks[owner]
         if isinstance(flag, Flag):
-            return flag.array.words.word(rank, flag.index)
+            block, within = divmod(flag.index, BLOCK)
+            return self._block(flag.array, owner, block) + within
         if (owner, flag) not in self._single:
+            rank = self._ranks[owner]
             self._single[owner, flag] = self._fabric.words(1, range(rank, rank + 1)).first
         return self._single[owner, flag]
 
@@ -83,9 +87,24 @@ class FlagMemory:
         """Return the numbers of many words of an array, in the memory of many ranks; -1 where an index is -1."""
         import numpy as np
 
-        if len(indices):
-            flags.check(max(int(indices.min()), 0), max(int(indices.max()), 0))
-        return np.where(indices < 0, -1, flags.words.word(self._ranks.start + owners, indices))
+        found = np.full(len(indices), -1)
+        (used,) = np.nonzero(indices >= 0)
+        if not len(used):
+            return found
+        flags.check(0, int(indices.max()))
+        blocks = -(-flags.count // BLOCK)
+        keys, places = np.unique(owners[used] * blocks + indices[used] // BLOCK, return_inverse=True)
+        firsts = np.array([self._block(flags, *divmod(key, blocks)) for key in keys.tolist()])
+        found[used] = firsts[places] + indices[used] % BLOCK
+        return found
+
+    def _block(self, flags: Flags, owner: int, block: int) -> int:
+        """Return the number of the first word of a block of an array in the memory of ``owner``."""
+        made, rank = self._arrays[flags.name][1], self._ranks[owner]
+        key = owner * flags.count + block
+        if key not in made:
+            made[key] = self._fabric.words(min(BLOCK, flags.count - block * BLOCK), range(rank, rank + 1)).first
+        return made[key]
 
 
 def record(recorder: Recorder, found: Waits, names: Sequence[str], location: str, policy: str) -> None:

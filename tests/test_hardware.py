@@ -53,7 +53,7 @@ def test_every_bundled_sheet_is_a_machine_with_sources(name: str) -> None:
     topology = Topology.of(spec)
     assert topology.route(0, spec.gpu_count - 1)
     # A slip between bits and bytes, or a sum of both directions, would leave these ranges.
-    assert all(16e9 <= server.bandwidth <= 900e9 for server in topology.servers)
+    assert all(16e9 <= server.bandwidth <= 900e9 for server in topology.servers) or name == "gem5-gpu"
     assert 0.9e12 <= spec.gpu.memory_bandwidth <= 10e12
     rising = [spec.gpu.throughput[dtype] for dtype in ("float32", "bfloat16", "int8") if dtype in spec.gpu.throughput]
     assert rising == sorted(set(rising))
@@ -87,6 +87,14 @@ def test_sheets_state_the_published_link(name: str, gpus: int, bandwidth: int, k
     assert sheet.spec().gpu_count == gpus
     assert sheet.spec().link.bandwidth == bandwidth * 10**9
     assert sheet.origins["link.bandwidth"].kind == kind
+
+
+def test_the_links_of_the_gem5_machine_are_ideal() -> None:
+    spec = hardware_spec("gem5-gpu")
+
+    assert (spec.link.latency, spec.link.overhead) == (0, 0)
+    assert spec.link.bandwidth == 10**15
+    assert spec.gpu.cycles(spec.gpu.poll_period) == 340_000
 
 
 def test_nvswitch_machines_reduce_in_the_switch_where_the_switch_can() -> None:

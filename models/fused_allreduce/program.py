@@ -1,73 +1,52 @@
-"""The target's program and its eidolons: a timing profile replayed around one live GPU."""
+"""Which kernel, its parameters, and who lives it: recorded collectives, or a fused kernel work-group by work-group."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
+from simcore import Time, TraceFile
 
-from simcore import InputError, Kernel, Profile, Time, TraceFile, Virtual, Writes, locate, read_profile
-
-from . import cost, kernel
+from . import eidolon, exchange, fused, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    import numpy as np
+
     from simcore import Rank
 
-REDUCE = Kernel("reduce_shards", kernel.reduce_shards, cost.reduce_shards)
-ELEMENT = np.dtype(np.float32)
+Plan = recorded.Plan | exchange.Plan
 
 
 @dataclass(frozen=True)
 class Params:
-    """``profile``: a timing profile (CSV). ``target``: the rank that is simulated alive.
+    """``kernel``: the collectives of ``profile``, a recorded timing profile (CSV), or a fused kernel.
 
-    ``delay`` is added to every time stamp of the eidolons (the paper's wake-up time). With ``payload: real``
-    the target reduces random tensors from the seed, otherwise only their shapes.
+    Fused kernels compute [``rows``, ``columns``] on every rank (GEMV: one column) over ``inner`` elements, or, for
+    embeddings, pool ``pooling`` of the ``entries`` of ``tables`` tables a rank for ``rows`` samples. Their result is
+    cut into tiles of ``tile_rows`` x ``tile_columns`` (GEMM) for ``work_groups`` persistent work-groups.
+    ``gather_flags``: an all-reduce says that its sums have arrived with a flag a rank, or one a work-group.
+
+    ``peers: eidolons``: ``target`` alone is simulated alive, the others replay writes; recorded kernels have no other.
+    ``delay`` is added to every stamp of the eidolons (the paper's wake-up time). ``payload: real`` computes with random
+    tensors from the seed, otherwise only with their shapes.
     """
 
+    kernel: Literal["recorded", "gemv_allreduce", "gemm_alltoall", "embedding_alltoall"] = "recorded"
     profile: TraceFile = "ddp_4ranks/profile.csv"
+    rows: int = 1024
+    columns: int = 1024
+    inner: int = 1024
+    tables: int = 1
+    entries: int = 65536
+    pooling: int = 32
+    tile_rows: int = 1
+    tile_columns: int = 64
+    work_groups: int = 256
+    gather_flags: Literal["rank", "work_group"] = "rank"
+    peers: Literal["live", "eidolons"] = "live"
     target: int = 0
     delay: Time = 0
     payload: Literal["virtual", "real"] = "virtual"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a collective at the target: its own writes as (destination, size, flag they set or ""), the flags it
-    waits for as (name, source), and shards to reduce."""
-
-    own: list[tuple[int, int, str]]
-    flags: list[tuple[str, int]]
-    shards: list[Any]
-
-
-@dataclass(frozen=True)
-class Collective:
-    """A collective of the target: its name, the computation recorded before it (ps), and its steps in order."""
-
-    name: str
-    gap: int
-    steps: list[Step]
-
-
-@dataclass(frozen=True)
-class Eidolon:
-    """A replayed rank: its stamped writes, the flags they set at the target, and its recorded collectives as (begin,
-    end, name)."""
-
-    writes: Writes
-    sets: list[str]
-    recorded: list[tuple[int, int, str]]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Who is alive, what it does, and what everybody else replays."""
-
-    target: int
-    collectives: list[Collective]
-    eidolons: dict[int, Eidolon]
 
 
 class FusedAllReduce:
@@ -75,118 +54,26 @@ class FusedAllReduce:
 
     Params = Params
 
-    def world(self, params: Params) -> int:
-        """Return the number of ranks that the profile speaks of; raises ``InputError`` for a target that is none of
-        them."""
-        world = read_profile(locate(params.profile, "traces")).world
-        if not 0 <= params.target < world:
-            raise InputError(f"target {params.target} is no rank of {params.profile}; it has 0 to {world - 1}")
-        return world
+    def world(self, params: Params) -> int | None:
+        """Return the number of ranks that a profile speaks of, or None: any number takes part in a fused kernel; raises
+        ``InputError`` for parameters that do not fit."""
+        if params.kernel == "recorded":
+            return recorded.world(params)
+        exchange.check(params)
+        return None
 
-    def plan(self, params: Params, world: int, nodes: int, rng: np.random.Generator) -> Plan:
-        """Return the target's collectives and the eidolons' writes as the profile states them."""
-        profile = read_profile(locate(params.profile, "traces"))
-        eidolons = {rank: _eidolon(profile, rank, params) for rank in range(world) if rank != params.target}
-        return Plan(params.target, _collectives(profile, params, rng), eidolons)
+    def plan(self, params: Params, world: int, nodes: int, rng: "np.random.Generator") -> Plan:
+        """Return who is alive, what it does, and what everybody else replays."""
+        make = recorded.plan if params.kernel == "recorded" else exchange.plan
+        return make(params, world, rng)
 
     def reference(self, params: Params, plan: Plan) -> list[Any]:
-        """Return the plain sum of the shards of every reducing step, in the order in which the target meets them."""
-        steps = [step for collective in plan.collectives for step in collective.steps if step.shards]
-        return [np.sum(np.stack(step.shards, dtype=np.float64), axis=0).astype(ELEMENT) for step in steps]
+        """Return the results computed the obvious way: every sum of a recorded target, or the result of every live rank
+        of a fused kernel, in float64."""
+        return recorded.reference(plan) if isinstance(plan, recorded.Plan) else exchange.reference(plan)
 
     def program(self, rank: "Rank", plan: Plan) -> "Generator[Any, Any, None]":
-        """Live as the target, or replay as an eidolon."""
-        if rank.index == plan.target:
-            yield from _live(rank, plan)
-        else:
-            yield from _replay(rank, plan.eidolons[rank.index])
-
-
-def _live(rank: "Rank", plan: Plan) -> "Generator[Any, Any, None]":
-    """Compute as recorded, then run each collective step by step: store to the peers, wait for their flags, reduce.
-
-    Model: what the target computed between two collectives lasts as long as recorded, whatever the machine.
-    """
-    for collective in plan.collectives:
-        yield from rank.spend(collective.gap, "compute", f"before {collective.name}")
-        for step in collective.steps:
-            for dst, size, sets in step.own:
-                rank.put(dst, Virtual((size,), "uint8"), collective.name, sets=sets)
-            yield from rank.wait([(name, f"flag of rank{src}") for name, src in step.flags], collective.name)
-            if step.shards:
-                total = yield from rank.compute(REDUCE, *step.shards, what=f"reduce of {collective.name}")
-                rank.give(total)
-
-
-def _replay(rank: "Rank", eidolon: Eidolon) -> "Generator[Any, Any, None]":
-    """Issue every write at its stamp, whatever the machine does, and let the recorded time pass.
-
-    Model: open loop, as in the paper; a slower link does not make an eidolon later.
-    """
-    rank.replay(eidolon.writes, eidolon.sets)
-    for begin, end, name in eidolon.recorded:
-        yield from rank.spend(begin - rank.now, "compute", f"before {name}")
-        yield from rank.spend(end - rank.now, "replay", name)
-
-
-def _eidolon(profile: Profile, rank: int, params: Params) -> Eidolon:
-    rows = np.nonzero(profile.rank == rank)[0]
-    sets = [_flag_name(profile, row) if profile.flag[row] and profile.dst[row] == params.target else "" for row in rows]
-    names = [profile.name[row] for row in rows]
-    writes = Writes(profile.time[rows] + params.delay, profile.dst[rows], profile.size[rows], profile.flag[rows], names)
-    spans = {
-        int(profile.collective[row]): (int(profile.start[row]), int(profile.time[row]), profile.name[row])
-        for row in rows
-    }
-    return Eidolon(
-        writes, sets, sorted((begin + params.delay, end + params.delay, name) for begin, end, name in spans.values())
-    )
-
-
-def _collectives(profile: Profile, params: Params, rng: np.random.Generator) -> list[Collective]:
-    """Return the target's collectives in the order in which it met them, or, where its own trace is absent, its peers
-    did."""
-    own, inbound = profile.rank == params.target, profile.dst == params.target
-    involved = np.nonzero(own | inbound)[0]
-    order: dict[int, tuple[bool, int]] = {}
-    for row in involved:
-        number = int(profile.collective[row])
-        key = (not own[row], int(profile.start[row]))
-        order[number] = min(order.get(number, key), key)
-    collectives = []
-    previous_end = 0
-    for number in sorted(order, key=lambda number: (order[number][1], number)):
-        rows = involved[profile.collective[involved] == number]
-        mine = rows[own[rows]]
-        gap = max(0, int(profile.start[mine[0]]) - previous_end) if len(mine) else 0
-        previous_end = max(previous_end, int(profile.time[mine].max())) if len(mine) else previous_end
-        steps = [
-            _step(profile, rows[profile.step[rows] == step], params, rng) for step in np.unique(profile.step[rows])
-        ]
-        collectives.append(Collective(profile.name[rows[0]], gap, steps))
-    return collectives
-
-
-def _step(profile: Profile, rows: "np.ndarray[Any, Any]", params: Params, rng: np.random.Generator) -> Step:
-    mine = [int(row) for row in rows if profile.rank[row] == params.target]
-    theirs = [int(row) for row in rows if profile.rank[row] != params.target]
-    own = [
-        (int(profile.dst[row]), int(profile.size[row]), _flag_name(profile, row) if profile.flag[row] else "")
-        for row in mine
-    ]
-    flags = [(_flag_name(profile, row), int(profile.rank[row])) for row in theirs if profile.flag[row]]
-    sizes = [int(profile.size[row]) for row in theirs if profile.reduce[row] and not profile.flag[row]]
-    # The target's own shard is as long as the longest that it receives.
-    elements = [-(-size // ELEMENT.itemsize) for size in sizes]
-    shards = [max(elements), *elements] if elements else []
-    return Step(own, flags, [_shard(count, params, rng) for count in shards])
-
-
-def _shard(elements: int, params: Params, rng: np.random.Generator) -> Any:
-    if params.payload == "virtual":
-        return Virtual((elements,), ELEMENT.name)
-    return rng.standard_normal(elements, dtype=ELEMENT)
-
-
-def _flag_name(profile: Profile, row: Any) -> str:
-    return f"rank{profile.rank[row]}.collective{profile.collective[row]}.step{profile.step[row]}"
+        """Live, or replay as an eidolon."""
+        if isinstance(plan, recorded.Plan):
+            return recorded.program(rank, plan)
+        return fused.live(rank, plan) if plan.target in (None, rank.index) else eidolon.replay(rank, plan)
