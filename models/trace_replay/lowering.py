@@ -1,5 +1,6 @@
 """From the nodes of all ranks to one schedule: rows of transfers and work, and which of them belong to which node."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,14 +33,16 @@ class Lowered:
 
 
 def lower(
-    job: Job, durations: Sequence[Sequence[int]], built: Callable[[Meeting], Schedule], *, delivered: bool
-) -> Lowered:
+    job: Job, durations: Sequence[Sequence[int]], built: Callable[[Meeting], Schedule], *,
+    delivered: bool, window: int | None,
+) -> Lowered:  # fmt: skip
     """Return the schedule of a job: ``durations`` of the nodes of each rank, ps, and ``built``, which makes a
     collective.
 
-    A send has ended as soon as it begins, or, where ``delivered``, when its message has arrived.
+    A send has ended as soon as it begins, or, where ``delivered``, when its message has arrived. A connection, that is
+    sender, receiver and tag, has at most ``window`` messages under way, None: however many.
     """
-    return _Lowering(job, durations, built, delivered).lowered()
+    return _Lowering(job, durations, built, delivered, window).lowered()
 
 
 class _Lowering:
@@ -47,8 +50,9 @@ class _Lowering:
     comes up."""
 
     def __init__(
-        self, job: Job, durations: Sequence[Sequence[int]], built: Callable[[Meeting], Schedule], delivered: bool
-    ) -> None:
+        self, job: Job, durations: Sequence[Sequence[int]], built: Callable[[Meeting], Schedule], delivered: bool,
+        window: int | None,
+    ) -> None:  # fmt: skip
         self._job, self._durations, self._delivered = job, durations, delivered
         self._blocks = [_block(built(meeting), len(meeting.group)) for meeting in job.meetings]
         self._first = np.cumsum([0, *(len(block.schedule) for block in self._blocks)])
@@ -58,11 +62,18 @@ class _Lowering:
         for block, first, meeting in zip(self._blocks, self._first, job.meetings, strict=False):
             for call, ends in zip(meeting.calls, block.ends, strict=True):
                 self._call_row[call] = self._rows.add(call[0], call[0], owner=call[1])
-                self._block_ends[call] = (ends + first).tolist() or [self._call_row[call]]
+                # The bytes of others may all be there before the rank itself calls.
+                self._block_ends[call] = [*(ends + first).tolist(), self._call_row[call]]
         self._message_row: dict[tuple[int, int], int] = {}
+        self._earlier: dict[int, int] = {}
+        connections: dict[tuple[int, int, int], list[int]] = defaultdict(list)
         for send, receive in job.messages:
             row = self._rows.add(send[0], receive[0], size=job.node(send).size)
             self._message_row[send] = self._message_row[receive] = row
+            sent = connections[send[0], receive[0], job.node(send).tag]
+            sent.append(row)
+            if window is not None and len(sent) > window:
+                self._earlier[row] = sent[-1 - window]
 
     def lowered(self) -> Lowered:
         """Return the whole; every rank's nodes come after those that they depend on."""
@@ -110,7 +121,7 @@ class _Lowering:
         row = self._message_row[rank, number]
         if node.kind == "receive":
             return [row, *after]
-        self._rows.wait(row, after)
+        self._rows.wait(row, [*after, self._earlier[row]] if row in self._earlier else after)
         return [row] if self._delivered else after
 
 

@@ -21,7 +21,8 @@ class Meeting:
 
 @dataclass(frozen=True)
 class Job:
-    """What all ranks did: ``messages`` from the send to its receive, the collectives, and sentences for the user."""
+    """What all ranks did: ``messages`` from the send to its receive, the sends in an order in which all can happen, the
+    collectives, and sentences for the user."""
 
     executions: list[Execution]
     messages: list[tuple[Place, Place]]
@@ -60,8 +61,8 @@ def match(executions: Sequence[Execution]) -> Job:
         said.append(f"{before - after} of {before} nodes of all ranks are left out: they need what was cut off")
         whole, found = kept, _match(kept)
     job = Job(whole, found.messages, found.meetings, tuple(said))
-    _check_order(job)
-    return job
+    turn = {place: number for number, place in enumerate(_order(job))}
+    return replace(job, messages=sorted(job.messages, key=lambda pair: turn[pair[0]]))
 
 
 def _match(executions: list[Execution]) -> _Matched:
@@ -168,8 +169,9 @@ def _without(executions: list[Execution], found: _Matched) -> list[Execution]:
     ]
 
 
-def _check_order(job: Job) -> None:
-    """Raise ``InputError`` where nodes of several ranks wait for each other.
+def _order(job: Job) -> list[Place]:
+    """Return the nodes of all ranks so that each comes after what it needs; raises ``InputError`` where they wait for
+    each other.
 
     Model: every rank of a collective needs every other to have come; a schedule may need less.
     """
@@ -187,6 +189,7 @@ def _check_order(job: Job) -> None:
                 ready.append(freed)
     if len(ready) < len(waits):
         raise InputError(_circle(job, needs, {place for place, count in waits.items() if count}))
+    return ready
 
 
 def _needs(job: Job) -> Iterator[tuple[Place, list[Place]]]:

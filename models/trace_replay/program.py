@@ -29,9 +29,10 @@ class Params:
 
     ``algorithm`` (chunks, channels, nodes, inner, outer as in docs/collectives.md) is that of every operation which has
     it; "" is each operation's first. ``adds``: the dtype in which adding within a collective takes time; "" for none.
-    ``sends``: when a send has ended. ``reduction``: how long a computation lasts that waits for receives alone, None as
-    recorded. ``dtype``: that of computations which state operations, and no duration. ``dimensions``: how many ranks
-    each dimension of a Chakra trace's ``involved_dim`` has.
+    ``sends``: when a send has ended. ``window``: messages of one connection (sender, receiver, tag) that may be under
+    way, and chunks on one of a collective's; None for however many. ``reduction``: how long a computation lasts that
+    waits for receives alone, None as recorded. ``dtype``: that of computations which state operations and no duration.
+    ``dimensions``: how many ranks each dimension of a Chakra trace's ``involved_dim`` has.
     """
 
     traces: TraceFiles = "step_4ranks"
@@ -43,6 +44,7 @@ class Params:
     outer: str = "ring"
     adds: Literal["", "float32", "float16", "bfloat16", "int8"] = ""
     sends: Literal["posted", "delivered"] = "posted"
+    window: int | None = 1
     reduction: Time | None = None
     dtype: str = "float32"
     dimensions: list[int] = field(default_factory=list)
@@ -64,7 +66,9 @@ class TraceReplay:
     Params = Params
 
     def world(self, params: Params) -> int:
-        """Return the number of ranks of the traces."""
+        """Return the number of ranks of the traces; raises ``InputError`` for what cannot be replayed."""
+        if params.window is not None and params.window < 1:
+            raise InputError(f"window must be 1 or more messages, or null for any number, not {params.window}")
         return len(_read(params))
 
     def plan(self, params: Params, world: int, nodes: int, rng: Any) -> Plan:
@@ -103,7 +107,10 @@ def _read(params: Params) -> Any:
 def _lower(rank: Rank, plan: Plan) -> Lowered:
     params, job = plan.params, plan.job
     durations = [_durations(rank, params, execution.nodes) for execution in job.executions]
-    return lower(job, durations, lambda meeting: _built(rank, params, meeting), delivered=params.sends == "delivered")
+    return lower(
+        job, durations, lambda meeting: _built(rank, params, meeting),
+        delivered=params.sends == "delivered", window=params.window,
+    )  # fmt: skip
 
 
 def _durations(rank: Rank, params: Params, nodes: list[Node]) -> list[int]:
@@ -139,6 +146,7 @@ def _built(rank: Rank, params: Params, meeting: Meeting) -> Schedule:
     """
     asked, count = meeting.asked, len(meeting.group)
     operation, form = _played_as(asked.operation), dict[str, Any](chunks=params.chunks, channels=params.channels)
+    form["window"] = params.chunks if params.window is None else params.window
     if asked.operation in ("gather", "scatter"):
         part = [asked.size // count + (i < asked.size % count) for i in range(count)]
         form["matrix"] = [[0] * count for _ in range(count)]

@@ -88,12 +88,15 @@ def read_trace(path: Path, *, largest: int = LARGEST_FILE) -> Trace:
 def _about(message: Message) -> tuple[str, tuple[str, ...]]:
     """Return the version, and the names of the attributes: fields 1 and 2, or, in older schemas, attributes alone."""
     version, names = "unknown", []
-    for field in message.fields():
-        if field.number not in (1, 2):
-            raise message.error(
-                field.offset, f"the first record has a field {field.number}, as a node may have; expected {EXPECTED}, "
-                "the first of them with a version and attributes alone"
-            )  # fmt: skip
+    fields = list(message.fields())
+    strange = next((field for field in fields if field.number > 2 or not field.is_bytes), None)
+    if strange is not None:
+        raise message.error(
+            strange.offset,
+            f"the first record has a field {strange.number} that it should not have; expected {EXPECTED}, the first of "
+            "them with a version and attributes alone",
+        )
+    for field in fields:
         if field.number == 1 and not field.content().startswith(b"\n"):  # with which an attribute begins
             version = one_line(field.text(), 60)
         else:
