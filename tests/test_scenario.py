@@ -189,7 +189,11 @@ def test_the_schema_accepts_what_the_reader_accepts_and_forbids_unknown_keys() -
     shapes = found["$defs"]["Machine"]["properties"]["topology"]["anyOf"]
     assert "ring" in shapes[0]["enum"]
     assert found["$defs"]["Torus"]["additionalProperties"] is False
-    assert found["$defs"]["Job"]["properties"]["model"]["enum"] == ["collective_loop", "fused_allreduce", "trace_replay"]
+    assert found["$defs"]["Job"]["properties"]["model"]["enum"] == [
+        "collective_loop",
+        "fused_allreduce",
+        "trace_replay",
+    ]
     assert set(found["$defs"]["params of fused_allreduce"]["properties"]) == {"profile", "target", "delay", "payload"}
 
 

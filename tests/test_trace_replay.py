@@ -115,10 +115,10 @@ def test_a_delivered_send_ends_when_its_message_is_there_and_a_posted_one_at_onc
     (arrived,) = posted.tables["transfers"]["arrived_ps"].to_pylist()
     assert lives(posted)["rank0"] == [(0, 3 * US, "compute", "", "c")]
     assert lives(delivered)["rank0"] == [
-        (0, arrived, "wait", "message to rank1", "s"),
+        (0, arrived, "wait", "data to rank1", "s"),
         (arrived, arrived + 3 * US, "compute", "", "c"),
     ]
-    assert lives(posted)["rank1"] == lives(delivered)["rank1"] == [(0, arrived, "wait", "message of rank0", "r")]
+    assert lives(posted)["rank1"] == lives(delivered)["rank1"] == [(0, arrived, "wait", "data of rank0", "r")]
 
 
 def lives(found: Result) -> dict[str, list[tuple[int, int, str, str, str]]]:

@@ -71,7 +71,7 @@ def _nodes(job: Job, lowered: Lowered, rank: int, ended: Column) -> Iterator[Pie
 def _reason(node: Node, job: Job) -> str:
     if node.kind == "collective":
         return f"{node.operation} of {len(node.group) or len(job.executions)} ranks"
-    return f"message {'of' if node.kind == 'receive' else 'to'} rank{node.peer}"
+    return f"data {'of' if node.kind == 'receive' else 'to'} rank{node.peer}"
 
 
 def _tiled(found: list[Piece]) -> Iterator[Piece]:
