@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .assembly import Result, read_scenario, run
+    from .collectives import ALGORITHMS
     from .errors import Deadlock, InputError, SimcoreError, SimulationError
     from .fabric import Writes
+    from .formats.execution import HOST, Execution, Node
     from .formats.profile import Profile, read_profile
+    from .formats.recorded import read_executions
     from .report import load_run, write_run
     from .scenario import Scenario
-    from .source import TraceFile, locate
+    from .schedule import COMPUTE, DELAY, Schedule
+    from .source import TraceFile, TraceFiles, locate, matching
     from .units import Size, Time
     from .work import CostModel, Kernel, Roofline, Virtual, Work
     from .workload import Rank, Workload
@@ -19,12 +23,16 @@ __version__ = "0.1.0"
 
 _HOME = {
     "assembly": ["Result", "read_scenario", "run"],
+    "collectives": ["ALGORITHMS"],
     "errors": ["Deadlock", "InputError", "SimcoreError", "SimulationError"],
     "fabric": ["Writes"],
+    "formats.execution": ["HOST", "Execution", "Node"],
     "formats.profile": ["Profile", "read_profile"],
+    "formats.recorded": ["read_executions"],
     "report": ["load_run", "write_run"],
     "scenario": ["Scenario"],
-    "source": ["TraceFile", "locate"],
+    "schedule": ["COMPUTE", "DELAY", "Schedule"],
+    "source": ["TraceFile", "TraceFiles", "locate", "matching"],
     "units": ["Size", "Time"],
     "work": ["CostModel", "Kernel", "Roofline", "Virtual", "Work"],
     "workload": ["Rank", "Workload"],

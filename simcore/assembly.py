@@ -77,7 +77,7 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Progress | Non
         raise type(error)(str(error)) from None
     with trace.uninterrupted():
         found, tables = cluster.found(interrupted_at)
-        digest, warnings = trace.digest(tables), _doubts(asked, tables)
+        digest, warnings = trace.digest(tables), [*cluster.said(), *_doubts(asked, tables)]
         if interrupted_at is None:
             warnings += _unread(asked, reads, simulation.seed_matters)
     wanted = asked.is_shared if asked.slowdown is None else asked.slowdown
@@ -128,6 +128,7 @@ class _Cluster:
         self._ranks: dict[str, list[Rank]] = {}
         self._devices: dict[str, Device] = {}
         self._lives: list[Process] = []
+        self._memories: list[Memory] = []
         first = 0
         for job in asked.workloads:
             self._begin(job, first)
@@ -144,6 +145,7 @@ class _Cluster:
         machine, gpus = self._asked.machine, self._asked.gpus[job.name]
         library, flags = Library(machine.collective, self._topology, gpus), FlagMemory(self._fabric, first, world)
         memory = Memory(self._simulation, library, flags)
+        self._memories.append(memory)
         cost, nodes = Roofline(), {gpu // machine.gpus for gpu in gpus}
         plan = workload.plan(job.params, world, len(nodes), self._simulation.rng(f"plan of {job.name}"))
         self._ranks[job.name] = ranks = []
@@ -193,6 +195,10 @@ class _Cluster:
         names = [about.name for about in self._asked.traffic]
         found = metrics.summarise(tables, jobs, counters, names, whole=interrupted_at is None)
         return found | {"work": {"events": self._simulation.events, "visits": self._fabric.visits}}, tables
+
+    def said(self) -> list[str]:
+        """Return what the programs had to tell the user, job by job."""
+        return [sentence for memory in self._memories for sentence in memory.said]
 
     def results(self) -> dict[str, list[Any]]:
         """Return what the ranks handed over, by location."""

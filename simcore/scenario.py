@@ -392,7 +392,10 @@ def files(record: Any) -> dict[str, Path]:
     for part in dataclasses.fields(record):
         value = getattr(record, part.name)
         for mark in getattr(hints[part.name], "__metadata__", ()):
-            if isinstance(mark, source.File):
+            if isinstance(mark, source.File) and mark.many:
+                several = source.matching(source.locate(value, mark.package))
+                found |= {f"{value}: {path.name}": path for path in several}
+            elif isinstance(mark, source.File):
                 found[value] = source.locate(value, mark.package)
         for each in value if isinstance(value, list) else [value]:
             if dataclasses.is_dataclass(each):

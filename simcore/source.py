@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import fnmatch
 import json
 import re
 import types
@@ -50,12 +51,14 @@ class Place:
 @dataclass(frozen=True)
 class File:
     """Marks a text field as the name of a file: relative to the file that names it, or bundled in
-    ``simcore.<package>``."""
+    ``simcore.<package>``; with ``many`` also of a folder, whose files are meant, or a pattern (``*``, ``?``)."""
 
     package: str
+    many: bool = False
 
 
 TraceFile = Annotated[str, File("traces")]
+TraceFiles = Annotated[str, File("traces", many=True)]
 
 
 @dataclass(frozen=True)
@@ -185,19 +188,22 @@ class Document:
     def _found(self, name: str, mark: File, keys: Keys) -> str:
         own = self.place(keys).folder / name
         bundled = bundle(mark.package)
-        if is_file(own):
+        if is_file(own) or (mark.many and matching(own)):
             path = own.resolve()
             return str(path.relative_to(bundled)) if path.is_relative_to(bundled) else str(path)
-        if is_file(bundled / name):
+        if is_file(bundled / name) or (mark.many and matching(bundled / name)):
             return name
         shipped = sorted(
             str(p.relative_to(bundled)) for p in bundled.rglob("*") if p.is_file() and p.suffix == Path(name).suffix
         )
         place = self.place(keys)
         beside = f"beside {Path(place.file).name}" if place.line else "here"
+        if mark.many:
+            shipped = sorted({str(p.relative_to(bundled).parent) for p in bundled.rglob("*/*") if p.is_file()})
         raise self.error(
             keys,
-            f"no file {quoted(name)} {beside} and none bundled; bundled are: {', '.join(shipped) or 'none'}",
+            f"no file{'s' if mark.many else ''} {quoted(name)} {beside} and none bundled; bundled are: "
+            f"{', '.join(shipped) or 'none'}",
         )
 
     def _explained(self, problem: Any, others: int) -> InputError:
@@ -267,6 +273,21 @@ def locate(name: str, package: str) -> Path:
     """Return the path of a file that a ``File`` field holds: an absolute one as it is, else bundled in
     ``simcore.<package>``."""
     return Path(name) if Path(name).is_absolute() else bundle(package) / name
+
+
+def matching(path: Path) -> list[Path]:
+    """Return the files that ``path`` means, by name: those in it if it is a folder, those whose names fit if its last
+    part is a pattern, else itself; none where there is nothing of the kind. Hidden files are never meant."""
+    try:
+        if path.is_dir():
+            found = list(path.iterdir())
+        elif re.search(r"[*?\[]", path.name):
+            found = [each for each in path.parent.iterdir() if fnmatch.fnmatchcase(each.name, path.name)]
+        else:
+            found = [path]
+        return sorted(each for each in found if each.is_file() and not each.name.startswith("."))
+    except (OSError, ValueError):
+        return []
 
 
 def read(path: Path, *, inherit: bool = True) -> Document:

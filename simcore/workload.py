@@ -55,6 +55,7 @@ class Memory:
     def __init__(self, simulation: Simulation, library: Library, flags: FlagMemory) -> None:
         self.flags = flags
         self.meetings = Meetings(simulation, library)
+        self.said: dict[str, None] = {}
 
 
 class Rank:
@@ -215,14 +216,7 @@ class Rank:
         collective, are a span each.
         """
         group = members(ranks, self.world, self.index)
-        if "matrix" in form:
-            form["matrix"] = tuple(tuple(row) for row in form["matrix"])
-        if adds_in_switches(algorithm, form.get("inner", "")):
-            switch_of = {each: self._fabric.reducer_of(self._first + each) for each in group}
-            form.setdefault("reducers", reducers(group, form.get("nodes", 1), switch_of.__getitem__))
-        call = Call(
-            operation, size, algorithm or ALGORITHMS.get(operation, ("",))[0], tuple(sorted(form.items())), adds
-        )
+        call = self._call(group, operation, size, algorithm, adds, form)
         name = what or operation
         meeting = self._memory.meetings.call(self.index, group, call, partial(self._play, group, call, name))
         self._waits_for = f"the other ranks to call {call}"
@@ -234,9 +228,30 @@ class Rank:
         yield ended
         self._end(f"{call.algorithm} {operation}", size)
 
+    def schedule(
+        self, operation: str, size: int, ranks: Sequence[int], *, algorithm: str = "", adds: str = "", **form: Any
+    ) -> Schedule:
+        """Return what `collective` plays for the same arguments, as a schedule whose rank i is ``ranks[i]``; this rank
+        need not be among them."""
+        group = tuple(ranks)
+        return self._schedule(group, self._call(group, operation, size, algorithm, adds, form))
+
+    def _call(
+        self, group: tuple[int, ...], operation: str, size: int, algorithm: str, adds: str, form: dict[str, Any]
+    ) -> Call:
+        if "matrix" in form:
+            form["matrix"] = tuple(tuple(row) for row in form["matrix"])
+        if adds_in_switches(algorithm, form.get("inner", "")):
+            switch_of = {each: self._fabric.reducer_of(self._first + each) for each in group}
+            form.setdefault("reducers", reducers(group, form.get("nodes", 1), switch_of.__getitem__))
+        default = ALGORITHMS.get(operation, ("",))[0]
+        return Call(operation, size, algorithm or default, tuple(sorted(form.items())), adds)
+
+    def _schedule(self, group: tuple[int, ...], call: Call) -> Schedule:
+        return self._memory.meetings.schedule(group, call, partial(self._adding, call.adds) if call.adds else None)
+
     def _play(self, group: tuple[int, ...], call: Call, what: str) -> Event:
-        schedule = self._memory.meetings.schedule(group, call, partial(self._adding, call.adds) if call.adds else None)
-        return self._fabric.play(schedule, [self._first + rank for rank in group], what)
+        return self._fabric.play(self._schedule(group, call), [self._first + rank for rank in group], what)
 
     def _adding(self, dtype: str, size: int) -> int:
         import numpy as np
@@ -258,7 +273,7 @@ class Rank:
 
         Returns when what each row depends on had ended, and when it ended itself, as columns, ps since the job's
         start.
-        Records no span: the caller knows what the rows mean.
+        Records no span: the caller knows what the rows mean, and says so by `lived`.
         """
         everybody = [self._first + rank for rank in range(self.world)]
 
@@ -272,6 +287,21 @@ class Rank:
         self._waits_for = f"{what} to end"
         ready, ends = yield ended
         return (ready - self._start, ends - self._start) if self._start else (ready, ends)
+
+    def lived(self, begin: int, end: int, activity: str, what: str, *, reason: str = "", size: int = 0) -> None:
+        """Record what the rank was at from ``begin`` to ``end``, ps since the job's start; the spans of its life are
+        given in order and leave nothing out."""
+        self._recorder.add(
+            "spans", Span(self.location, begin + self._start, end + self._start, activity, reason, what, size)
+        )
+
+    def duration(self, work: Work) -> int:
+        """Return how long ``work`` takes on this rank's GPU, ps, by the cost model."""
+        return self._cost.duration(work, self._device.spec)
+
+    def warn(self, sentence: str) -> None:
+        """Tell the user of the run something that a careful reader should know; once, whoever of the job says it."""
+        self._memory.said.setdefault(sentence)
 
     def cut(self) -> None:
         """End what the rank is at, because its user ended the run: a wait for the reason of the first flag not yet

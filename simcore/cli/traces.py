@@ -39,16 +39,19 @@ def trace_import(
 
 @app.command("inspect")
 def trace_inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A Kineto trace or a timing profile.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A Kineto trace, a Chakra execution trace (.et) or a timing profile.")
+    ],
 ) -> None:
     """Say what a trace or a timing profile holds, and what it lacks."""
-    from simcore.formats import kineto, profile
+    from simcore.formats import chakra, kineto, profile
 
-    lines = (
-        profile.inspect(profile.read_profile(file))
-        if file.suffix == ".csv"
-        else kineto.inspect(kineto.read_trace(file))
-    )
+    if file.suffix == ".csv":
+        lines = profile.inspect(profile.read_profile(file))
+    elif file.suffix == ".et":
+        lines = chakra.inspect(chakra.read_trace(file))
+    else:
+        lines = kineto.inspect(kineto.read_trace(file))
     print("\n".join(lines))
 
 

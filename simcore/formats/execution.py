@@ -49,7 +49,8 @@ class Node:
 class Execution:
     """All that one rank did, ``rank`` of ``world`` (None: unknown); every node comes after those that it depends on.
 
-    ``said``: sentences for the user on what was cut off, left out or assumed. Make one by `ordered`.
+    ``said``: sentences for the user on what was cut off, left out or assumed. ``lost``: bytes that were cut off, of a
+    message or collective of which its peers may still know.
     """
 
     file: str
@@ -57,6 +58,7 @@ class Execution:
     world: int | None
     nodes: list[Node]
     said: tuple[str, ...] = ()
+    lost: int = 0
 
 
 def ordered(nodes: list[Node], file: str) -> list[Node]:

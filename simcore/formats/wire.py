@@ -102,6 +102,11 @@ class Field:
     begin: int
     end: int
 
+    @property
+    def is_bytes(self) -> bool:
+        """Whether the value is bytes: a text, a message, a packed list."""
+        return self.wire == _BYTES
+
     def unsigned(self) -> int:
         """Return the value of a uint32, uint64, bool or enum."""
         self._check(_VARINT)
