@@ -16,7 +16,7 @@ from twins.watches import POLICIES, Case, Link, Put, Watch, by_fabric, machines,
 
 START = 1_000
 """ps: nothing begins before, so that messages have time to travel."""
-LINK, TRAVEL = Link(10**15, 5, "ideal"), 6
+LINK, TRAVEL = Link(10**15, 5), 6
 """Up to 1,000 B reach the other GPU's memory after as many ps."""
 WORDS = [Word(0, 0), Word(0, 1), Word(0, 7), Word(1, 0)]
 """Two or three of one line, and one of another array."""
@@ -295,5 +295,5 @@ def exhaust(model: type[Waits], policy: Policy) -> list[tuple[int, ...]]:
         first = min(early, late) if word == WORDS[0] else late
         most = Bounds(TINY, policy, 2, 0).most
         if not all(wait.ended is not None and wait.ended <= max(first, wait.begin) + most(wait) for wait in twin.waits):
-            lost.append((begin, early, late, word.index))
+            lost.append((begin, early, late, word.number))
     return lost

@@ -57,10 +57,10 @@ class Policy:
 
 
 class Word(NamedTuple):
-    """Word ``index`` of a symmetric array; it is in the memory of every GPU."""
+    """Word ``number`` of a symmetric array; it is in the memory of every GPU."""
 
     array: int
-    index: int
+    number: int
 
 
 class Taken(NamedTuple):
@@ -250,7 +250,8 @@ class Waits:
         except StopIteration:
             return
         if not isinstance(until, Signal):
-            self._at(*until, (number,), lambda: self._go(number, life))
+            instant, phase = until
+            self._at(instant, phase, (number,), lambda: self._go(number, life))
         elif until.instant >= 0:
             self._go(number, life)
         else:
@@ -392,7 +393,7 @@ class Waits:
     def _granule(self, gpu: int, word: Word) -> object:
         """Return what a monitor watches for the word: the word, or its line of its array."""
         if self.policy.granularity == "line" and self.policy.policy == "monitor":
-            return gpu, word.array, word.index * self.policy.stride // self.machine.memory_line
+            return gpu, word.array, word.number * self.policy.stride // self.machine.memory_line
         return gpu, word
 
     def _land(self, gpu: int, word: Word, value: int) -> None:
