@@ -22,6 +22,9 @@ from simcore.work import CostModel, Kernel, Virtual, Work
 if TYPE_CHECKING:
     from simcore.fabric import Column
 
+FEW_WRITES = 16
+"""Writes of this instant that are issued one by one; a table of more costs less as a whole."""
+
 Program = Generator[Event, Any, None]
 
 
@@ -158,6 +161,14 @@ class Rank:
         else:
             pairs = zip(writes.dst.tolist(), sets, strict=True)
             words = np.array([memory.word(dst, name) if name else -1 for dst, name in pairs], np.int64)
+        if len(writes.dst) <= FEW_WRITES and (writes.time == self.now).all():
+            names = [writes.what] * len(writes.dst) if isinstance(writes.what, str) else writes.what
+            rows = zip(
+                writes.dst.tolist(), writes.size.tolist(), writes.flag.tolist(), names, words.tolist(), strict=True
+            )
+            for dst, size, flag, name, word in rows:
+                self._fabric.put(self._first + self.index, self._first + dst, size, name, word, flag=flag)
+            return
         moved = Writes(writes.time + self._start, writes.dst + self._first, writes.size, writes.flag, writes.what)
         self._fabric.send_many(self._first + self.index, moved, sets=words)
 

@@ -105,13 +105,17 @@ class Fabric:
         hop, name = self._path(src, dst, size, what)
         return self._admit(src, size, hop, dst << META_DST | name << META_WHAT | META_SEEN | flag)
 
-    def put(self, src: int, dst: int, size: int, what: str, word: int = -1, value: int = 1) -> None:
-        """Send one message now, of whose arrival nobody is told; with a ``word`` it is a flag, which sets that."""
+    def put(
+        self, src: int, dst: int, size: int, what: str, word: int = -1, value: int = 1, *, flag: bool | None = None
+    ) -> None:  # fmt: skip
+        """Send one message now, of whose arrival nobody is told; with a ``word`` it sets that, and is a flag unless
+        ``flag`` says that it is data."""
         hop, name = self._path(src, dst, size, what)
-        meta = dst << META_DST | name << META_WHAT
+        meta = dst << META_DST | name << META_WHAT | (word >= 0 if flag is None else flag)
         if word >= 0:
             self._sets += 1
-            meta = dst << META_DST | self._watch.store(word, value, name) << META_WHAT | META_WORD | META_FLAG
+            store = self._watch.store(word, value, name)
+            meta = meta & (1 << META_WHAT) - 1 | dst << META_DST | store << META_WHAT | META_WORD
         self._hold(src, size, hop, meta)
 
     def _path(self, src: int, dst: int, size: int, what: str) -> tuple[int, int]:
