@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import tracemalloc
+import zlib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,11 @@ def test_microseconds_since_1970_become_exact_picoseconds(tmp_path: Path) -> Non
         (b'{"traceEvents": [{"ph": "X", "ca', "the trace is cut off"),
         (b"hello", "not JSON"),
         (b"\x89PNG\xff\xfe", "not a text file"),
-        (b"\x1f\x8bnonsense", "the gzip file is cut off or damaged"),
-        (gzip.compress(b'{"traceEvents": []}')[:-9], "the gzip file is cut off or damaged"),
+        (b'{"traceEvents": [', "the trace is cut off: expecting value: there is no whole event before the cut"),
+        (b'{"traceEvents": [], "a": tru', "there is no whole event before the cut"),
+        (b"\x1f\x8bnonsense", "the gzip file is damaged"),
+        (gzip.compress(b'{"traceEvents": []}')[:-9], "none of its 0 events is a profiler's"),
+        (gzip.compress(b'{"traceEvents": []}')[:8], "empty"),
         (b"[" * 100_000, "nested too deeply"),
     ],
 )
@@ -172,6 +176,93 @@ def test_values_may_lie_across_the_pieces_in_which_a_file_is_read(
     (tmp_path / "t.json").write_bytes(text.replace(b'"last"', b'"last'))
     with pytest.raises(InputError, match=rf"t\.json:{text.decode().count(chr(10))}:\d+: .*invalid|delimiter"):
         kineto.read_trace(tmp_path / "t.json")
+
+
+def cut_job() -> bytes:
+    """Return a trace whose text has all that can be cut: letters of two bytes, escapes, exponents, words, keys behind
+    the events."""
+    whole = job(
+        1,
+        [
+            nccl(10.5 + i, 2.25, elements=1000 * (i + 1), note='é "\\\u20ac', flag=None, other=[True, 1.5e-7])
+            for i in range(4)
+        ],
+    )
+    return (
+        json.dumps(whole | {"about": "é\ud83d\ude00", "last": 12345}, ensure_ascii=True)
+        .encode()
+        .replace(b"\\u00e9", "é".encode())
+    )
+
+
+@pytest.mark.parametrize("chunk", [7, 2**20])
+def test_a_file_cut_off_anywhere_is_read_up_to_the_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    """The events before the cut are those whose text is whole, and the trace says how much was read."""
+    monkeypatch.setattr(trace_events, "CHUNK", chunk)
+    text = cut_job()
+    path = tmp_path / "t.json"
+    ends = [end for end in range(1, len(text)) if text[:end].endswith(b'"other": [true, 1.5e-07]}}')]
+    assert len(ends) == 4
+    for cut in range(text.index(b"traceEvents"), len(text)):
+        path.write_bytes(text[:cut])
+        count = sum(end <= cut for end in ends)
+        if not count:
+            with pytest.raises(InputError, match=r"cut off.*no whole event before the cut"):
+                kineto.read_trace(path)
+            continue
+        found = kineto.read_trace(path)
+        assert [c.size for c in found.collectives] == [4 * 1000 * (i + 1) for i in range(count)]
+        assert found.lacks[0] == (
+            f"the file is cut off after {cut} bytes of text: the {count} events before the cut are imported, what is "
+            "missing is unknown"
+        )
+
+
+@given(cut=st.integers(1, 10**6), level=st.integers(0, 9), members=st.booleans())
+def test_a_gzip_stream_cut_off_anywhere_is_unpacked_up_to_the_cut(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, level: int, members: bool
+) -> None:
+    """What the plain file of the same unpacked bytes gives, the cut gzip file gives too."""
+    folder = tmp_path_factory.mktemp("cut")
+    text = json.dumps(job(1, [nccl(10.5 + i, 2.25, elements=i * i * 7919) for i in range(60)])).encode()
+    half = len(text) // 2 if members else 0
+    packed = gzip.compress(text[:half], level) + b"\0" * 5 * members + gzip.compress(text[half:], level)
+    packed = packed[: 18 + cut % (len(packed) - 18)]
+    (folder / "t.json.gz").write_bytes(packed)
+    unpacked, rest = b"", packed
+    while rest:
+        stream = zlib.decompressobj(31)
+        unpacked += stream.decompress(rest)
+        rest = stream.unused_data.lstrip(b"\0")
+    (folder / "t.json").write_bytes(unpacked)
+    read = []
+    for name in ("t.json", "t.json.gz"):
+        try:
+            trace = kineto.read_trace(folder / name)
+            read.append((trace.collectives, trace.lacks))
+        except InputError as error:
+            read.append(str(error).partition(":")[2].replace(".gz", ""))
+    if unpacked == text:
+        assert read[1] == (read[0][0], ["the gzip file is cut off behind its last event: all 60 events are there"])
+    else:
+        assert read[0] == read[1]
+
+
+def test_a_number_at_the_cut_is_not_believed(tmp_path: Path) -> None:
+    text = json.dumps(job(0, [nccl(1.0, 1.0)], base=1_700_000_000_000_000_000))
+    assert text.endswith("1700000000000000000}")
+    (tmp_path / "t.json").write_text(text[:-5])
+
+    trace = kineto.read_trace(tmp_path / "t.json")
+
+    assert not trace.epoch
+    assert trace.collectives[0].start == 10**6
+    assert trace.lacks[0].startswith("the file is cut off after ")
+    assert "it may have stood behind the cut" in trace.lacks[1]
+    header = writes.to_profile([trace], clone_rank=0).header
+    assert ("lacks", f"rank 0: {trace.lacks[0]}") in header
 
 
 def changed(whole: Any, keys: list[Any], value: Any) -> Any:

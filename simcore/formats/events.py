@@ -1,10 +1,10 @@
 """The JSON of a profiler trace, event by event: limits hold before memory is spent, what is used has its type."""
 
 import codecs
-import gzip
 import json
 import math
 import re
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +25,8 @@ LARGEST_VALUE = 2**22
 """Characters of one value, an event or what stands beside the list of events: all that is in memory at a time."""
 LARGEST_KEPT = 2**26
 """Characters of the events that are kept: collectives and the calls of the host around them."""
+MOST_ROWS = 2**20
+"""Events that are kept besides, of the categories that the caller names: all kernels, say."""
 MOST_RANKS = 2**17
 """Ranks of the job that was recorded."""
 LATEST_US = 10**17
@@ -45,6 +47,7 @@ KNOWN = {
     "Trace",
 }
 _NOTES = ("nccl:", "c10d::", "gloo:")
+_CALLS = ("cuda_runtime", "cuda_driver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +75,32 @@ class Recording:
     covered: dict[bool, tuple[int, int]] = field(default_factory=dict)
     """Begin and end of what the profiler recorded; under ``True`` of its own span over everything."""
     kept: list[Event] = field(default_factory=list)
+    rows: list[Event] = field(default_factory=list)
+    """The events of the categories that the caller named, whatever their names."""
+    cut: str = ""
+    """A sentence on how much was read where the file is cut off."""
 
 
-def read_recording(path: Path, limit: int = LARGEST_TRACE) -> Recording:
-    """Return what ``path`` holds (plain or gzip; an object with ``traceEvents``, or a bare list of events).
+def read_recording(path: Path, limit: int = LARGEST_TRACE, also: frozenset[str] = frozenset()) -> Recording:
+    """Return what ``path`` holds (plain or gzip; an object with ``traceEvents``, or a bare list of events): events that
+    bear on collectives, and all those of the categories ``also``.
 
-    Memory is bounded by the limits above whatever the file holds. Raises ``InputError``.
+    A file that is cut off is read up to the cut, and ``Recording.cut`` says so. Memory is bounded by the limits above
+    whatever the file holds. Raises ``InputError``.
     """
     try:
         with path.open("rb") as stream:
             packed = stream.read(2) == b"\x1f\x8b"
             stream.seek(0)
-            read = gzip.GzipFile(fileobj=stream).read if packed else stream.read
-            return _read(_Text(read, path, limit), path)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: the gzip file is cut off or damaged ({str(error).rstrip('.').lower()})") from None
+            if not packed:
+                return _read(_Text(stream.read, path, limit), path, also)
+            unpacked = _Gzip(stream.read)
+            found = _read(_Text(unpacked.read, path, limit), path, also)
+            if unpacked.cut and not found.cut:
+                found.cut = f"the gzip file is cut off behind its last event: all {found.total} events are there"
+            return found
+    except zlib.error as error:
+        raise InputError(f"{path}: the gzip file is damaged ({str(error).rstrip('.').lower()})") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {reason(error)}") from None
     except RecursionError:
@@ -97,61 +111,78 @@ def read_recording(path: Path, limit: int = LARGEST_TRACE) -> Recording:
         raise InputError(f"{path}: needs more memory than there is; record fewer steps") from None
 
 
-def _read(text: "_Text", path: Path) -> Recording:
+def _read(text: "_Text", path: Path, also: frozenset[str]) -> Recording:
     found = Recording()
+    try:
+        _read_all(text, path, also, found)
+    except _Cut as cut:
+        if not found.total:
+            raise InputError(f"{cut}: there is no whole event before the cut") from None
+        found.cut = (
+            f"the file is cut off after {text.size} bytes of text: the {found.total} events before the cut are "
+            "imported, what is missing is unknown"
+        )
+    return found
+
+
+def _read_all(text: "_Text", path: Path, also: frozenset[str], found: Recording) -> None:
     begin = text.peek()
     if not begin:
         raise InputError(f"{path}: empty; expected a Kineto trace (JSON, plain or gzip)")
     events = begin == "["
     if events:
-        _take_events(text, found)
+        _take_events(text, found, also)
     elif begin == "{":
         for _ in text.items("{", "}"):
             key = text.value()
             text.take(":")
             if key == "traceEvents" and text.peek() == "[":
                 events = True
-                _take_events(text, found)
+                _take_events(text, found, also)
             else:
-                found.about[str(key)] = text.value()
+                value = text.value()
+                if text.ended and _numeric(value):
+                    raise _Cut(f"{path}: the trace is cut off")  # within the number, for all we know
+                found.about[str(key)] = value
     else:
         text.value()
     if not events:
         raise InputError(f"{path}: not a Kineto trace; expected an object with 'traceEvents' or a list of events")
     text.end()
-    return found
 
 
-def _take_events(text: "_Text", found: Recording) -> None:
+def _take_events(text: "_Text", found: Recording, also: frozenset[str]) -> None:
     kept = 0
     for _ in text.items("[", "]"):
         begin = text.position
         event = text.value()
         if not isinstance(event, dict):
             raise ValueError(f"event {found.total} is no object with keys, but {shown(event)}")
-        if _take(event, found):
+        if _take(event, found, also):
             kept += text.position - begin
         found.total += 1
         if found.total > MOST_EVENTS:
             raise ValueError(f"more than {MOST_EVENTS} events; record fewer steps")
         if kept > LARGEST_KEPT:
             raise ValueError(f"more than {LARGEST_KEPT} characters of collectives and calls; record fewer steps")
+        if len(found.rows) > MOST_ROWS:
+            raise ValueError(f"more than {MOST_ROWS} events of the kinds {', '.join(sorted(also))}; record fewer steps")
 
 
-def _take(event: dict[str, Any], found: Recording) -> bool:
-    """Count an event, and keep it if it bears on collectives; raises ``ValueError`` where a field that is used has a
-    wrong type."""
+def _take(event: dict[str, Any], found: Recording, also: frozenset[str]) -> bool:
+    """Count an event, and keep it if it bears on collectives or is of a category in ``also``; return whether it bears
+    on collectives. Raises ``ValueError`` where a field that is used has a wrong type."""
     name, category = one_line(event.get("name", "")), one_line(event.get("cat"), 60)
     if event.get("ph") != "X":
         return False
     wanted = (
         (category == "kernel" and re.search("nccl", name, re.IGNORECASE))
         or name.startswith(_NOTES)
-        or (category == "cuda_runtime" and isinstance(event.get("args"), dict) and "correlation" in event["args"])
+        or (category in _CALLS and isinstance(event.get("args"), dict) and "correlation" in event["args"])
     )
     begin, length = event.get("ts"), event.get("dur", 0)
     if not (_numeric(begin) and _numeric(length)):
-        if wanted:
+        if wanted or category in also:
             raise ValueError(f"event {found.total} ({name}): ts and dur must be numbers of microseconds")
         return False
     if not (-LATEST_US < begin < LATEST_US and -LATEST_US < length < LATEST_US // 10**5):
@@ -164,16 +195,20 @@ def _take(event: dict[str, Any], found: Recording) -> bool:
     overall = category == "Trace"
     was = found.covered.get(overall, (start, end))
     found.covered[overall] = (min(was[0], start), max(was[1], end))
-    if not wanted:
+    if not wanted and category not in also:
         return False
     try:
         if length < 0:
             raise ValueError(f"dur is {shown(length)}; expected zero or more")
         thread = (_key(event.get("pid")), _key(event.get("tid")))
-        found.kept.append(Event(category, name, start, end, thread, _arguments(event.get("args"))))
+        one = Event(category, sys.intern(name), start, end, thread, _arguments(event.get("args")))
     except ValueError as error:
         raise ValueError(f"event {found.total} ({name}): {error}") from None
-    return True
+    if wanted:
+        found.kept.append(one)
+    if category in also:
+        found.rows.append(one)
+    return bool(wanted)
 
 
 def _arguments(args: Any) -> dict[str, Any]:
@@ -252,6 +287,8 @@ def _listed(text: str) -> tuple[int, ...] | None:
 _ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "Collective name": _word, "In msg nelems": _count, "Out msg nelems": _count, "dtype": _word,
     "Process Group Ranks": _ranks, "Input Dims": _lengths, "Input type": _words, "correlation": _key,
+    "device": _key, "stream": _key, "bytes": _count, "wait_on_stream": _key,
+    "wait_on_cuda_event_record_corr_id": _key,
 }  # fmt: skip
 """The arguments that are used: what turns each into the type that ``Event.args`` holds, or says what was expected."""
 
@@ -277,6 +314,44 @@ def one_line(value: Any, longest: int = 120) -> str:
     return printable(str(value), longest)
 
 
+class _Cut(Exception):
+    """The file ends in the middle; its text says where."""
+
+
+class _Gzip:
+    """The content of a gzip stream of one or more members; all that can be unpacked where the stream is cut off.
+
+    Python's own reader raises at a cut, and loses what it had unpacked but not yet handed over.
+    """
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read, self._unpack = read, zlib.decompressobj(31)
+        self.cut = False
+
+    def read(self, most: int) -> bytes:
+        """Return up to ``most`` bytes, none at the end; raises ``zlib.error`` for a damaged stream."""
+        while True:
+            if not self._unpack.eof:
+                rest = self._unpack.unconsumed_tail or self._read(CHUNK)
+            elif (rest := self._next_member()) != b"":
+                self._unpack = zlib.decompressobj(31)
+            else:
+                return b""
+            text = self._unpack.decompress(rest, most)
+            self.cut = not rest and not self._unpack.eof
+            if text or self.cut:
+                return text
+
+    def _next_member(self) -> bytes:
+        """Return the begin of what follows a member; members may be padded with zeros."""
+        rest = self._unpack.unused_data
+        while not rest.lstrip(b"\0"):
+            rest = self._read(CHUNK)
+            if not rest:
+                return b""
+        return rest.lstrip(b"\0")
+
+
 class _Text:
     """The text of a stream behind a window that moves on, one value at a time; errors carry line and column."""
 
@@ -293,6 +368,16 @@ class _Text:
         """Characters read so far."""
         return self._before + self._at
 
+    @property
+    def size(self) -> int:
+        """Bytes read so far, unpacked."""
+        return self._read
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything has been taken, to the last character."""
+        return self._ended and self._at == len(self._window)
+
     def _more(self) -> None:
         """Read a further chunk, at least as long as the window, so that a long value is tried but a few times."""
         raw = self._next(max(CHUNK, len(self._window) - self._at))
@@ -302,6 +387,8 @@ class _Text:
         try:
             text = self._decoder.decode(raw, final=not raw)
         except UnicodeDecodeError as error:
+            if not raw:  # the bytes of a letter of which the last ones are missing
+                raise _Cut(f"{self._path}: the trace is cut off") from None
             raise InputError(
                 f"{self._path}: not a text file (byte {self._read - len(raw) + error.start}); expected a Kineto trace "
                 "(JSON, plain or gzip)"
@@ -369,13 +456,23 @@ class _Text:
         if self.peek():
             raise self._error("extra data", self._at)
 
-    def _error(self, what: str, at: int) -> InputError:
+    def _error(self, what: str, at: int) -> Exception:
         done = self._window[:at]
         lines = done.count("\n")
         column = len(done) - done.rfind("\n") if lines else self._column + len(done)
-        cut = self._ended and (at >= len(self._window.rstrip()) - 1 or "unterminated" in what)
-        kind = "the trace is cut off" if cut else "not JSON"
-        return InputError(f"{self._path}:{self._line + lines}:{column}: {kind}: {what}")
+        place = f"{self._path}:{self._line + lines}:{column}"
+        rest = self._window[at:].rstrip()
+        begun = "unterminated" in what or (_ESCAPE if "escape" in what else _BEGUN).fullmatch(rest)
+        if self._ended and begun:
+            return _Cut(f"{place}: the trace is cut off: {what}")
+        return InputError(f"{place}: not JSON: {what}")
 
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_WORDS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
+_BEGUN = re.compile(
+    "|".join([".?", "[eE][+-]?", *(re.escape(word[:i]) for word in _WORDS for i in range(2, len(word)))]), re.DOTALL
+)
+_ESCAPE = re.compile(r"\\?u?[0-9a-fA-F]{0,4}")
+"""What a cut can leave of a value where the decoder stops: the begin of a number's exponent or of a word; of an
+escape."""

@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from simcore.errors import InputError
-from simcore.formats.events import KNOWN, LARGEST_TRACE, MOST_RANKS, Event, is_count, one_line, read_recording, shown
+from simcore.formats.events import (
+    KNOWN,
+    LARGEST_TRACE,
+    MOST_RANKS,
+    Event,
+    Recording,
+    is_count,
+    one_line,
+    read_recording,
+    shown,
+)  # fmt: skip
 from simcore.units import LARGEST, SIZE, TIME, short
 
 EPOCH_US = Decimal(10) ** 15
@@ -70,17 +80,26 @@ class Trace:
 def read_trace(path: Path, *, limit: int = LARGEST_TRACE) -> Trace:
     """Return the trace in ``path`` (plain or gzip; an object with ``traceEvents``, or a bare list of events).
 
-    Raises ``InputError`` where it cannot be read, is cut off, unpacks to more than ``limit`` bytes, is no Kineto
-    trace, or states of its job or a collective what cannot be.
+    A file that is cut off is read up to the cut, and ``lacks`` begins with how much that was. Raises ``InputError``
+    where it cannot be read, unpacks to more than ``limit`` bytes, is no Kineto trace, or states of its job or a
+    collective what cannot be.
     """
-    found = read_recording(path, limit)
+    return read_with_events(path, limit=limit)[0]
+
+
+def read_with_events(
+    path: Path, *, limit: int = LARGEST_TRACE, also: frozenset[str] = frozenset()
+) -> tuple[Trace, Recording, list[tuple[Event, Collective]]]:
+    """Return the trace in ``path`` as `read_trace` does, its events, with all those of the categories ``also``, and
+    which event is which collective; the clock of events lacks ``baseTimeNanoseconds``."""
+    found = read_recording(path, limit, also)
     if not KNOWN & set(found.counts):
         raise InputError(
             f"{path}: not a Kineto trace: none of its {found.total} events is a profiler's (cpu_op, kernel, "
-            "user_annotation, ...)"
+            "user_annotation, ...)" + (f"; {found.cut}" if found.cut else "")
         )
     try:
-        lacks: list[str] = []
+        lacks = [found.cut] if found.cut else []
         base = found.about.get("baseTimeNanoseconds")
         if base is not None and not is_count(base):
             raise ValueError(f"baseTimeNanoseconds is {shown(base)}; expected nanoseconds since 1970")
@@ -91,13 +110,15 @@ def read_trace(path: Path, *, limit: int = LARGEST_TRACE) -> Trace:
         if not epoch:
             lacks.append(
                 "no baseTimeNanoseconds and timestamps that do not count from 1970: clocks of ranks cannot be "
-                "compared as they are"
+                "compared as they are" + (" (it may have stood behind the cut)" if found.cut else "")
             )
         start, end = found.covered.get(False) or found.covered[True]
-        return Trace(
+        pairs = _collectives(found.kept, spread, world, zero, lacks)
+        trace = Trace(
             one_line(path.name), rank, world, one_line(spread.get("backend", "unknown")), _device(found.about), epoch,
-            start + zero, end + zero, found.counts, _collectives(found.kept, spread, world, zero, lacks), lacks,
+            start + zero, end + zero, found.counts, [each for _, each in pairs], lacks,
         )  # fmt: skip
+        return trace, found, pairs
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -139,19 +160,20 @@ def _device(about: dict[str, Any]) -> str:
 
 def _collectives(
     kept: list[Event], spread: dict[str, Any], world: int | None, zero: int, lacks: list[str]
-) -> list[Collective]:
-    """Return the collectives in order of their begin, numbered within their group; note what could not be told."""
+) -> list[tuple[Event, Collective]]:
+    """Return the collectives in order of their begin, numbered within their group, each with its event; note what could
+    not be told."""
     kernels = [event for event in kept if event.category == "kernel"]
     notes = [event for event in kept if event.name.startswith("gloo:") and not kernels]
     calls, everybody = _Calls(kept), _default_group(spread, world)
-    found: list[Collective] = []
+    found: list[tuple[Event, Collective]] = []
     for event in kernels or notes:
         try:
             each = _of_kernel(event, calls, world, lacks) if kernels else _of_note(event, everybody, lacks)
             _check(each, world)
         except ValueError as error:
             raise ValueError(f"{event.name}: {error}") from None
-        found.append(replace(each, start=each.start + zero, end=each.end + zero))
+        found.append((event, replace(each, start=each.start + zero, end=each.end + zero)))
     if notes:
         lacks.append("no GPU kernels: collectives are those that gloo ran on the CPU, and their times are CPU times")
     if not found:
@@ -159,8 +181,8 @@ def _collectives(
         lacks.append("no collectives" + (f": {host} calls of the host, but none of their GPU kernels" if host else ""))
     count: Counter[tuple[int, ...] | None] = Counter()
     numbered = []
-    for each in sorted(found, key=lambda each: (each.start, each.end)):
-        numbered.append(replace(each, sequence=count[each.group]))
+    for event, each in sorted(found, key=lambda pair: (pair[1].start, pair[1].end)):
+        numbered.append((event, replace(each, sequence=count[each.group])))
         count[each.group] += 1
     lacks[:] = list(dict.fromkeys(lacks))
     return numbered
@@ -180,7 +202,7 @@ class _Calls:
     launch."""
 
     def __init__(self, kept: list[Event]) -> None:
-        self._launches = {event.args["correlation"]: event for event in kept if event.category == "cuda_runtime"}
+        self._launches = {event.args["correlation"]: event for event in kept if event.category.startswith("cuda_")}
         self._around: dict[Any, list[Event]] = defaultdict(list)
         for event in kept:
             if event.name.startswith(("nccl:", "c10d::")):
