@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from simcore import source
 from simcore.errors import InputError
 from simcore.formats import events as trace_events
-from simcore.formats import kineto, profile, writes
+from simcore.formats import json_text, kineto, profile, writes
 from simcore.formats.profile import FLAG_BYTES, Profile
 
 
@@ -155,7 +155,7 @@ def test_a_trace_of_nothing_but_commas_is_refused_before_memory_is_spent(tmp_pat
 def test_the_limits_of_a_trace_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, events: bytes, complaint: str
 ) -> None:
-    monkeypatch.setattr(trace_events, limit, 10)
+    monkeypatch.setattr(json_text if limit == "LARGEST_VALUE" else trace_events, limit, 10)
     path = tmp_path / "t.json"
     path.write_bytes(b"[" + events + b"{}]")
 
@@ -171,7 +171,7 @@ def test_values_may_lie_across_the_pieces_in_which_a_file_is_read(
     (tmp_path / "t.json").write_bytes(text)
     expected = kineto.read_trace(tmp_path / "t.json")
     for size in (1, 7, 100):
-        monkeypatch.setattr(trace_events, "CHUNK", size)
+        monkeypatch.setattr(json_text, "CHUNK", size)
         assert kineto.read_trace(tmp_path / "t.json") == expected
     (tmp_path / "t.json").write_bytes(text.replace(b'"last"', b'"last'))
     with pytest.raises(InputError, match=rf"t\.json:{text.decode().count(chr(10))}:\d+: .*invalid|delimiter"):
@@ -200,7 +200,7 @@ def test_a_file_cut_off_anywhere_is_read_up_to_the_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     """The events before the cut are those whose text is whole, and the trace says how much was read."""
-    monkeypatch.setattr(trace_events, "CHUNK", chunk)
+    monkeypatch.setattr(json_text, "CHUNK", chunk)
     text = cut_job()
     path = tmp_path / "t.json"
     ends = [end for end in range(1, len(text)) if text[:end].endswith(b'"other": [true, 1.5e-07]}}')]
