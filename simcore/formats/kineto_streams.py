@@ -3,27 +3,17 @@
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simcore.formats.events import LARGEST_TRACE, Event
-from simcore.formats.kineto import Collective, Trace, read_with_events
+from simcore.formats.kineto import Collective, read_with_events
+from simcore.formats.ranks import Recorded
 from simcore.formats.streams import Activity, Wait
 
 _GPU = frozenset({"kernel", "gpu_memcpy", "gpu_memset", "cuda_sync"})
 _CPU = frozenset({"cpu_op"})
 _WAITS = ("StreamWaitEvent", "DeviceSynchronize")
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What one rank did, as recorded: its trace, what ran on its streams, and what the host's calls say of waits
-    (None: the trace holds no such calls)."""
-
-    trace: Trace
-    activities: list[Activity]
-    waits: list[Wait] | None
 
 
 def read_recorded(path: Path, *, limit: int = LARGEST_TRACE) -> Recorded:

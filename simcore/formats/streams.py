@@ -51,7 +51,8 @@ def graph(activities: Sequence[Activity], waits: Sequence[Wait] | None, zero: in
 
     ``waits``: what the host's calls say about streams that wait for each other, None where the trace does not hold such
     calls. ``zero``: the instant of the recorder's clock that is time zero. Every node carries the gap between the end
-    of what it waits for and its recorded begin; so with the recorded durations it begins when it was recorded to.
+    of what it waits for and its recorded begin; so with the recorded durations it begins when it was recorded to. An
+    unknown size is -1.
 
     Model: a stream runs one activity after another. One that was recorded to begin before the one before it had ended
     begins at that end and keeps its own end.
@@ -92,7 +93,8 @@ def graph(activities: Sequence[Activity], waits: Sequence[Wait] | None, zero: in
         gap = begin - max((ends[other] for other in after[number]), default=zero)
         nodes.append(
             Node(
-                number, each.name, each.kind, tuple(sorted(after[number])), end - begin, gap, each.size or 0,
+                number, each.name, each.kind, tuple(sorted(after[number])), end - begin, gap,
+                -1 if each.size is None else each.size,
                 operation=each.operation, group=each.group or (), stream=each.stream, begin=begin - zero,
             )
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """Collectives that several ranks recorded, put on one clock and turned into the one-sided writes they stand for."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from statistics import median
@@ -32,8 +32,8 @@ def to_profile(
     """
     if algorithm not in ("direct", "ring"):
         raise InputError(f"--as {algorithm}: unknown algorithm; allowed: direct, ring")
-    ranked = _ranked(traces)
-    world = _world(ranked)
+    ranked = by_rank(traces)
+    world = world_of(ranked)
     header = [("source", ", ".join(trace.file for trace in ranked.values())), ("ranks", ", ".join(map(str, ranked)))]
     usable = {
         rank: [c for c in trace.collectives if c.size is not None and c.group is not None and rank in c.group]
@@ -57,7 +57,8 @@ def to_profile(
     return _laid_out(usable, algorithm, world, tuple(header))
 
 
-def _ranked(traces: Sequence[Trace]) -> dict[int, Trace]:
+def by_rank(traces: Sequence[Trace]) -> dict[int, Trace]:
+    """Return ``traces`` by rank, ascending; raises ``InputError`` where a rank is unknown or there twice."""
     ranked: dict[int, Trace] = {}
     for trace in traces:
         rank = trace.rank if trace.rank is not None or len(traces) > 1 else 0
@@ -71,7 +72,9 @@ def _ranked(traces: Sequence[Trace]) -> dict[int, Trace]:
     return dict(sorted(ranked.items()))
 
 
-def _world(ranked: dict[int, Trace]) -> int:
+def world_of(ranked: dict[int, Trace]) -> int:
+    """Return the number of ranks of the job, as its traces state it or as they name ranks; raises ``InputError`` where
+    they contradict each other."""
     stated = {trace.world for trace in ranked.values() if trace.world is not None}
     if len(stated) > 1:
         raise InputError(f"the traces are of different jobs: they state {', '.join(map(str, sorted(stated)))} ranks")
@@ -83,6 +86,29 @@ def _aligned(
     usable: dict[int, list[Collective]], ranked: dict[int, Trace], align: str | None
 ) -> tuple[dict[int, list[Collective]], str]:
     """Return the collectives on one clock whose zero is the earliest begin, and the sentence that says how."""
+    shift, said = clock_shifts(usable, ranked, align)
+    zero = min(c.start + shift[rank] for rank, found in usable.items() for c in found)
+    moved = {
+        rank: [replace(c, start=c.start + shift[rank] - zero, end=c.end + shift[rank] - zero) for c in found]
+        for rank, found in usable.items()
+    }
+    check_spread(c.end for found in moved.values() for c in found)
+    return moved, said
+
+
+def check_spread(ends: Iterable[int]) -> None:
+    """Raise ``InputError`` where clocks that should be one lie apart further than times may be."""
+    if max(ends, default=0) >= LARGEST // 2:
+        raise InputError("the clocks of the ranks lie more than 26 days apart; give --align base or --align match")
+
+
+def clock_shifts(
+    usable: dict[int, list[Collective]], ranked: dict[int, Trace], align: str | None
+) -> tuple[dict[int, int], str]:
+    """Return what to add to the clock of every rank (ps) so that all are one, and the sentence that says how.
+
+    ``align`` as for `to_profile`. Raises ``InputError`` where it cannot be done.
+    """
     if align not in (None, "none", "base", "match"):
         raise InputError(f"--align {align}: unknown way; allowed: none, base, match")
     if align is None:
@@ -102,14 +128,7 @@ def _aligned(
         said = "base: the first collective of every rank begins at 0; skew between ranks is lost"
     elif align == "match":
         shift, said = _matched(usable)
-    zero = min(c.start + shift[rank] for rank, found in usable.items() for c in found)
-    moved = {
-        rank: [replace(c, start=c.start + shift[rank] - zero, end=c.end + shift[rank] - zero) for c in found]
-        for rank, found in usable.items()
-    }
-    if max(c.end for found in moved.values() for c in found) >= LARGEST // 2:
-        raise InputError("the clocks of the ranks lie more than 26 days apart; give --align base or --align match")
-    return moved, said
+    return shift, said
 
 
 def _matched(usable: dict[int, list[Collective]]) -> tuple[dict[int, int], str]:
@@ -121,6 +140,8 @@ def _matched(usable: dict[int, list[Collective]]) -> tuple[dict[int, int], str]:
         for rank, found in usable.items()
         if found
     }
+    if not ends:
+        raise InputError("--align match: no rank has a collective with a size and a group")
     first = min(ends)
     shift = dict.fromkeys(usable, 0)
     placed, residuals = [first], []
@@ -208,7 +229,7 @@ def _statements(
         yield "all_to_all", "direct also where --as is ring; it has no ring form"
     absent = [rank for rank in range(world) if rank not in usable]
     if absent:
-        yield "absent", f"{len(absent)} of {world} ranks ({_ranges(absent)}) have no trace and write nothing"
+        yield "absent", f"{len(absent)} of {world} ranks ({ranges(absent)}) have no trace and write nothing"
     for rank, trace in ranked.items():
         left_out = Counter(c.name for c in trace.collectives) - Counter(c.name for c in usable[rank])
         for name, count in left_out.items():
@@ -220,7 +241,7 @@ def _statements(
             yield "lacks", f"rank {rank}: {sentence}"
 
 
-def _ranges(ranks: Sequence[int]) -> str:
+def ranges(ranks: Sequence[int]) -> str:
     """Return ascending ``ranks`` as text: 0, 2 to 127."""
     begins = [i for i, rank in enumerate(ranks) if i == 0 or ranks[i - 1] != rank - 1]
     pairs = [(ranks[i], ranks[j - 1]) for i, j in pairwise([*begins, len(ranks)])]
