@@ -139,14 +139,17 @@ def _rank(spread: dict[str, Any], path: Path, lacks: list[str]) -> tuple[int | N
                 f"counted from 0, at most {MOST_RANKS}"
             )
         return rank, world
+    return named_rank(path, "no distributedInfo", lacks), None
+
+
+def named_rank(path: Path, why: str, lacks: list[str]) -> int | None:
+    """Return the rank that the name of a file states, None if none; note ``why`` it is asked, and what came of it."""
     named = re.search(r"rank[_-]?([0-9]{1,5})(?![0-9])", path.name)
     if named:
-        lacks.append(
-            f"no distributedInfo: rank {named[1]} is taken from the name of the file, the number of ranks is unknown"
-        )
-        return int(named[1]), None
-    lacks.append("no distributedInfo: rank and number of ranks are unknown")
-    return None, None
+        lacks.append(f"{why}: rank {named[1]} is taken from the name of the file, the number of ranks is unknown")
+        return int(named[1])
+    lacks.append(f"{why}: rank and number of ranks are unknown")
+    return None
 
 
 def _device(about: dict[str, Any]) -> str:
@@ -223,7 +226,7 @@ class _Calls:
 def _of_kernel(event: Event, calls: _Calls, world: int | None, lacks: list[str]) -> Collective:
     args = event.args
     if "Collective name" in args and "In msg nelems" in args:
-        name = _canonical(args["Collective name"])
+        name = canonical(args["Collective name"])
         itemsize = _itemsize(args.get("dtype", ""))
         elements = (
             max(args["In msg nelems"], args.get("Out msg nelems", 0)) if name != "all_to_all" else args["In msg nelems"]
@@ -237,7 +240,7 @@ def _of_kernel(event: Event, calls: _Calls, world: int | None, lacks: list[str])
         size = None if itemsize is None else elements * itemsize
         return Collective(name, event.start, event.end, size, itemsize or 1, group)
     note, call = calls.around(event, "nccl:"), calls.around(event, "c10d::")
-    name = _canonical(note.name.removeprefix("nccl:")) if note else _canonical(_in_kernel_name(event.name))
+    name = canonical(note.name.removeprefix("nccl:")) if note else canonical(in_kernel_name(event.name))
     size, itemsize = _size_of_note(note) if note else (None, 1)
     group = _everybody(world)
     if size is None:
@@ -262,7 +265,7 @@ def _of_kernel(event: Event, calls: _Calls, world: int | None, lacks: list[str])
 
 
 def _of_note(event: Event, group: tuple[int, ...] | None, lacks: list[str]) -> Collective:
-    name = _canonical(event.name.removeprefix("gloo:"))
+    name = canonical(event.name.removeprefix("gloo:"))
     size, itemsize = _size_of_note(event)
     if size is None and name != "barrier":
         lacks.append(
@@ -292,11 +295,13 @@ def _members(call: Event | None) -> int | None:
     return large // small if large % small == 0 else None
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
+    """Return what ``name``, as PyTorch or NCCL writes it, is called here; itself where it is none of a collective."""
     return _NAMES.get(re.sub(r"[^a-z]", "", name.lower()), name)
 
 
-def _in_kernel_name(name: str) -> str:
+def in_kernel_name(name: str) -> str:
+    """Return the operation that the name of an NCCL kernel states, else the name."""
     found = re.search(r"nccl\w*?Kernel_([A-Za-z]+)", name, re.IGNORECASE)
     return found[1] if found else name
 
