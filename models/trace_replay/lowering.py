@@ -111,7 +111,8 @@ class _Lowering:
         """Add the rows of a node that begins after the rows ``after``; return those at whose end it ends."""
         if node.kind in ("compute", "memory"):
             duration = self._durations[rank][number]
-            stream = COMPUTE if node.kind == "compute" and node.stream != HOST else DELAY
+            queues = node.kind == "compute" and node.stream != HOST and not self._job.executions[rank].ordered
+            stream = COMPUTE if queues else DELAY
             if not duration:
                 return after
             return [self._rows.add(rank, rank, duration=duration, stream=stream, after=after, owner=number)]

@@ -32,7 +32,9 @@ class Params:
     ``sends``: when a send has ended. ``window``: messages of one connection (sender, receiver, tag) that may be under
     way, and chunks on one of a collective's; None for however many. ``reduction``: how long a computation lasts that
     waits for receives alone, None as recorded. ``dtype``: that of computations which state operations and no duration.
-    ``dimensions``: how many ranks each dimension of a Chakra trace's ``involved_dim`` has.
+    ``dimensions``: how many ranks each dimension of a Chakra trace's ``involved_dim`` has. ``align``: how the clocks
+    of ranks that a profiler recorded one by one become one (none, base, match as for `simcore trace import`; "": none,
+    where they count from 1970). ``clone_rank``: the rank whose trace those without one get.
     """
 
     traces: TraceFiles = "step_4ranks"
@@ -48,6 +50,8 @@ class Params:
     reduction: Time | None = None
     dtype: str = "float32"
     dimensions: list[int] = field(default_factory=list)
+    align: Literal["", "none", "base", "match"] = ""
+    clone_rank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,8 @@ class TraceReplay:
 
 
 def _read(params: Params) -> Any:
-    return read_executions(matching(locate(params.traces, "traces")), params.dimensions)
+    paths = matching(locate(params.traces, "traces"))
+    return read_executions(paths, params.dimensions, align=params.align or None, clone_rank=params.clone_rank)
 
 
 def _lower(rank: Rank, plan: Plan) -> Lowered:

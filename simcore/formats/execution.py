@@ -50,7 +50,8 @@ class Execution:
     """All that one rank did, ``rank`` of ``world`` (None: unknown); every node comes after those that it depends on.
 
     ``said``: sentences for the user on what was cut off, left out or assumed. ``lost``: bytes that were cut off, of a
-    message or collective of which its peers may still know.
+    message or collective of which its peers may still know. ``ordered``: whatever shares a stream depends on what came
+    before it there, so nothing needs to queue, and what ran on several streams at once does again.
     """
 
     file: str
@@ -59,6 +60,7 @@ class Execution:
     nodes: list[Node]
     said: tuple[str, ...] = ()
     lost: int = 0
+    ordered: bool = False
 
 
 def ordered(nodes: list[Node], file: str) -> list[Node]:

@@ -58,7 +58,7 @@ def to_executions(
         found[rank] = one.trace.file, nodes, [f"clocks: {clock}", *said, *one.trace.lacks]
     _clone(found, clone_rank, world)
     return [
-        Execution(file, rank, world, nodes, tuple(dict.fromkeys(said)))
+        Execution(file, rank, world, nodes, tuple(dict.fromkeys(said)), ordered=True)
         for rank, (file, nodes, said) in sorted(_settled(found, world).items())
     ]
 
@@ -84,9 +84,9 @@ def _clone(found: dict[int, tuple[str, list[Node], list[str]]], source: int | No
         sentence = f"rank {source} stands for {len(absent)} ranks without a trace: same instants, no skew among them"
     for _, _, said in found.values():
         said.append(sentence)
-    file, nodes, said = found[source] if source is not None else ("", [], [sentence])
     for rank in absent:
-        found[rank] = file, list(nodes), list(said)
+        file, nodes, said = found[source] if source is not None else (f"rank {rank}, without a trace", [], [])
+        found[rank] = file, nodes, said
 
 
 def _settled(
