@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .collectives import ALGORITHMS
     from .errors import Deadlock, InputError, SimcoreError, SimulationError
     from .fabric import Writes
+    from .formats.comparison import WHOLE
     from .formats.execution import HOST, Execution, Node
     from .formats.profile import Profile, read_profile
     from .formats.recorded import read_executions
@@ -26,6 +27,7 @@ _HOME = {
     "collectives": ["ALGORITHMS"],
     "errors": ["Deadlock", "InputError", "SimcoreError", "SimulationError"],
     "fabric": ["Writes"],
+    "formats.comparison": ["WHOLE"],
     "formats.execution": ["HOST", "Execution", "Node"],
     "formats.profile": ["Profile", "read_profile"],
     "formats.recorded": ["read_executions"],

@@ -15,6 +15,7 @@ from simcore.device import Device
 from simcore.errors import Deadlock, SimcoreError
 from simcore.fabric import Fabric
 from simcore.flags import FlagMemory
+from simcore.formats.comparison import Compared
 from simcore.hardware import Queues
 from simcore.reads import Reads
 from simcore.scenario import Job, Scenario
@@ -28,7 +29,7 @@ from simcore.workload import Memory, Program, Rank, Workload
 @dataclass(frozen=True)
 class Result:
     """What came out of a run: its tables, metrics, warnings, the results of its ranks, and the digest of all table
-    values.
+    values; what of it was measured, beside the measurements.
 
     ``interrupted_at`` is the simulated instant (ps) at which the run was stopped by its user, or None for a whole run.
     """
@@ -40,6 +41,7 @@ class Result:
     digest: str
     interrupted_at: int | None = None
     results: dict[str, list[Any]] = field(default_factory=dict)
+    compared: list[Compared] = field(default_factory=list)
 
 
 MOST_UNREAD = 8
@@ -86,7 +88,7 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Progress | Non
         if late:
             interrupted_at = simulation.now
             warnings.append(f"interrupted while {late!r} ran alone: its slowdown and those after it are missing")
-    return Result(asked, tables, found, warnings, digest, interrupted_at, cluster.results())
+    return Result(asked, tables, found, warnings, digest, interrupted_at, cluster.results(), cluster.compared())
 
 
 def _add_slowdowns(asked: Scenario, found: dict[str, Any], progress: Progress | None) -> str:
@@ -199,6 +201,10 @@ class _Cluster:
     def said(self) -> list[str]:
         """Return what the programs had to tell the user, job by job."""
         return [sentence for memory in self._memories for sentence in memory.said]
+
+    def compared(self) -> list[Compared]:
+        """Return what the programs put beside measurements, job by job."""
+        return [row for memory in self._memories for row in memory.compared]
 
     def results(self) -> dict[str, list[Any]]:
         """Return what the ranks handed over, by location."""

@@ -17,13 +17,21 @@ import pyarrow.parquet as pq
 from simcore import scenario, source, traffic
 from simcore.assembly import Result
 from simcore.errors import InputError, quoted, reason, writing
+from simcore.formats import comparison
 from simcore.scenario import Scenario
 from simcore.trace import SCHEMAS, load_tables, uninterrupted
 
 MANIFEST = 1
 """Version of the layout of a run folder."""
 MANIFEST_NAME = "manifest.yaml"
-OWN = {MANIFEST_NAME, "metrics.json", *(f"{kind}.parquet" for kind in SCHEMAS), "timeline.png", "traffic.png"}
+OWN = {
+    MANIFEST_NAME,
+    "metrics.json",
+    *(f"{kind}.parquet" for kind in SCHEMAS),
+    comparison.FILE,
+    "timeline.png",
+    "traffic.png",
+}
 """Files of a run folder that are simcore's: an older run's are replaced, whatever lies beside them stays."""
 PACKAGES = ("numpy", "numba", "simpy", "pyarrow")
 
@@ -114,6 +122,8 @@ def _written(result: Result, target: Path, staged: Path) -> Path:
         if not (staged / f"{kind}.parquet").exists():
             pq.write_table(table, staged / f"{kind}.parquet")
     (staged / "metrics.json").write_text(json.dumps(result.metrics, indent=1) + "\n", encoding="utf-8")
+    if result.compared:
+        (staged / comparison.FILE).write_text(comparison.text(result.compared), encoding="utf-8")
     (staged / "manifest.yaml").write_text(_manifest(result), encoding="utf-8")
     place = target.resolve() if staged.parent == target.resolve() else _checked(target)
     if not place.exists():

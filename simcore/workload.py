@@ -13,6 +13,7 @@ from simcore.device import Device
 from simcore.errors import InputError, SimulationError, quoted
 from simcore.fabric import Fabric, Writes
 from simcore.flags import Flag, FlagMemory, Flags, record
+from simcore.formats.comparison import Compared
 from simcore.hardware import WaitSpec
 from simcore.schedule import Schedule
 from simcore.simulation import Simulation
@@ -59,6 +60,7 @@ class Memory:
         self.flags = flags
         self.meetings = Meetings(simulation, library)
         self.said: dict[str, None] = {}
+        self.compared: list[Compared] = []
 
 
 class Rank:
@@ -313,6 +315,13 @@ class Rank:
     def warn(self, sentence: str) -> None:
         """Tell the user of the run something that a careful reader should know; once, whoever of the job says it."""
         self._memory.said.setdefault(sentence)
+
+    def compare(
+        self, what: str, number: int, ranks: int, size: int, measured: tuple[int, int], simulated: tuple[int, int]
+    ) -> None:
+        """Put what was measured beside what was simulated: begin (measured: -1 where unknown) and duration, ps, of
+        something that ``ranks`` ranks did together, ``number`` telling which with that name."""
+        self._memory.compared.append(Compared(self.location, what, number, ranks, size, *measured, *simulated))
 
     def cut(self) -> None:
         """End what the rank is at, because its user ended the run: a wait for the reason of the first flag not yet

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from simcore import (
     ALGORITHMS,
+    WHOLE,
     InputError,
     Node,
     Rank,
@@ -172,9 +173,23 @@ def _built(rank: Rank, params: Params, meeting: Meeting) -> Schedule:
 
 
 def _compare(rank: Rank, job: Job, lowered: Lowered, ended: Any) -> None:
-    """Count how long the messages and collectives with a recorded duration took then, and take now."""
-    for number, node in enumerate(job.executions[rank.index].nodes):
+    """Put the messages and collectives of a recorded duration, and the rank's whole life, beside what they take now;
+    count both."""
+    nodes = job.executions[rank.index].nodes
+    which = {
+        call[1]: number for number, each in enumerate(job.meetings) for call in each.calls if call[0] == rank.index
+    }
+    last = 0
+    for number, node in enumerate(nodes):
+        begin, end = times(lowered, rank.index, number, ended)
+        last = max(last, end)
         if node.duration and node.kind not in ("compute", "memory"):
-            begin, end = times(lowered, rank.index, number, ended)
             rank.count("recorded_communication_ps", node.duration)
             rank.count("simulated_communication_ps", end - begin)
+        if node.duration and number in which:
+            group = len(node.group) or len(job.executions)
+            measured, simulated = (node.begin, node.duration), (begin, end - begin)
+            rank.compare(node.operation, which[number], group, node.size, measured, simulated)
+    measured_end = max((node.begin + node.duration for node in nodes if node.begin >= 0), default=0)
+    if measured_end:
+        rank.compare(WHOLE, 0, 1, 0, (0, measured_end), (0, last))

@@ -112,6 +112,7 @@ def _draw(result: "Result", folder: Path) -> list[Path]:
 def _print_result(result: "Result") -> None:
     """Print what matters with units: a row a rank (the first eight), then links, queues and flags; then the
     warnings."""
+    from simcore.formats import comparison
     from simcore.units import SIZE, TIME, short
 
     found, asked = result.metrics, result.scenario
@@ -146,6 +147,8 @@ def _print_result(result: "Result") -> None:
             f"flags    {flags['flag_reads']} reads in {flags['waits']} waits, {flags['wakeups']} wake-ups, "
             f"detection delay mean {short(delay['mean'], TIME)}, max {short(delay['max'], TIME)}"
         )
+    for line in comparison.lines(result.compared, MOST_ROWS):
+        print(line)
     for warning in result.warnings:
         print(f"warning  {warning}")
 
