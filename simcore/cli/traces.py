@@ -12,7 +12,10 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 @app.command("import")
 def trace_import(
-    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Kineto traces, one a rank, plain or gzip.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILES", help="Kineto traces, plain or gzip, or Nsight Systems exports, one a rank."),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="PROFILE", help="The timing profile to write (CSV).")],
     algorithm: Annotated[
         str, typer.Option("--as", metavar="direct|ring", help="The algorithm whose writes a collective becomes.")
@@ -26,10 +29,10 @@ def trace_import(
     ] = None,
 ) -> None:
     """Turn the collectives of profiler traces into an annotated timing profile."""
-    from simcore.formats import kineto, profile, writes
+    from simcore.formats import profile, recorded, writes
 
     made = writes.to_profile(
-        [kineto.read_trace(path) for path in files], algorithm=algorithm, align=align, clone_rank=clone_rank
+        [recorded.read_trace(path) for path in files], algorithm=algorithm, align=align, clone_rank=clone_rank
     )
     profile.write_profile(made, out)
     for key, value in made.header:
@@ -40,18 +43,22 @@ def trace_import(
 @app.command("inspect")
 def trace_inspect(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A Kineto trace, a Chakra execution trace (.et) or a timing profile.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A Kineto trace, an Nsight Systems export, a Chakra execution trace (.et) or a timing profile (.csv).",
+        ),
     ],
 ) -> None:
     """Say what a trace or a timing profile holds, and what it lacks."""
-    from simcore.formats import chakra, kineto, profile
+    from simcore.formats import chakra, kineto, profile, recorded
 
     if file.suffix == ".csv":
         lines = profile.inspect(profile.read_profile(file))
     elif file.suffix == ".et":
         lines = chakra.inspect(chakra.read_trace(file))
     else:
-        lines = kineto.inspect(kineto.read_trace(file))
+        lines = kineto.inspect(recorded.read_trace(file))
     print("\n".join(lines))
 
 

@@ -75,6 +75,7 @@ class Trace:
     events: Counter[str]
     collectives: list[Collective]
     lacks: list[str]
+    recorder: str = "Kineto"
 
 
 def read_trace(path: Path, *, limit: int = LARGEST_TRACE) -> Trace:
@@ -331,7 +332,7 @@ def _default_group(spread: dict[str, Any], world: int | None) -> tuple[int, ...]
 def inspect(trace: Trace) -> list[str]:
     """Return lines for a reader: what the trace is, what it holds, what it lacks."""
     lines = [
-        f"Kineto trace {trace.file}",
+        f"{trace.recorder} trace {trace.file}",
         f"rank {'unknown' if trace.rank is None else trace.rank} of "
         f"{'unknown' if trace.world is None else trace.world}, "
         f"backend {trace.backend}, {trace.device}",

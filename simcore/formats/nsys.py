@@ -369,5 +369,5 @@ def _trace(
     return Trace(
         one_line(database.path.name), rank, world, "nccl" if collectives else "unknown",
         f"{len(gpus)} x {one_line(gpus[0])}" if gpus else "no GPU stated", epoch,
-        activities[0].begin, max(each.end for each in activities), events, numbered, lacks,
+        activities[0].begin, max(each.end for each in activities), events, numbered, lacks, "Nsight Systems",
     )  # fmt: skip
