@@ -342,7 +342,7 @@ def test_files_are_those_of_all_ranks_once(tmp_path: Path) -> None:
     (tmp_path / "x.et").write_bytes(some)
     with pytest.raises(InputError, match=r"x.et: no rank in its name; expected NAME.RANK.et"):
         read_executions([tmp_path / "x.et"])
-    with pytest.raises(InputError, match=r"no execution traces; expected a file a rank, whose name ends in .et"):
+    with pytest.raises(InputError, match=r"no traces; expected a file a rank, whose name ends in .et"):
         read_executions([tmp_path / "README.md"])
 
 
