@@ -12,7 +12,7 @@ from simcore.errors import Deadlock, SimulationError
 from simcore.fabric import _kernels as kernels
 from simcore.fabric import _policies as policies
 from simcore.fabric import _waits as waits
-from simcore.fabric._kernels import META_DST, META_FLAG, META_SEEN, META_SILENT, META_WHAT, META_WORD, SEEN
+from simcore.fabric._kernels import META_DST, META_SEEN, META_SILENT, META_WHAT, META_WORD, SEEN
 from simcore.fabric._store import Gaps, Table
 from simcore.fabric.deliveries import Deliveries
 from simcore.fabric.routes import Routes, servers_of
