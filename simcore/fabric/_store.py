@@ -1,11 +1,29 @@
 """Tables of integers that grow, and the gaps in them that can be used again."""
 
+import math
+import mmap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Table = NDArray[np.int64]
+
+
+HUGE = 2**22
+"""Bytes from which on a table lies on huge pages, where the system has them: a page fault and an entry of the TLB cover
+512 times as much."""
+
+
+def zeros(shape: tuple[int, ...], dtype: Any = np.int64) -> NDArray[Any]:
+    """Return a table of zeros, which takes memory where it is touched."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < HUGE:
+        return np.zeros(shape, dtype)
+    room = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        room.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(room, dtype).reshape(shape)
 
 
 def grown(array: NDArray[Any], length: int, axis: int = 0) -> NDArray[Any]:
@@ -15,7 +33,7 @@ def grown(array: NDArray[Any], length: int, axis: int = 0) -> NDArray[Any]:
         return array
     shape = list(array.shape)
     shape[axis] = max(length, 2 * have)
-    wider = np.zeros(shape, array.dtype)
+    wider = zeros(tuple(shape), array.dtype)
     wider[(slice(None),) * axis + (slice(have),)] = array
     return wider
 

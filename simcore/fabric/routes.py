@@ -5,11 +5,12 @@ from math import gcd
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simcore.errors import SimulationError
 from simcore.fabric import _kernels as kernels
 from simcore.fabric._policies import Policy
-from simcore.fabric._store import Table, grown
+from simcore.fabric._store import Table, grown, zeros
 from simcore.topology import Topology
 from simcore.units import PS_PER_S
 
@@ -28,7 +29,7 @@ class Routes:
         self._topology, self._policy, self._state = topology, policy, policy.state
         self._gpus, self._port, self._waits_first = gpus, port, waits_first
         self.endpoints = endpoints
-        self.of = np.zeros((topology.endpoints,) * 2, np.int32)
+        self.of: NDArray[np.int32] = zeros((topology.endpoints,) * 2, np.int32)
         self.hop, self.leads = np.zeros(1024, np.int64), np.zeros(1024, np.int64)
         self.count = 0
         links = [(link.server, index, link.latency) for index, link in enumerate(topology.links)]
