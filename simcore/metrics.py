@@ -44,7 +44,8 @@ def summarise(
     columns = {kind: {name: numbers(table, name) for name in table.column_names} for kind, table in tables.items()}
     spans, everything, links, flags = (columns[kind] for kind in ("spans", "transfers", "links", "flags"))
     # A work-group's reads are its rank's: rank0.wg17.
-    flags["rank"] = np.array([location.partition(".wg")[0] for location in flags["location"]], object)
+    rank_of = {location: location.partition(".wg")[0] for location in set(flags["location"])}
+    flags["rank"] = np.array([rank_of[location] for location in flags["location"]], object)
     world = sum(len(job.locations) for job in jobs)
     transfers = _chosen(everything, everything["src"] < world)
     last = _last(spans["t1_ps"], everything["arrived_ps"])

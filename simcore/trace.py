@@ -225,8 +225,8 @@ def digest(tables: Mapping[str, "pa.Table"]) -> str:
             if column.type in _numeric():
                 seen.update(numbers(tables[kind], name).astype("<i8").tobytes())
             else:
-                for value in column.to_pylist():
-                    seen.update(value.encode() + b"\0")
+                for begin in range(0, len(column), CHUNK):
+                    seen.update("".join(f"{value}\0" for value in column[begin : begin + CHUNK].to_pylist()).encode())
     return seen.hexdigest()
 
 
