@@ -183,7 +183,7 @@ def machines(draw: st.DrawFn) -> Machine:
         return Machine(2_100_000_000, 64, 5_300_000_000_000, 340, 220, 116, 1, 1, 100, 30)
     clock = draw(st.sampled_from([10**12, 3 * 10**11, 7 * 10**11]))
     bandwidth = draw(st.sampled_from([64 * 10**12, 20 * 10**12, 7 * 10**12]))
-    cycles = [draw(st.sampled_from([0, 1, 2, 7])) for _ in range(6)]
+    cycles = [draw(st.sampled_from([0, 1, 1, 2, 7])) for _ in range(6)]
     trip = ratio_up(cycles[0] * 10**12, clock) + ratio_up(64 * 10**12, bandwidth) + ratio_up(cycles[1] * 10**12, clock)
     period = ratio_up(trip * clock, 10**12) + draw(st.sampled_from([0, 1, 5]))
     return Machine(clock, 64, bandwidth, period, *cycles)
@@ -202,7 +202,7 @@ def policies(draw: st.DrawFn, names: Sequence[str] = POLICIES) -> Policy:
     if name == "yield":
         return Policy(name, yield_for=draw(st.integers(1, 9)))
     sleeping = Policy(
-        name, capacity=draw(st.one_of(st.none(), st.integers(0, 3))), wake=draw(st.sampled_from(["all", "one"]))
+        name, capacity=draw(st.sampled_from([None, 0, 1, 1, 2])), wake=draw(st.sampled_from(["all", "one"]))
     )
     if name == "monitor":
         stride = draw(st.sampled_from([8, 24, 64]))
@@ -210,58 +210,61 @@ def policies(draw: st.DrawFn, names: Sequence[str] = POLICIES) -> Policy:
     return sleeping
 
 
-def words() -> st.SearchStrategy[Word]:
-    """Draw words, most of them of one line."""
-    return st.builds(Word, st.sampled_from([0, 0, 0, 1]), st.integers(0, 3))
-
-
-@st.composite
-def watches(draw: st.DrawFn, gpus: int, span: int) -> tuple[Watch, ...]:
-    """Draw watches, some of them at the same instant, with words in common."""
-    found: list[Watch] = []
-    for _ in range(draw(st.integers(1, 4))):
-        begin = draw(st.one_of(st.just(found[-1].begin if found else span), st.integers(span, 2 * span)))
-        awaited = draw(st.lists(words(), min_size=1, max_size=3))
-        wanted = [draw(st.sampled_from([1, 1, 1, 2])) for _ in awaited]
-        found.append(Watch(begin, draw(st.integers(0, gpus - 1)), tuple(awaited), tuple(wanted)))
-    return tuple(found)
-
-
 @st.composite
 def cases(draw: st.DrawFn, names: Sequence[str] = POLICIES, *, shared: bool = False, sharing: Sharing = "fifo") -> Case:
-    """Draw a case, its messages one by one, most of them so that they meet something that the twin does."""
-    machine = draw(machines())
-    gpus = draw(st.integers(2, 3))
-    unit = (
-        machine.cycles(machine.poll_period + machine.poll_request + machine.poll_response + machine.monitor_wake) + 10
-    )
+    """Draw a case, its waits and messages one by one, most of them so that they meet something that the twin does; in
+    most cases everybody ends."""
     link = Link(draw(st.sampled_from([10**12, 7 * 10**11])), draw(st.sampled_from([0, 5])), sharing)
-    case = Case(machine, draw(policies(names)), draw(watches(gpus, 2 * unit)), (), link, shared, gpus)
-    for _ in range(draw(st.integers(0, 7))):
-        case = replace(case, puts=(*case.puts, draw(put_near(case, unit))))
-    case = replace(case, puts=tuple(sorted(case.puts, key=lambda put: put.time)))
+    case = Case(draw(machines()), draw(policies(names)), (), (), link, shared, draw(st.integers(2, 3)))
+    pool = draw(st.lists(st.sampled_from([Word(0, 0), Word(0, 1), Word(0, 3), Word(1, 0)]), min_size=1, max_size=3))
+    for _ in range(draw(st.integers(1, 5))):
+        case = replace(case, watches=(*case.watches, draw(watch_near(case, pool))))
+    for _ in range(draw(st.integers(0, 5))):
+        case = replace(case, puts=(*case.puts, draw(put_near(case, pool))))
+    if draw(st.integers(0, 7)):
+        for gpu, word in sorted({(watch.gpu, word) for watch in case.watches for word in watch.words}):
+            late = Put(max(life(case)) + draw(st.integers(0, 9)), (gpu + 1) % case.gpus, gpu, 0, word, 2)
+            case = replace(case, puts=(*case.puts, late))
     return replace(case, pauses=tuple(draw(st.lists(st.sampled_from(life(case)), max_size=3))))
 
 
 @st.composite
-def put_near(draw: st.DrawFn, case: Case, unit: int) -> Put:
+def watch_near(draw: st.DrawFn, case: Case, pool: Sequence[Word]) -> Watch:
+    """Draw a watch that begins with the last one, or 1 ps or none from an instant of the case so far, or soon after
+    its beginning."""
+    start = 2 * period(case)
+    begin = st.integers(start, start + 30)
+    if case.watches:
+        met = st.sampled_from(life(case)).flatmap(lambda instant: st.integers(instant - 1, instant + 1))
+        begin = st.one_of(st.just(case.watches[-1].begin), met, begin)
+    awaited = draw(st.lists(st.sampled_from(pool), min_size=1, max_size=3))
+    wanted = [draw(st.sampled_from([1, 1, 1, 2])) for _ in awaited]
+    return Watch(draw(begin), draw(st.sampled_from([0, 0, 0, 0, 1])), tuple(awaited), tuple(wanted))
+
+
+@st.composite
+def put_near(draw: st.DrawFn, case: Case, pool: Sequence[Word]) -> Put:
     """Draw a message that reaches the memory exactly at an instant of the case so far, 1 ps before, after, or at
     random."""
-    watch = draw(st.sampled_from(case.watches))
-    src = (watch.gpu + draw(st.integers(1, case.gpus - 1))) % case.gpus
+    dst = draw(st.sampled_from(case.watches)).gpu
+    src = (dst + draw(st.integers(1, case.gpus - 1))) % case.gpus
     # Flows of `fair` are floats: there, only what has no bytes arrives exactly.
     size = 0 if case.link.sharing == "fair" else draw(st.sampled_from([0, 0, 8, 64, 200] if case.shared else [0, 0, 8]))
-    word = draw(st.one_of(st.sampled_from(watch.words), words(), *([st.none()] if case.shared else [])))
+    word = draw(st.sampled_from([*pool, *pool, Word(0, 2), None] if case.shared else [*pool, *pool, Word(0, 2)]))
     travel = case.link.latency + ratio_up(size * 10**12, case.link.bandwidth)
-    met = draw(st.sampled_from(life(case)))
-    instant = met if draw(st.booleans()) else draw(st.integers(travel, travel + 8 * unit))
-    time = max(0, instant + draw(st.sampled_from([-1, 0, 0, 1])) - travel)
-    return Put(time, src, watch.gpu, size, word, draw(st.sampled_from([0, 1, 1, 1, 2, 3])))
+    met = draw(st.sampled_from(life(case))) + draw(st.sampled_from([-1, 0, 0, 1]))
+    instant = met if draw(st.integers(0, 3)) else draw(st.integers(travel, 8 * period(case)))
+    return Put(max(0, instant - travel), src, dst, size, word, draw(st.sampled_from([0, 1, 1, 1, 2])))
 
 
-def life(case: Case, most: int = 60) -> list[int]:
-    """Return the first instants at which something happens in the case, by the twin; -> also of waits that never
-    end."""
+def period(case: Case) -> int:
+    """Return a time in which much happens in the case, ps, and in which a message arrives."""
+    gpu = case.machine
+    return gpu.cycles(gpu.poll_period + gpu.poll_request + gpu.poll_response + gpu.monitor_wake) + 200
+
+
+def life(case: Case, most: int = 40) -> list[int]:
+    """Return the first instants at which something happens in the case, by the twin, also in waits that never end."""
     twin = twin_of(case)
     instants: list[int] = []
     while twin.next is not None and len(instants) < most:
