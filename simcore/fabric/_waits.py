@@ -254,7 +254,8 @@ def hopeful(watched: Watched) -> bool:
     waiters, words, eyes = watched[0], watched[1], watched[4]
     for row in range(waiters.shape[0]):
         holds = words[waiters[row, WORD], VALUE] >= waiters[row, WANTED]
-        if waiters[row, ITEMS] > 0 and waiters[row, END] < 0 and (eyes[POLICY] >= MONITOR or holds):
+        # With a monitor even who has ended may have to pass a call on to others, and nobody goes on for ever.
+        if waiters[row, ITEMS] > 0 and (eyes[POLICY] >= MONITOR or (waiters[row, END] < 0 and holds)):
             return True
     return False
 
@@ -294,7 +295,7 @@ def _land(
     """Let a write reach its word, and wake those who watch; return the limit."""
     waiters, words, past, eyes = watched[0], watched[1], watched[2], watched[4]
     word, value = stores[store, STORE_WORD], stores[store, STORE_VALUE]
-    if words[word, SINCE] > 0 or words[word, VALUE] != 0:
+    if words[word, SINCE] > 0 or words[word, VALUE] != 0 or words[word, PAST] > 0:
         # The first row of the past counts those in use.
         row = past[0, 0] = past[0, 0] + 1
         past[row, PAST_VALUE], past[row, PAST_SINCE] = words[word, VALUE], words[word, SINCE]

@@ -170,7 +170,7 @@ class Waits:
         self, instant: int, gpu: int, size: int, key: tuple[int, int], write: tuple[Word, int] | None = None
     ) -> None:
         """Let a message from ``key``, source rank and sequence, reach the shared port of ``gpu``; what it writes lands
-        when it has been served."""
+        when it has been served, of the writes of one instant in the order of their keys."""
         assert self.shared
         if write is not None:
             self._to_land[gpu, write[0]] += 1
@@ -178,7 +178,7 @@ class Waits:
         def arrive() -> None:
             end = self._ports[gpu].serve(self.now, size)
             if write is not None:
-                self._at(end, LAND, (), lambda: self._land(gpu, *write))
+                self._at(end, LAND, key, lambda: self._land(gpu, *write))
 
         self._at(instant, MESSAGE, key, arrive)
 
