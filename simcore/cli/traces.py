@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from simcore.cli import profiles
 from simcore.cli._console import print_files
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.command("transform", cls=profiles.Ordered)(profiles.trace_transform)
+app.command("synthesize")(profiles.trace_synthesize)
 
 
 @app.command("import")

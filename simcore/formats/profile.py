@@ -21,6 +21,8 @@ FORMAT = "simcore timing profile 2"
 _FORMAT_BEFORE = "simcore timing profile 1"
 FLAG_BYTES = 8
 """Size of a flag, one 64-bit word."""
+MOST_WRITES = 2**23
+"""Rows of a profile that is made, flags included."""
 LARGEST_FILE = 2**31
 """Bytes of a profile that are read."""
 
@@ -69,9 +71,12 @@ class Profile:
     def ordered(self) -> "Profile":
         """Return the same writes sorted by (time, rank), those of a rank and instant in the order in which they are
         here."""
-        order = np.lexsort((self.rank, self.time))
-        columns = {key: column[order] for key, column in vars(self).items() if isinstance(column, np.ndarray)}
-        return replace(self, **columns, name=[self.name[row] for row in order.tolist()])
+        return self.taken(np.lexsort((self.rank, self.time)))
+
+    def taken(self, rows: NDArray[Any]) -> "Profile":
+        """Return the writes ``rows`` (a mask, or places) alone, in that order."""
+        columns: dict[str, Any] = {key: each[rows] for key, each in vars(self).items() if isinstance(each, np.ndarray)}
+        return replace(self, **columns, name=np.array(self.name, object)[rows].tolist())
 
     def columns(self) -> dict[str, Any]:
         """Return the columns as the file names and spells them."""

@@ -11,11 +11,8 @@ import numpy as np
 
 from simcore.errors import InputError
 from simcore.formats.kineto import Collective, Trace
-from simcore.formats.profile import FLAG_BYTES, Profile
+from simcore.formats.profile import FLAG_BYTES, MOST_WRITES, Profile
 from simcore.units import LARGEST, TIME, short
-
-MOST_WRITES = 2**23
-"""Rows of a profile that is made, flags included."""
 
 
 def to_profile(
