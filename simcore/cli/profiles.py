@@ -93,6 +93,25 @@ def trace_synthesize(
     print_files([out])
 
 
+def trace_record(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    out: Out,
+) -> None:
+    """Turn the writes of a run into a timing profile."""
+    from simcore.errors import InputError
+    from simcore.formats import profile, recording
+    from simcore.report import load_run
+
+    result = load_run(run)
+    jobs = result.scenario.workloads
+    if len(jobs) > 1:
+        raise InputError(f"{run}: a run of {len(jobs)} workloads; a timing profile holds the writes of one")
+    made = recording.recorded(result.tables["transfers"], jobs[0].ranks or 0, jobs[0].start, f"run {run.name}")
+    profile.write_profile(made, out)
+    print("\n".join(profile.inspect(made)))
+    print_files([out])
+
+
 def _built(record: Any, option: str, text: str, main: str) -> Any:
     """Return the record that the text of an option spells, as in ``rank=2,by=10us``."""
     from simcore import source

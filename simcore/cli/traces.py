@@ -11,6 +11,7 @@ from simcore.cli._console import print_files
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.command("transform", cls=profiles.Ordered)(profiles.trace_transform)
 app.command("synthesize")(profiles.trace_synthesize)
+app.command("record")(profiles.trace_record)
 
 
 @app.command("import")
