@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from simcore.traces.write_chakra import COLLECTIVE, COMPUTE, file, node
 from typer.testing import CliRunner
 
 from simcore import source
 from simcore.cli import app
 from simcore.errors import InputError
-from simcore.formats import profile
+from simcore.formats import profile, writes
 from simcore.formats.lateness import Lateness
 from simcore.formats.profile import Profile
+from simcore.formats.recorded import read_traces
 from simcore.formats.synthesis import Synthesis
 from simcore.formats.transforms import Jitter, Scale, Shift, Straggler, WakeUp, scaled, transform
 
@@ -238,6 +240,29 @@ def test_a_work_group_without_a_part_still_sets_its_flags() -> None:
 
     assert found.size[~found.flag].tolist() == [4] * 6  # three parts to the only owner, one sum to three peers
     assert found.flag.sum() == 4 * 3 * 3 * 2
+
+
+def test_an_execution_trace_becomes_writes_where_its_collectives_end_by_their_dependencies(tmp_path: Path) -> None:
+    def rank(computed: int) -> bytes:
+        nodes = [
+            node(1, "gemm", COMPUTE, duration=computed),
+            node(2, "sum", COLLECTIVE, [1], 7, {"comm_type": 0, "comm_size": 1002}),
+            node(3, "more", COMPUTE, [2], 5),
+            node(4, "sum", COLLECTIVE, [2, 3], 3, {"comm_type": 0, "comm_size": 8}),
+        ]
+        return file(nodes)
+
+    paths = [tmp_path / f"t.{number}.et" for number in range(2)]
+    for path, computed in zip(paths, (10, 30), strict=True):
+        path.write_bytes(rank(computed))
+
+    made = writes.to_profile(read_traces(paths), align="none")
+
+    ends = set(zip(made.rank.tolist(), made.collective.tolist(), made.time.tolist(), strict=True))
+    assert ends == {(0, 0, 7 * 10**6), (0, 1, 15 * 10**6), (1, 0, 27 * 10**6), (1, 1, 35 * 10**6)}
+    data = made.size[~made.flag & (made.collective == 0)]
+    assert data.tolist() == [501] * 4
+    assert "rank 0: instants: computed from durations and dependencies of this rank alone" in dict(made.header).values()
 
 
 def invoke(*arguments: str) -> Any:

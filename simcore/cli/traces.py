@@ -18,7 +18,10 @@ app.command("record")(profiles.trace_record)
 def trace_import(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILES", help="Kineto traces, plain or gzip, or Nsight Systems exports, one a rank."),
+        typer.Argument(
+            metavar="FILES",
+            help="Kineto traces (.json, .gz), Nsight Systems exports (.sqlite) or Chakra traces (.et), one a rank.",
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="PROFILE", help="The timing profile to write (CSV).")],
     algorithm: Annotated[
@@ -35,9 +38,7 @@ def trace_import(
     """Turn the collectives of profiler traces into an annotated timing profile."""
     from simcore.formats import profile, recorded, writes
 
-    made = writes.to_profile(
-        [recorded.read_trace(path) for path in files], algorithm=algorithm, align=align, clone_rank=clone_rank
-    )
+    made = writes.to_profile(recorded.read_traces(files), algorithm=algorithm, align=align, clone_rank=clone_rank)
     profile.write_profile(made, out)
     for key, value in made.header:
         print(f"{key}: {value}")
