@@ -262,7 +262,9 @@ def test_an_execution_trace_becomes_writes_where_its_collectives_end_by_their_de
     assert ends == {(0, 0, 7 * 10**6), (0, 1, 15 * 10**6), (1, 0, 27 * 10**6), (1, 1, 35 * 10**6)}
     data = made.size[~made.flag & (made.collective == 0)]
     assert data.tolist() == [501] * 4
-    assert "rank 0: instants: computed from durations and dependencies of this rank alone" in [said for _, said in made.header]
+    assert "rank 0: instants: computed from durations and dependencies of this rank alone" in [
+        said for _, said in made.header
+    ]
 
 
 def invoke(*arguments: str) -> Any:
