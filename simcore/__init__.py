@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .formats.execution import HOST, Execution, Node
     from .formats.profile import Profile, read_profile
     from .formats.recorded import read_executions
+    from .formats.recording import label
+    from .formats.transforms import Shift, Transform, transform
     from .report import load_run, write_run
     from .scenario import Scenario
     from .schedule import COMPUTE, DELAY, Schedule
@@ -31,6 +33,8 @@ _HOME = {
     "formats.execution": ["HOST", "Execution", "Node"],
     "formats.profile": ["Profile", "read_profile"],
     "formats.recorded": ["read_executions"],
+    "formats.recording": ["label"],
+    "formats.transforms": ["Shift", "Transform", "transform"],
     "report": ["load_run", "write_run"],
     "scenario": ["Scenario"],
     "schedule": ["COMPUTE", "DELAY", "Schedule"],

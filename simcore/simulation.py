@@ -1,6 +1,5 @@
 """The clock: SimPy with integer picoseconds, named random streams, and the boundary to the data plane."""
 
-import hashlib
 from collections.abc import Callable
 from heapq import heappush
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,6 +8,7 @@ import simpy
 from simpy.core import EmptySchedule
 from simpy.events import Event
 
+from simcore import randomness
 from simcore.errors import SimulationError
 from simcore.units import LARGEST
 
@@ -49,7 +49,7 @@ class Simulation(simpy.Environment):
         self.horizon = 0
         """The last instant at which something is known to be planned, ps; only for estimates of the time left."""
         self._progress = progress
-        self._streams: list[tuple[np.random.PCG64, Any]] = []
+        self._streams: list[tuple[np.random.Generator, Any]] = []
         self._plane: DataPlane | None = None
 
     @property
@@ -63,17 +63,14 @@ class Simulation(simpy.Environment):
 
     def rng(self, name: str) -> "np.random.Generator":
         """Return the random stream ``name``; it depends on the seed and the name only."""
-        import numpy as np
-
-        words = hashlib.sha256(name.encode()).digest()[:16]
-        bits = np.random.PCG64(np.random.SeedSequence([self.seed, int.from_bytes(words, "little")]))
-        self._streams.append((bits, bits.state))
-        return np.random.Generator(bits)
+        found = randomness.stream(self.seed, name)
+        self._streams.append((found, found.bit_generator.state))
+        return found
 
     @property
     def seed_matters(self) -> bool:
         """Whether anything was drawn from a random stream so far."""
-        return any(bits.state != first for bits, first in self._streams)
+        return any(found.bit_generator.state != first for found, first in self._streams)
 
     def schedule(self, event: Event, priority: Any = NORMAL, delay: Any = 0) -> None:
         """Schedule ``event``; the one gate that refuses a delay that is not a whole, non-negative number of ps."""

@@ -14,6 +14,9 @@ from typing import Annotated, Any
 LARGEST = 2**62
 """No quantity may reach this: the data plane keeps them in signed 64-bit words."""
 
+LARGEST_TERM = 10**9
+"""Of a ratio: so that it times another term fits a word."""
+
 PS_PER_S = 10**12
 
 _DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
@@ -172,6 +175,42 @@ class Quantity:
         }
 
 
+@dataclass(frozen=True)
+class Fractional:
+    """Marks a text field as an exact ratio above zero, from text or a number (3/2, "1.5", 1.5); it is kept in lowest
+    terms, for ``Fraction`` to read."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import PydanticCustomError, core_schema
+
+        def read(value: object) -> str:
+            try:
+                return ratio(value)
+            except ValueError as error:
+                raise PydanticCustomError("quantity", "{sentence}", {"sentence": str(error)}) from None
+
+        return core_schema.no_info_plain_validator_function(read)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"type": ["number", "string"], "description": "a ratio above zero, e.g. 1.5 or '3/2'"}
+
+
+def ratio(value: object) -> str:
+    """Return the exact ratio that ``value`` states, in lowest terms; raises ``ValueError`` unless it is above zero and
+    both terms are at most ``LARGEST_TERM``.
+
+    >>> ratio("1.50"), ratio(1.5), ratio("4/2")
+    ('3/2', '3/2', '2')
+    """
+    text = str(value).strip() if isinstance(value, str | int | float) else ""
+    found = Fraction(text) if len(text) < 40 and re.fullmatch(r"\d+(/\d*[1-9]\d*|\.\d*)?", text) else Fraction(0)
+    if found <= 0 or max(found.numerator, found.denominator) > LARGEST_TERM:
+        shown = _quoted(value) if isinstance(value, str) else _shown(value)
+        raise ValueError(f"{shown} is no ratio above zero of terms up to {LARGEST_TERM}; write e.g. 1.5 or 3/2")
+    return str(found)
+
+
+Ratio = Annotated[str, Fractional()]
 Time = Annotated[int, Quantity(TIME)]
 Size = Annotated[int, Quantity(SIZE)]
 Bandwidth = Annotated[int, Quantity(RATE, positive=True)]

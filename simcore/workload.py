@@ -100,6 +100,11 @@ class Rank:
         """The present instant, ps since the job's start."""
         return self._simulation.now - self._start
 
+    @property
+    def clock(self) -> int:
+        """Cycles per second of the rank's GPU."""
+        return self._device.spec.clock
+
     def compute(self, kernel: Kernel, *payloads: Any, what: str = "") -> Generator[Event, Any, Any]:
         """Run ``kernel`` on payloads for as long as the cost model says; return its outputs, virtual where the payloads
         were."""
@@ -180,6 +185,25 @@ class Rank:
             raise SimulationError(
                 f"{self.location} writes to rank {strange}; its job has the ranks 0 to {self.world - 1}"
             )
+
+    def landed(self, flags: Sequence[str | Flag]) -> Event:
+        """Return an event that happens when all ``flags`` here have been set, known without a read: for what a rank
+        does that runs no program."""
+        import numpy as np
+
+        words = np.array([self._memory.flags.word(self.index, flag) for flag in flags], np.int64)
+        return self._fabric.landed(self._first + self.index, words)
+
+    def at(self, instant: int) -> Event:
+        """Return an event that happens at ``instant``, ps since the job's start."""
+        return self._simulation.at(self._start + instant)
+
+    def until(self, event: Event, activity: str, what: str) -> Program:
+        """Let time pass until ``event`` as ``activity`` (compute, replay or idle)."""
+        self._waits_for = f"{what} to end"
+        self._begin(activity, what)
+        yield event
+        self._end()
 
     def wait(self, flags: Sequence[tuple[str | Flag, str]], what: str) -> Program:
         """Wait until every flag is set, one waiter a flag, all at once, by the scenario's policy.

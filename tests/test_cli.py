@@ -290,13 +290,13 @@ def test_traces_become_a_profile_that_runs(tmp_path: Path) -> None:
 def long_profile(path: Path) -> None:
     """Write a profile of so many collectives that running it takes seconds."""
     lines = [
-        "# format: simcore timing profile 1",
+        "# format: simcore timing profile 2",
         "# world: 2",
-        "rank,start_ps,time_ps,dst,size_bytes,kind,collective,step,phase,name",
+        "rank,start_ps,time_ps,arrived_ps,dst,size_bytes,kind,collective,step,group,phase,name",
     ]
     for i in range(60_000):
         for rank in (0, 1):
-            lines.append(f"{rank},{i * 10**8},{i * 10**8 + 10**7},{1 - rank},8,flag,{i},0,copy,x")
+            lines.append(f"{rank},{i * 10**8},{i * 10**8 + 10**7},{i * 10**8 + 10**7},{1 - rank},8,flag,{i},0,0,copy,x")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ import simcore
 ROOT = Path(__file__).parents[1]
 FLOORS = {
     0: ["units", "errors"],
-    1: ["source", "trace", "reads", "shapes"],
+    1: ["source", "trace", "reads", "shapes", "randomness"],
     2: ["hardware", "formats", "metrics", "placement"],
     3: ["work", "simulation", "topology", "schedule"],
     4: ["fabric"],

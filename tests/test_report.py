@@ -205,7 +205,7 @@ def test_the_name_of_a_run_depends_on_what_stands_in_its_files_and_the_manifest_
     profile = tmp_path / "p.csv"
     text = (source.bundle("traces") / "ddp_4ranks" / "profile.csv").read_text(encoding="utf-8")
     names = set()
-    for version in (text, text + "0,1,2,1,8,flag,99,0,copy,x\n"):
+    for version in (text, text + "0,1,2,2,1,8,flag,99,0,0,copy,x\n"):
         profile.write_text(version, encoding="utf-8")
         names.add(report.run_name(read_scenario("fused_allreduce", [f"workloads.0.params.profile={profile}"])))
     asked = read_scenario("fused_allreduce", [f"workloads.0.params.profile={profile}"])

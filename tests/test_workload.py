@@ -77,6 +77,51 @@ def test_live_ranks_talk_by_flags(lived: Callable[..., Result], policy: str) -> 
     assert arrivals[1:] == [wait["detected_ps"] + flight for wait in waits[:-1]]
 
 
+def test_what_has_landed_is_known_at_once_and_without_a_read(lived: Callable[..., Result]) -> None:
+    """Whatever the policy, of flags that were set before, and of flags that are set later."""
+    heard: list[tuple[str, int]] = []
+
+    def listening(rank: Rank) -> Generator[Any, Any, None]:
+        words = rank.flags("words", 3)
+        if rank.index == 0:
+            for index in (0, 1, 2):
+                rank.put(1, Virtual((64_000,), "uint8"), "word", sets=words[index])
+        elif rank.index == 1:
+            for name, flags in (
+                ("both", [words[1], words[0]]),
+                ("set", [words[0]]),
+                ("none", []),
+                ("last", [words[2]]),
+            ):
+                yield from rank.until(rank.landed(flags), "replay", name)
+                heard.append((name, rank.now))
+            yield rank.at(rank.now + 5)
+            heard.append(("later", rank.now))
+
+    for policy in ("spin", "backoff", "yield", "monitor", "waiting_atomic"):
+        found = lived(listening, f"wait.policy={policy}", "machine.sharing=fifo")
+
+        first, second, third = (row["arrived_ps"] for row in found.tables["transfers"].to_pylist())
+        assert first < second < third
+        assert heard == [("both", second), ("set", second), ("none", second), ("last", third), ("later", third + 5)]
+        assert len(found.tables["flags"]) == 0
+        rows = [row for row in found.tables["spans"].to_pylist() if row["location"] == "rank1"]
+        assert [(row["what"], row["t0_ps"], row["t1_ps"]) for row in rows] == [
+            ("both", 0, second),
+            ("last", second, third),
+        ]
+        heard.clear()
+
+
+def test_what_never_lands_is_a_deadlock_with_names(lived: Callable[..., Result]) -> None:
+    def listening(rank: Rank) -> Generator[Any, Any, None]:
+        if rank.index == 1:
+            yield from rank.until(rank.landed(["never"]), "replay", "a collective")
+
+    with pytest.raises(Deadlock, match="rank1 waits for a collective to end"):
+        lived(listening)
+
+
 def test_spans_tile_the_life_of_a_rank(lived: Callable[..., Result]) -> None:
     def program(rank: Rank) -> Generator[Any, Any, None]:
         yield from rank.spend(100, "compute", "a")

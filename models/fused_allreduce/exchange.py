@@ -1,6 +1,6 @@
 """Who stores what for whom, which flag says so, and who waits for it: what all ranks of a fused kernel agree on."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,6 +9,7 @@ import numpy as np
 from simcore import InputError, Virtual
 
 from .operands import ELEMENT, PROBLEMS, REDUCE, Problem, Tensors
+from .peers import Peers, peers
 from .tiles import Tiles
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class Stores:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Which problem, cut how, and who is alive: the ``target`` alone, or all ranks where it is None.
+    """Which problem, cut how, and who is alive: the ``target`` alone, the others being replayed as ``peers`` says, or
+    all ranks where it is None.
 
     ``memory`` holds the real payloads that ranks stored at others, by (phase, source, work-group, destination), because
     the links carry sizes alone. It is empty before time begins.
@@ -65,7 +67,7 @@ class Plan:
     virtual: bool
     target: int | None
     gather_flags: Literal["rank", "work_group"]
-    delay: int
+    peers: Peers | None = None
     memory: dict[tuple[Phase, int, int, int], Any] = field(default_factory=dict)
 
     @property
@@ -75,11 +77,11 @@ class Plan:
 
     def words(self, phase: Phase) -> int:
         """Return the length of the array of flags of ``phase``."""
-        return self.tiles.world * (self.tiles.work_groups if self._by_group(phase) else 1)
+        return self.tiles.world * (self.tiles.work_groups if self.flags_by_group(phase) else 1)
 
     def index(self, phase: Phase, source: Any, group: Any) -> Any:
         """Return the word that ``group`` of rank ``source`` sets at others; scalars or columns."""
-        return source * self.tiles.work_groups + group if self._by_group(phase) else source + 0 * group
+        return source * self.tiles.work_groups + group if self.flags_by_group(phase) else source + 0 * group
 
     def awaited(self, phase: Phase, rank: int, group: int) -> Column:
         """Return the peers for whose flag ``group`` of ``rank`` waits: those whose same group stores something for it;
@@ -87,7 +89,9 @@ class Plan:
         peers = np.delete(np.arange(self.tiles.world), rank)
         if phase == "ready":
             return peers if self.tiles.elements[rank, group] else peers[:0]
-        return peers[self.tiles.elements[peers, group] > 0] if self._by_group(phase) else peers[self._owning[peers]]
+        return (
+            peers[self.tiles.elements[peers, group] > 0] if self.flags_by_group(phase) else peers[self._owning[peers]]
+        )
 
     def stores(self, rank: int, phase: Phase, to: int | None = None) -> Stores:
         """Return what ``rank`` writes in ``phase``: everything, or what goes ``to`` one other rank."""
@@ -109,7 +113,7 @@ class Plan:
         index = self.index(phase, rank, group)
         columns = np.stack((dst[place], size, np.full(len(place), -1), group, step))
         set_by = np.stack((dst[place], np.full(len(place), FLAG_BYTES), index, group, step))
-        if self._by_group(phase):
+        if self.flags_by_group(phase):
             columns = np.stack((columns, set_by), axis=2).reshape(5, -1)
         elif len(place):
             # The last work-group tells every peer once.
@@ -131,7 +135,8 @@ class Plan:
         """Return what ``group`` of ``rank`` computes for ``owner``."""
         return self.problem.kernel("peer")(*self.problem.inputs(rank, self.tiles.part(owner, group)))[0]
 
-    def _by_group(self, phase: Phase) -> bool:
+    def flags_by_group(self, phase: Phase) -> bool:
+        """Return whether every work-group sets a flag in ``phase``, or the last one of a rank a single one."""
         return phase == "ready" or self.gather_flags == "work_group"
 
     @cached_property
@@ -170,8 +175,8 @@ def plan(params: "Params", world: int, rng: np.random.Generator) -> Plan:
         problem = PROBLEMS[params.kernel](params, world, Tensors(rng))
     # Read only where they matter, so that a run warns of a value that changes nothing.
     gather_flags = params.gather_flags if problem.adds else "rank"
-    delay = params.delay if target is not None else 0
-    return Plan(problem, tiles, params.payload == "virtual", target, gather_flags, delay)
+    made = Plan(problem, tiles, params.payload == "virtual", target, gather_flags)
+    return made if target is None else replace(made, peers=peers(params, made, rng))
 
 
 def reference(plan: Plan) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simcore import Virtual, Writes
+from simcore import Virtual, Writes, label
 
 from .exchange import FLAG_BYTES, Phase, Plan
 from .operands import ELEMENT, REDUCE, START
@@ -75,8 +75,9 @@ class _Life:
         self._left -= 1
         if self._left == 0 and self._plan.gather_flags == "rank":
             word = self._flags["gathered"][self._plan.index("gathered", self._rank.index, 0)]
+            what = label(NAMES["gathered"], step=1, group=self._tiles.work_groups)
             for peer in self._peers.tolist():
-                group.put(peer, Virtual((FLAG_BYTES,), "uint8"), NAMES["gathered"], sets=word)
+                group.put(peer, Virtual((FLAG_BYTES,), "uint8"), what, sets=word)
 
     def _store(self, group: Any, phase: Phase, peers: "Sequence[int]", payload: Any) -> None:
         """Store ``payload`` at ``peers``, each store followed, where work-groups have flags, by the flag: behind its
@@ -90,7 +91,8 @@ class _Life:
         count = len(peers)
         now = np.full(each * count, group.now)
         is_flag = np.array([False, True][:each] * count)
-        writes = Writes(now, np.repeat(peers, each), np.array(size * count), is_flag, NAMES[phase])
+        what = label(NAMES[phase], step=self._plan.phases.index(phase), group=group.number)
+        writes = Writes(now, np.repeat(peers, each), np.array(size * count), is_flag, what)
         group.replay(writes, np.array(index[:each] * count), flags=self._flags[phase])
 
     def _keep(self, phase: Phase, group: int, ranks: "Sequence[int]", payload: Any) -> None:

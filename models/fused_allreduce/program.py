@@ -1,11 +1,12 @@
 """Which kernel, its parameters, and who lives it: recorded collectives, or a fused kernel work-group by work-group."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from simcore import Time, TraceFile
+from simcore import Time, TraceFile, Transform
 
-from . import eidolon, exchange, fused, recorded
+from . import exchange, fused, recorded
+from .tracking import BackEnd
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,8 +28,12 @@ class Params:
     ``gather_flags``: an all-reduce says that its sums have arrived with a flag a rank, or one a work-group.
 
     ``peers: eidolons``: ``target`` alone is simulated alive, the others replay writes; recorded kernels have no other.
-    ``delay`` is added to every stamp of the eidolons (the paper's wake-up time). ``payload: real`` computes with random
-    tensors from the seed, otherwise only with their shapes.
+    They are issued when the ``profile`` says, or, with a fused kernel and ``times: delay``, at its start;
+    ``delay`` later (the paper's wake-up time), and after ``transforms``. ``loop: closed`` lets a write wait for what it
+    would have waited for. ``table``: whether writes fire at the picosecond, or with a cycle of the target's clock that
+    is reckoned (event) or polled for.
+
+    ``payload: real`` computes with random tensors from the seed, otherwise only with their shapes.
     """
 
     kernel: Literal["recorded", "gemv_allreduce", "gemm_alltoall", "embedding_alltoall"] = "recorded"
@@ -45,7 +50,11 @@ class Params:
     gather_flags: Literal["rank", "work_group"] = "rank"
     peers: Literal["live", "eidolons"] = "live"
     target: int = 0
+    times: Literal["delay", "profile"] = "delay"
     delay: Time = 0
+    transforms: list[Transform] = field(default_factory=list)
+    loop: Literal["open", "closed"] = "open"
+    table: BackEnd = "exact"
     payload: Literal["virtual", "real"] = "virtual"
 
 
@@ -76,4 +85,6 @@ class FusedAllReduce:
         """Live, or replay as an eidolon."""
         if isinstance(plan, recorded.Plan):
             return recorded.program(rank, plan)
-        return fused.live(rank, plan) if plan.target in (None, rank.index) else eidolon.replay(rank, plan)
+        if plan.peers is None or rank.index == plan.target:
+            return fused.live(rank, plan)
+        return plan.peers.program(rank, plan)

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simcore import InputError, Kernel, Profile, Virtual, Writes, locate, read_profile
+from simcore import InputError, Kernel, Profile, Shift, Virtual, Writes, locate, read_profile, transform
 
-from . import cost, kernel
+from . import cost, eidolon, kernel
+from .tracking import BackEnd
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -41,37 +42,49 @@ class Collective:
 
 @dataclass(frozen=True)
 class Eidolon:
-    """A replayed rank: its stamped writes, the flags they set at the target, and its recorded collectives as (begin,
-    end, name)."""
+    """A replayed rank: its stamped writes with the flags they set at the target, and its recorded collectives as
+    (begin, end, name)."""
 
-    writes: Writes
-    sets: list[str]
+    writes: eidolon.Batch
     recorded: list[tuple[int, int, str]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Who is alive, what it does, and what everybody else replays."""
+    """Who is alive, what it does, and what everybody else replays, in open or closed loop."""
 
     target: int
     collectives: list[Collective]
-    eidolons: dict[int, Eidolon]
+    eidolons: dict[int, Eidolon | eidolon.Script]
+    table: BackEnd
 
 
 def world(params: "Params") -> int:
     """Return the number of ranks that the profile speaks of; raises ``InputError`` for a target that is none of
     them."""
-    world = read_profile(locate(params.profile, "traces")).world
-    if not 0 <= params.target < world:
-        raise InputError(f"target {params.target} is no rank of {params.profile}; it has 0 to {world - 1}")
-    return world
+    profile = timing(params, np.random.default_rng(0))
+    if not 0 <= params.target < profile.world:
+        raise InputError(f"target {params.target} is no rank of {params.profile}; it has 0 to {profile.world - 1}")
+    return profile.world
+
+
+def timing(params: "Params", rng: np.random.Generator) -> Profile:
+    """Return the profile that ``params`` name, after their transforms."""
+    return transform(read_profile(locate(params.profile, "traces")), params.transforms, eidolon.seed(params, rng))
 
 
 def plan(params: "Params", world: int, rng: np.random.Generator) -> Plan:
     """Return the target's collectives and the eidolons' writes as the profile states them."""
-    profile = read_profile(locate(params.profile, "traces"))
-    eidolons = {rank: _eidolon(profile, rank, params) for rank in range(world) if rank != params.target}
-    return Plan(params.target, _collectives(profile, params, rng), eidolons)
+    profile = timing(params, rng)
+    others = [rank for rank in range(world) if rank != params.target]
+    eidolons: dict[int, Eidolon | eidolon.Script]
+    if params.loop == "open":
+        eidolons = {rank: _eidolon(profile, rank, params) for rank in others}
+    else:
+        late = transform(profile, [Shift(by=params.delay)])
+        words = [_flag_name(late, row) if late.flag[row] else "" for row in range(len(late.flag))]
+        eidolons = {rank: eidolon.script(late, rank, words) for rank in others}
+    return Plan(params.target, _collectives(profile, params, rng), eidolons, params.table)
 
 
 def reference(plan: Plan) -> list[Any]:
@@ -84,8 +97,12 @@ def program(rank: "Rank", plan: Plan) -> "Generator[Any, Any, None]":
     """Live as the target, or replay as an eidolon."""
     if rank.index == plan.target:
         yield from _live(rank, plan)
+        return
+    replayed = plan.eidolons[rank.index]
+    if isinstance(replayed, Eidolon):
+        yield from _replay(rank, replayed, plan.table)
     else:
-        yield from _replay(rank, plan.eidolons[rank.index])
+        yield from eidolon.follow(rank, replayed, plan.table)
 
 
 def _live(rank: "Rank", plan: Plan) -> "Generator[Any, Any, None]":
@@ -104,13 +121,10 @@ def _live(rank: "Rank", plan: Plan) -> "Generator[Any, Any, None]":
                 rank.give(total)
 
 
-def _replay(rank: "Rank", eidolon: Eidolon) -> "Generator[Any, Any, None]":
-    """Issue every write at its stamp, whatever the machine does, and let the recorded time pass.
-
-    Model: open loop, as in the paper; a slower link does not make an eidolon later.
-    """
-    rank.replay(eidolon.writes, eidolon.sets)
-    for begin, end, name in eidolon.recorded:
+def _replay(rank: "Rank", replayed: Eidolon, table: BackEnd) -> "Generator[Any, Any, None]":
+    """Issue every write at its stamp, and let the recorded time pass."""
+    eidolon.replay(rank, [replayed.writes], table)
+    for begin, end, name in replayed.recorded:
         yield from rank.spend(begin - rank.now, "compute", f"before {name}")
         yield from rank.spend(end - rank.now, "replay", name)
 
@@ -124,9 +138,8 @@ def _eidolon(profile: Profile, rank: int, params: "Params") -> Eidolon:
         int(profile.collective[row]): (int(profile.start[row]), int(profile.time[row]), profile.name[row])
         for row in rows
     }
-    return Eidolon(
-        writes, sets, sorted((begin + params.delay, end + params.delay, name) for begin, end, name in spans.values())
-    )
+    recorded = sorted((begin + params.delay, end + params.delay, name) for begin, end, name in spans.values())
+    return Eidolon(eidolon.Batch(writes, sets), recorded)
 
 
 def _collectives(profile: Profile, params: "Params", rng: np.random.Generator) -> list[Collective]:
@@ -175,4 +188,5 @@ def _shard(elements: int, params: "Params", rng: np.random.Generator) -> Any:
 
 
 def _flag_name(profile: Profile, row: Any) -> str:
-    return f"rank{profile.rank[row]}.collective{profile.collective[row]}.step{profile.step[row]}"
+    group = f".group{profile.group[row]}" if profile.group[row] else ""
+    return f"rank{profile.rank[row]}.collective{profile.collective[row]}.step{profile.step[row]}{group}"

@@ -5,16 +5,23 @@ from typing import Annotated
 
 import typer
 
+from simcore.cli import profiles
 from simcore.cli._console import print_files
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.command("transform", cls=profiles.Ordered)(profiles.trace_transform)
+app.command("synthesize")(profiles.trace_synthesize)
+app.command("record")(profiles.trace_record)
 
 
 @app.command("import")
 def trace_import(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILES", help="Kineto traces, plain or gzip, or Nsight Systems exports, one a rank."),
+        typer.Argument(
+            metavar="FILES",
+            help="Kineto traces (.json, .gz), Nsight Systems exports (.sqlite) or Chakra traces (.et), one a rank.",
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="PROFILE", help="The timing profile to write (CSV).")],
     algorithm: Annotated[
@@ -31,9 +38,7 @@ def trace_import(
     """Turn the collectives of profiler traces into an annotated timing profile."""
     from simcore.formats import profile, recorded, writes
 
-    made = writes.to_profile(
-        [recorded.read_trace(path) for path in files], algorithm=algorithm, align=align, clone_rank=clone_rank
-    )
+    made = writes.to_profile(recorded.read_traces(files), algorithm=algorithm, align=align, clone_rank=clone_rank)
     profile.write_profile(made, out)
     for key, value in made.header:
         print(f"{key}: {value}")

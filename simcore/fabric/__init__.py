@@ -150,16 +150,22 @@ class Fabric:
         """Return a new array of ``count`` words in the memory of each of ``ranks``, zero at first."""
         return self._watch.place(count, ranks)
 
-    def watch(self, rank: int, words: Column, values: "Column | int" = 1) -> Event:
+    def landed(self, rank: int, words: Column) -> Event:
+        """Return an event that happens at the instant at which the last of ``words``, in the memory of ``rank``, is
+        above zero: known without a read."""
+        return self.watch(rank, self._watch.unset(words, 1), reads=False)
+
+    def watch(self, rank: int, words: Column, values: "Column | int" = 1, *, reads: bool = True) -> Event:
         """Let ``rank`` wait, by the fabric's policy, for each of ``words`` to be seen to hold at least its value, one
-        waiter a word, all from now on; the event happens when the last has been seen, with `Waits` as its value."""
+        waiter a word, all from now on; the event happens when the last has been seen, with `Waits` as its value.
+        Without ``reads`` the words, which do not yet hold their values, are known at once when they do."""
         self._require_rank(rank)
         event = Event(self._simulation)
         if not len(words):
             return event.succeed(Waits(*(np.zeros(0, np.int64) for _ in range(8))))
         room = policies.SEEN_ROWS + 2 * len(self._servers) + self._watch.open + 1
         self._see(self._state.reserve(kernels.T_SEEN, room))
-        self._watch.watch(event, rank, np.asarray(words, np.int64), values, self._simulation.now)
+        self._watch.watch(event, rank, np.asarray(words, np.int64), values, self._simulation.now, reads=reads)
         self.next_due = min(self.next_due, 2 * self._simulation.now + 1)
         return event
 

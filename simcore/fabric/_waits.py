@@ -59,8 +59,8 @@ ARRIVES, SAMPLES, RESPONDS, ISSUES, ARMS = range(5)
 STEPS = 8
 AFTER_MESSAGES = 2**62 + 2**61
 STEP_ORDER = 2**56
-# States of a waiter: it reads, has armed and reads again, sleeps, or has read after waking.
-CHECKING, RECHECKING, ASLEEP, AWAKE = range(4)
+# States of a waiter: it reads, has armed and reads again, sleeps, has read after waking, or never reads but knows.
+CHECKING, RECHECKING, ASLEEP, AWAKE, KNOWING = range(5)
 
 
 @compiled
@@ -215,10 +215,10 @@ def watched_of(state: np.ndarray) -> Watched:
 @compiled
 def begin_watch(
     state: np.ndarray, first: int, places: np.ndarray, values: np.ndarray, group: int, rank: int, port: int, now: int,
-    serial: int,
+    serial: int, reads: bool,
 ) -> None:  # fmt: skip
     """Begin to wait now for the words ``places`` to reach ``values`` (one for all, or one each), in the rows from
-    ``first`` on."""
+    ``first`` on; without ``reads`` they have not yet, and are known at once when they do."""
     head = column(state, T_HEAD)
     agenda = (table(state, T_BOOK), table(state, T_ENTRIES), table(state, T_FRONT))
     watched = watched_of(state)
@@ -232,7 +232,10 @@ def begin_watch(
         waiters[row, END], waiters[row, SERIAL] = -1, serial + number
         if eyes[POLICY] == BACKOFF:
             waiters[row, INTERVAL] = eyes[FIRST_INTERVAL]
-        if eyes[POLICY] >= MONITOR or (eyes[SHARED] and eyes[POLICY] == BACKOFF):
+        if not reads:
+            waiters[row, STATE] = KNOWING
+            _join(waiters, words, row)
+        elif eyes[POLICY] >= MONITOR or (eyes[SHARED] and eyes[POLICY] == BACKOFF):
             _read(head, agenda, waiters, eyes, row, now)
         elif eyes[SHARED]:
             _plan(head, agenda, waiters, row, now, ISSUES)
@@ -308,7 +311,11 @@ def _land(
         row = place - 1
         place = waiters[row, NEXT]
         holds = waiters[row, WORD] == word and value >= waiters[row, WANTED]
-        if eyes[POLICY] <= BACKOFF:
+        if waiters[row, STATE] == KNOWING:
+            if holds:
+                _leave(waiters, words, row)
+                limit = _finish(head, watched, reports, row, now, limit)
+        elif eyes[POLICY] <= BACKOFF:
             if holds:
                 _leave(waiters, words, row)
                 _aim(head, agenda, watched, row, now)

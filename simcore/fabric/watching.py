@@ -105,9 +105,16 @@ class Watching:
         rows[:, kernels.STORE_WORD], rows[:, kernels.STORE_VALUE], rows[:, kernels.STORE_WHAT] = words, values, what
         return first
 
-    def watch(self, event: Event, rank: int, words: Table, values: "Table | int", now: int) -> None:
+    def unset(self, words: Table, value: int) -> Table:
+        """Return those of ``words`` that hold less than ``value``."""
+        unset: Table = words[self._state[kernels.T_WORDS][words, waits.VALUE] < value]
+        return unset
+
+    def watch(
+        self, event: Event, rank: int, words: Table, values: "Table | int", now: int, *, reads: bool = True
+    ) -> None:
         """Begin to wait in ``rank`` for all of ``words`` to be seen to hold at least ``values``; ``event`` happens when
-        the last of them has been."""
+        the last of them has been, or, without ``reads``, when it does, of words that do not yet."""
         count, state = len(words), self._state
         if not 0 <= int(words.min()) <= int(words.max()) < self._words:
             raise SimulationError(f"rank {rank} waits for word {words.max()}, but there are {self._words}")
@@ -122,7 +129,7 @@ class Watching:
         self._policy.head[kernels.WATCHES] += 1
         port = -1 if self._ports is None else int(self._ports[rank])
         wanted = np.atleast_1d(np.ascontiguousarray(values, np.int64))
-        waits.begin_watch(state.addresses, first, words, wanted, group, rank, port, now, self._serial)
+        waits.begin_watch(state.addresses, first, words, wanted, group, rank, port, now, self._serial, reads)
         self._serial += count
 
     @property

@@ -4,7 +4,7 @@ import io
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,20 @@ from simcore.errors import InputError, reason, writing
 from simcore.trace import numbers
 from simcore.units import LARGEST, SIZE, TIME, short
 
-FORMAT = "simcore timing profile 1"
+FORMAT = "simcore timing profile 2"
+_FORMAT_BEFORE = "simcore timing profile 1"
 FLAG_BYTES = 8
 """Size of a flag, one 64-bit word."""
+MOST_WRITES = 2**23
+"""Rows of a profile that is made, flags included."""
 LARGEST_FILE = 2**31
 """Bytes of a profile that are read."""
 
-COLUMNS = ("rank", "start_ps", "time_ps", "dst", "size_bytes", "kind", "collective", "step", "phase", "name")
-_NUMBERS = ("rank", "start_ps", "time_ps", "dst", "size_bytes", "collective", "step")
+COLUMNS = (
+    "rank", "start_ps", "time_ps", "arrived_ps", "dst", "size_bytes", "kind", "collective", "step", "group", "phase",
+    "name",
+)  # fmt: skip
+_NUMBERS = ("rank", "start_ps", "time_ps", "arrived_ps", "dst", "size_bytes", "collective", "step", "group")
 _WORDS = {"kind": ("data", "flag"), "phase": ("reduce", "copy")}
 
 Numbers = NDArray[np.int64]
@@ -35,19 +41,23 @@ class Profile:
     """Stamped writes as parallel columns, sorted by (time, rank, order within the rank).
 
     ``rank`` writes ``size`` bytes into the memory of rank ``dst`` at ``time`` (ps), as part of an operation that began
-    on that rank at ``start`` (ps). ``flag`` tells flags from data; ``reduce`` says that the receiver combines the data
-    with its own; ``collective`` numbers the operation, equal on all ranks, and ``step`` the step within it. ``header``
-    holds pairs of key and sentence; ``world`` is the number of ranks spoken of, ``ranks`` those that write.
+    on that rank at ``start`` (ps); it is there at ``arrived`` (ps), which is ``time`` where nobody saw it arrive.
+    ``flag`` tells flags from data; ``reduce`` says that the receiver combines the data with its own; ``collective``
+    numbers the operation, equal on all ranks, ``step`` the step within it, and ``group`` the work-group of the rank, 0
+    where there is none. ``header`` holds pairs of key and sentence; ``world`` is the number of ranks spoken of,
+    ``ranks`` those that write.
     """
 
     rank: Numbers
     start: Numbers
     time: Numbers
+    arrived: Numbers
     dst: Numbers
     size: Numbers
     flag: NDArray[np.bool_]
     collective: Numbers
     step: Numbers
+    group: Numbers
     reduce: NDArray[np.bool_]
     name: list[str]
     header: tuple[tuple[str, str], ...]
@@ -58,6 +68,25 @@ class Profile:
         """The ranks that write, ascending."""
         return tuple(np.unique(self.rank).tolist())
 
+    def ordered(self) -> "Profile":
+        """Return the same writes sorted by (time, rank), those of a rank and instant in the order in which they are
+        here."""
+        return self.taken(np.lexsort((self.rank, self.time)))
+
+    def taken(self, rows: NDArray[Any]) -> "Profile":
+        """Return the writes ``rows`` (a mask, or places) alone, in that order."""
+        columns: dict[str, Any] = {key: each[rows] for key, each in vars(self).items() if isinstance(each, np.ndarray)}
+        return replace(self, **columns, name=np.array(self.name, object)[rows].tolist())
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns as the file names and spells them."""
+        return {
+            "rank": self.rank, "start_ps": self.start, "time_ps": self.time, "arrived_ps": self.arrived,
+            "dst": self.dst, "size_bytes": self.size, "kind": np.where(self.flag, "flag", "data"),
+            "collective": self.collective, "step": self.step, "group": self.group,
+            "phase": np.where(self.reduce, "reduce", "copy"), "name": np.array(self.name, object),
+        }  # fmt: skip
+
 
 def write_profile(profile: Profile, path: Path) -> None:
     """Write ``profile`` as CSV to ``path``, whole or not at all; raises ``InputError`` where that cannot be done, or
@@ -67,11 +96,7 @@ def write_profile(profile: Profile, path: Path) -> None:
     for key, sentence in (("format", FORMAT), ("world", str(profile.world)), *profile.header):
         lines.write(f"# {key}: {sentence}\n")
     lines.write(",".join(COLUMNS) + "\n")
-    kinds, phases = np.where(profile.flag, "flag", "data").tolist(), np.where(profile.reduce, "reduce", "copy").tolist()
-    numbers = [column.tolist() for column in (profile.rank, profile.start, profile.time, profile.dst, profile.size)]
-    for row in zip(
-        *numbers, kinds, profile.collective.tolist(), profile.step.tolist(), phases, profile.name, strict=True
-    ):
+    for row in zip(*(column.tolist() for column in profile.columns().values()), strict=True):
         lines.write(",".join(map(str, row)) + "\n")
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     with writing(path):
@@ -85,11 +110,7 @@ def write_profile(profile: Profile, path: Path) -> None:
 def _check_writable(profile: Profile, path: Path) -> None:
     if path.is_dir() or not path.name:
         raise InputError(f"{path}: is a folder; give the file to write, e.g. profile.csv")
-    column = {
-        "rank": profile.rank, "start_ps": profile.start, "time_ps": profile.time, "dst": profile.dst,
-        "size_bytes": profile.size, "collective": profile.collective, "step": profile.step,
-    }  # fmt: skip
-    _check(column, profile.world, lambda row: f"{path}: not written: write {row}")
+    _check(profile.columns(), profile.world, lambda row: f"{path}: not written: write {row}")
     lines = [*(text for pair in profile.header for text in pair), *profile.name]
     if any(len(text.splitlines()) > 1 for text in lines) or any(set(',"') & set(name) for name in profile.name):
         raise InputError(f"{path}: not written: a name has a comma or a quote in it, or a text more than one line")
@@ -123,14 +144,12 @@ def read_profile(path: Path) -> Profile:
             ~np.isin(column[name], words), f"unknown {name} {{{name}!r}}; allowed: {', '.join(words)}", column, place
         )
     _check(column, world, place)
-    order = np.lexsort((np.arange(len(column["rank"])), column["rank"], column["time_ps"]))
-    column = {name: values[order] for name, values in column.items()}
     return Profile(
-        column["rank"], column["start_ps"], column["time_ps"], column["dst"], column["size_bytes"],
-        column["kind"] == "flag",
-        column["collective"], column["step"], column["phase"] == "reduce", column["name"].tolist(),
+        column["rank"], column["start_ps"], column["time_ps"], column["arrived_ps"], column["dst"],
+        column["size_bytes"], column["kind"] == "flag", column["collective"], column["step"], column["group"],
+        column["phase"] == "reduce", column["name"].tolist(),
         tuple(pair for pair in header if pair[0] not in ("format", "world")), world,
-    )  # fmt: skip
+    ).ordered()  # fmt: skip
 
 
 def inspect(profile: Profile) -> list[str]:
@@ -180,6 +199,11 @@ def _header(text: bytes, path: Path) -> tuple[list[tuple[str, str]], int]:
         pairs.append((key.strip(), sentence.strip()))
         begin = min(end + 1, len(text))
     keys = dict(pairs)
+    if keys.get("format") == _FORMAT_BEFORE:
+        raise InputError(
+            f"{path}:1: '{_FORMAT_BEFORE}' is no longer read; expected '{FORMAT}', with the columns arrived_ps "
+            "(as time_ps) and group (0): import the traces again"
+        )
     if keys.get("format") != FORMAT:
         raise InputError(f"{path}:1: not a timing profile; expected '# format: {FORMAT}' in the first lines")
     if not re.fullmatch(r"[0-9]{1,9}", keys.get("world", "")) or int(keys["world"]) < 1:
@@ -204,9 +228,11 @@ def _check(column: dict[str, Any], world: int, place: Callable[[int], str]) -> N
     _refuse(column["start_ps"] < 0, "start_ps {start_ps} is negative; time 0 is the earliest start", column, place)
     early = column["time_ps"] < column["start_ps"]
     _refuse(early, "time_ps {time_ps} is before start_ps {start_ps}", column, place)
-    for name in ("size_bytes", "collective", "step"):
+    unsent = column["arrived_ps"] < column["time_ps"]
+    _refuse(unsent, "arrived_ps {arrived_ps} is before time_ps {time_ps}", column, place)
+    for name in ("size_bytes", "collective", "step", "group"):
         _refuse(column[name] < 0, f"{name} {{{name}}} is negative", column, place)
-    for name in ("time_ps", "size_bytes"):
+    for name in ("time_ps", "arrived_ps", "size_bytes"):
         sentence = f"{name} {{{name}}} is too large; it stays below {LARGEST}"
         _refuse(column[name] >= LARGEST, sentence, column, place)
 

@@ -20,6 +20,18 @@ def read_trace(path: Path) -> Trace:
     return nsys.read_trace(path) if nsys.is_export(path) else kineto.read_trace(path)
 
 
+def read_traces(paths: Sequence[Path]) -> list[Trace]:
+    """Return the collectives of each rank, as a profiler recorded them, or, of Chakra execution traces, as they follow
+    from durations and dependencies; raises ``InputError``."""
+    from simcore.formats import walk
+
+    if not any(path.name.endswith(CHAKRA) for path in paths):
+        return [read_trace(path) for path in paths]
+    executions = read_executions(paths)
+    world = max(1 + max(execution.rank, *(0, *node.group)) for execution in executions for node in execution.nodes)
+    return [walk.to_trace(execution, max(world, execution.world or 0)) for execution in executions]
+
+
 def read_executions(
     paths: Sequence[Path], dimensions: Sequence[int] = (), *, align: str | None = None, clone_rank: int | None = None
 ) -> list[Execution]:

@@ -11,11 +11,8 @@ import numpy as np
 
 from simcore.errors import InputError
 from simcore.formats.kineto import Collective, Trace
-from simcore.formats.profile import FLAG_BYTES, Profile
+from simcore.formats.profile import FLAG_BYTES, MOST_WRITES, Profile
 from simcore.units import LARGEST, TIME, short
-
-MOST_WRITES = 2**23
-"""Rows of a profile that is made, flags included."""
 
 
 def to_profile(
@@ -293,37 +290,26 @@ def _laid_out(
     """Turn the collectives of every rank into rows, sorted by (time, rank, order)."""
     sends = _DIRECT if algorithm == "direct" else _RING
     numbers = _numbered(usable)
-    columns: list[list[Any]] = [[] for _ in range(10)]
+    rows: list[tuple[int, ...]] = []
+    names: list[str] = []
     for rank in sorted(usable):
         for c in usable[rank]:
             group = c.group or ()
             n, position, size = len(group), group.index(rank), c.size or 0
+            number = numbers[c.name, c.group, c.sequence]
             for to, part, step, reduces in sends[c.name](position, n):
                 sent = size if part < 0 else _part(size // c.itemsize, n, part) * c.itemsize
-                for length, flag in ((sent, False), (FLAG_BYTES, True)):
-                    if length:
-                        row = (
-                            rank,
-                            c.start,
-                            c.end,
-                            group[to],
-                            length,
-                            flag,
-                            numbers[c.name, c.group, c.sequence],
-                            step,
-                            reduces,
-                            c.name,
-                        )
-                        for column, value in zip(columns, row, strict=True):
-                            column.append(value)
-    order = np.lexsort((np.arange(len(columns[0])), columns[0], columns[2]))
-    rank_, start, time, dst, size_, collective, step_ = (
-        np.array(columns[k], np.int64)[order] for k in (0, 1, 2, 3, 4, 6, 7)
-    )
-    flags, reduce = (np.array(columns[k], bool)[order] for k in (5, 8))
+                lengths = [(sent, False), (FLAG_BYTES, True)] if sent else [(FLAG_BYTES, True)]
+                rows += [
+                    (rank, c.start, c.end, group[to], length, number, step, flag, reduces) for length, flag in lengths
+                ]
+                names += [c.name] * len(lengths)
+    rank_, start, time, dst, size_, collective, step_, flags, reduce = np.array(rows, np.int64).reshape(-1, 9).T.copy()
+    none = np.zeros_like(rank_)
     return Profile(
-        rank_, start, time, dst, size_, flags, collective, step_, reduce, [columns[9][k] for k in order], header, world
-    )
+        rank_, start, time, time, dst, size_, flags.astype(bool), collective, step_, none, reduce.astype(bool), names,
+        header, world,
+    ).ordered()  # fmt: skip
 
 
 Key = tuple[str, tuple[int, ...] | None, int]
