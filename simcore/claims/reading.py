@@ -39,18 +39,19 @@ def read_folder(name: str, folder: Path) -> Paper:
 
 
 def _constants(folder: Path, sheet: Sheet) -> dict[str, Constant]:
+    """Return the constants of `params.yaml` by their dotted key: groups of them, as ``params`` and ``machine``."""
     path, found = folder / CONSTANTS, {}
     if not path.is_file():
         return {}
     document = source.read(path, inherit=False)
-    if not isinstance(document.value, dict):
-        raise document.error((), "expected constants by their dotted key in the scenario")
+    groups = document.build(dict[str, dict[str, Constant]])
     claims = [claim.id for claim in sheet.claims]
-    for key in document.value:
-        found[key] = document.at(key).build(Constant)
-        for i, claim in enumerate(found[key].fitted_on):
-            if claim not in claims:
-                raise document.error((key, "fitted_on", i), source.unknown("claim", claim, claims))
+    for group, constants in groups.items():
+        for name, constant in constants.items():
+            found[f"{group}.{name}"] = constant
+            for i, claim in enumerate(constant.fitted_on):
+                if claim not in claims:
+                    raise document.error((group, name, "fitted_on", i), source.unknown("claim", claim, claims))
     return found
 
 

@@ -10,6 +10,7 @@ from simcore.source import Document, Tagged
 
 Grade = Literal["paper", "docs", "2nd", "derived"]
 """Who says so: the paper itself; another primary source; a second-hand account, unconfirmed; our own deduction."""
+Kind = Literal["spec", "measured", "fitted", "assumed"]
 Kept = Literal["spans", "flags", "transfers", "links"]
 Why = Literal["fitted", "wall time", "not here", "cited"]
 
@@ -76,10 +77,6 @@ class Range:
     low: float
     high: float
 
-    def __post_init__(self) -> None:
-        if self.low > self.high:
-            raise FieldError(f"is {self.low}, above high, {self.high}", "low")
-
 
 @dataclass(frozen=True)
 class Criterion:
@@ -122,8 +119,8 @@ class Claim:
 
     ``paper`` is the paper's number, a range, a list with one number for each that the statistic gives, or words where
     it gives none. ``each`` lists the columns whose groups the statistic is taken of one by one. ``unscored`` says why a
-    claim is not scored; one that has no experiment is always so. What is ``qualitative`` can be consistent with the paper,
-    no more.
+    claim is not scored; one that has no experiment is always so. What is ``qualitative`` can be consistent with the
+    paper, no more.
     """
 
     id: str
@@ -142,6 +139,8 @@ class Claim:
     note: str = ""
 
     def __post_init__(self) -> None:
+        if isinstance(self.paper, Range) and self.paper.low > self.paper.high:
+            raise FieldError(f"is above high, {self.paper.high:g}", "paper", "low")
         if not self.experiment:
             if self.unscored is None:
                 raise FieldError("is missing: a claim has an experiment, or says why it is unscored", "experiment")
@@ -256,15 +255,23 @@ class Sheet:
     figures: dict[str, Figure] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Constant:
-    """A constant of the model: its value as the paper's scenario states it, who says so, and where; ``fitted_on`` are
-    the claims whose numbers it was chosen by."""
+    """A constant of the model: its value, its kind as in a hardware sheet, who says so, and where; ``fitted_on`` are
+    the claims by whose numbers it was chosen, which leave the score."""
 
     value: Any
+    kind: Kind
     grade: Grade
     source: str
+    note: str = ""
     fitted_on: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if (self.kind == "fitted") != bool(self.fitted_on):
+            raise FieldError(
+                "names the claims that a constant of kind 'fitted' was chosen by, and of no other", "fitted_on"
+            )
 
 
 @dataclass(frozen=True)

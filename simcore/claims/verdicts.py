@@ -21,8 +21,8 @@ class Judged:
     """A claim with our numbers, each with the group it is of, the largest relative distance from the paper's number or
     range (None where there is none), and the verdict.
 
-    ``consistent``: the criterion is met, but the claim is one of words, which no number of ours can prove. ``why`` says why a
-    claim is not scored, empty where it is.
+    ``consistent``: the criterion is met, but the claim is one of words, which no number of ours can prove. ``why`` says
+    why a claim is not scored, empty where it is.
     """
 
     claim: Claim

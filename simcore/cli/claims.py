@@ -91,8 +91,9 @@ def _print(done: "Reproduction") -> None:
     counts = score(done.judged)
     scored = sum(counts.values()) - counts["not scored"]
     print(
-        f"{counts['holds']} of {scored} scored claims hold, {counts['consistent']} consistent with the paper's words, {counts['misses']} missed; {counts['not scored']} not scored"
+        f"{counts['holds']} of {scored} scored claims hold, {counts['consistent']} consistent with the paper's words,"
     )
+    print(f"{counts['misses']} missed; {counts['not scored']} not scored")
     print(*textwrap.wrap(done.paper.sheet.basis, 120), sep="\n")
 
 
