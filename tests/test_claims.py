@@ -126,6 +126,7 @@ RING = {
             "collect": {
                 "time_us": "makespan_ps in us",
                 "messages": "transfers.messages",
+                "moved": "transfers.data_bytes + transfers.flag_bytes",
                 "bytes_each": "transfers.data_bytes / transfers.messages",
                 "digest": "digest",
                 "cpu_s": "cpu_s",
@@ -237,6 +238,7 @@ def test_points_are_the_product_of_the_axes_and_each_is_its_scenario(done: repro
     assert rows[4]["time_us"] == result.metrics["makespan_ps"] / 1e6
     assert rows[4]["digest"] == result.digest == done.found["sizes"].digests[4]
     assert rows[4]["bytes_each"] == result.metrics["transfers"]["data_bytes"] / result.metrics["transfers"]["messages"]
+    assert rows[4]["moved"] == result.metrics["transfers"]["data_bytes"] + result.metrics["transfers"]["flag_bytes"]
     spans = done.found["sizes"].tables["spans"]
     mine = [row for row in spans.to_pylist() if (row["ranks"], row["size_MB"]) == (4, 2)]
     assert [{k: row[k] for k in ("location", "t0_ps", "t1_ps")} for row in mine] == [
@@ -373,7 +375,7 @@ def test_a_malformed_file_is_one_line_with_its_place(key: str, value: Any, said:
     [
         ("collect.time_us", "makespan", "collect.time_us: unknown metric 'makespan'; did you mean 'makespan_ps'?"),
         ("collect.time_us", "makespan_ps in uss", "collect.time_us: unknown unit 'uss'"),
-        ("collect.time_us", "a / b / c", "collect.time_us: 'a / b / c' is no path and no quotient of two"),
+        ("collect.time_us", "a / b / c", "collect.time_us: 'a / b / c' is no path, 'a / b' or 'a + b'"),
         ("collect.time_us", "transfers", "collect.time_us: 'transfers' is no single number"),
         ("collect.time_us", "makespan_ps / flags.waits", "collect.time_us: flags.waits is zero"),
         ("collect.time_us", "measures.none", "collect.time_us: the model 'collective_loop' has no measures.py"),

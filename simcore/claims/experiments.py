@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -131,23 +132,25 @@ def _timed(asked: scenario.Scenario, repeats: int) -> tuple["Result", float]:
 
 
 class _Column:
-    """How one column is read from a result: a path or a quotient of two, each perhaps in a unit."""
+    """How one column is read from a result: a path, or a quotient or sum of two, each perhaps in a unit."""
 
     def __init__(self, paper: Paper, document: source.Document, name: str, text: str) -> None:
         self._document, self._keys = document, ("collect", name)
-        self._paths = text.split(" / ")
-        self._readers = [self._reader(paper, part) for part in self._paths]
-        self.is_timed = any(part.split(" in ")[0].strip() == "cpu_s" for part in self._paths)
-        if len(self._paths) > 2:
-            raise document.error(self._keys, f"{quoted(text)} is no path and no quotient of two, as in 'a / b'")
+        self._parts = re.split(r" ([/+]) ", text)
+        if len(self._parts) > 3:
+            raise document.error(self._keys, f"{quoted(text)} is no path, 'a / b' or 'a + b'")
+        self._readers = [self._reader(paper, part) for part in self._parts[::2]]
+        self.is_timed = any(part.split(" in ")[0].strip() == "cpu_s" for part in self._parts[::2])
 
     def of(self, result: "Result", cpu_s: float) -> Any:
         """Return the column's value of a run."""
         values = [read(result, cpu_s) for read in self._readers]
         if len(values) == 1:
             return values[0]
+        if self._parts[1] == "+":
+            return values[0] + values[1]
         if not values[1]:
-            raise self._document.error(self._keys, f"{self._paths[1]} is zero")
+            raise self._document.error(self._keys, f"{self._parts[2]} is zero")
         return values[0] / values[1]
 
     def _reader(self, paper: Paper, text: str) -> Callable[["Result", float], Any]:

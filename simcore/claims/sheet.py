@@ -12,7 +12,9 @@ Grade = Literal["paper", "docs", "2nd", "derived"]
 """Who says so: the paper itself; another primary source; a second-hand account, unconfirmed; our own deduction."""
 Kind = Literal["spec", "measured", "fitted", "assumed"]
 Kept = Literal["spans", "flags", "transfers", "links"]
-Why = Literal["fitted", "wall time", "not here", "cited"]
+Why = Literal["fitted", "wall time", "not comparable", "not here", "cited"]
+"""Why a claim is not scored: a constant was chosen by it; the time that a computer takes; the paper's number is one of
+something else; what it needs is not here; it is background."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Experiment:
 
     ``collect`` gives, by column, the path of a number in a run's metrics, ``digest``, ``cpu_s`` (the shortest of
     ``repeats``), or ``measures.NAME``, a function of the paper's module `measures`; a path may end in a unit
-    (``makespan_ps in us``), and two make a quotient (``a / b``). Of ``keep`` the whole tables are kept.
+    (``makespan_ps in us``), and two make a quotient (``a / b``) or a sum (``a + b``). Of ``keep`` the whole tables are
+    kept.
     """
 
     what: str
