@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .formats.execution import HOST, Execution, Node
     from .formats.profile import Profile, read_profile
     from .formats.recorded import read_executions
+    from .plot import Curve, CurvePanel, curves
     from .report import load_run, write_run
     from .scenario import Scenario
     from .schedule import COMPUTE, DELAY, Schedule
@@ -31,6 +32,7 @@ _HOME = {
     "formats.execution": ["HOST", "Execution", "Node"],
     "formats.profile": ["Profile", "read_profile"],
     "formats.recorded": ["read_executions"],
+    "plot": ["Curve", "CurvePanel", "curves"],
     "report": ["load_run", "write_run"],
     "scenario": ["Scenario"],
     "schedule": ["COMPUTE", "DELAY", "Schedule"],

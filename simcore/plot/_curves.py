@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from simcore.plot._canvas import GRID, INK, Boxes, new_figure, put_title, save
 
@@ -112,6 +112,7 @@ def _scale(axes: Any, panel: CurvePanel) -> None:
     plain = FuncFormatter(lambda value, _: f"{value:,.10g}")
     axes.xaxis.set_major_formatter(plain)
     axes.yaxis.set_major_formatter(plain)
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _apart(ticks: Sequence[float]) -> list[float]:
