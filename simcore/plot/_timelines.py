@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from simcore.plot._canvas import GRID, INK, WIDTH, Boxes, Floats, Tables, draw_nothing, natural, new_figure, put_title
+from simcore.plot._canvas import GRID, INK, WIDTH, Boxes, Floats, Tables, draw_nothing, new_figure, put_title
 from simcore.plot._canvas import save as save_figure
 from simcore.plot._series import draw_time_axis, margin
 from simcore.plot._timeline import activity_image
+from simcore.trace import natural
 from simcore.units import TIME, short
 
 Reads = tuple[Floats, Floats, list[str]]
