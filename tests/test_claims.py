@@ -483,3 +483,23 @@ def test_the_claims_of_every_paper_are_read_and_their_constants_are_those_of_the
         group, _, key = dotted.partition(".")
         if group == "params" and key in stated:
             assert stated[key] == constant.value, dotted
+
+
+@pytest.mark.parametrize(
+    ("name", "experiment"), [(name, each) for name in reading.names() for each in reading.read(name).sheet.experiments]
+)
+def test_every_point_of_every_experiment_is_a_scenario(name: str, experiment: str) -> None:
+    asked = [point.values for point, _ in experiments.scenarios(reading.read(name), experiment)]
+
+    assert len({tuple(values.items()) for values in asked}) == len(asked) > 0
+
+
+@pytest.mark.parametrize("name", reading.names())
+def test_what_a_paper_measures_and_draws_itself_is_there(name: str) -> None:
+    sheet = reading.read(name).sheet
+    columns = " ".join(path for about in sheet.experiments.values() for path in about.collect.values())
+    measures = [part.partition(".")[2] for part in columns.split() if part.startswith(f"{experiments.MEASURES}.")]
+    own = [figure for figure, about in sheet.figures.items() if about.kind == "own"]
+
+    assert all(registry.part(name, experiments.MEASURES, each) for each in measures)
+    assert all(registry.part(name, figures.OWN, each) for each in own)

@@ -35,6 +35,16 @@ def finish_spread(result: Result) -> float:
     return float(ends.max() - ends.min()) / 1e6
 
 
+def flag_spread(result: Result) -> float:
+    """Return how far apart the last flags are set that the first and the last work-group wait for, us."""
+    flags = result.tables["flags"].to_pydict()
+    last: dict[str, int] = {}
+    for where, instant in zip(flags["location"], flags["set_ps"], strict=True):
+        if "." in where:
+            last[where] = max(last.get(where, 0), instant)
+    return (max(last.values()) - min(last.values())) / 1e6
+
+
 def work_group_ends(result: Result) -> "np.ndarray":
     """Return when each work-group of the target ended, ps, sorted."""
     spans = result.tables["spans"].to_pydict()

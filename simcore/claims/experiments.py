@@ -52,31 +52,43 @@ def run(paper: Paper, name: str) -> Found:
     it and the point."""
     about = paper.sheet.experiments[name]
     document = paper.document.at("experiments", name)
-    base = source.read(_scenario(paper, about, document))
     columns = {column: _Column(paper, document, column, path) for column, path in about.collect.items()}
     rows: list[dict[str, Any]] = []
     kept: dict[str, list[pa.Table]] = {table: [] for table in about.keep}
     digests, seeds = [], []
     warnings: dict[str, None] = {}
     begin = time.process_time()
-    points = list(_points(about, document))
     timed = any(column.is_timed for column in columns.values())
-    for number, point in enumerate(points):
+    for number, (point, asked) in enumerate(scenarios(paper, name)):
         try:
-            asked = _asked(base, point, name)
             if timed and not number:
                 # Loads what is compiled, which belongs to no point.
                 assembly.run(asked)
             result, cpu_s = _timed(asked, about.repeats)
             rows.append(point.values | {key: column.of(result, cpu_s) for key, column in columns.items()})
         except SimcoreError as error:
-            raise type(error)(f"{error} (experiment {name}, {point})") from None
+            raise type(error)(f"{error}{_where(name, point)}") from None
         for table, parts in kept.items():
             parts.append(_labelled(result.tables[table], point.values))
         digests.append(result.digest)
         seeds.append(asked.seed)
         warnings |= dict.fromkeys(result.warnings)
     return Found(rows, _joined(kept), digests, seeds, list(warnings), time.process_time() - begin)
+
+
+def scenarios(paper: Paper, name: str) -> Iterator[tuple[Point, scenario.Scenario]]:
+    """Yield the points of the experiment ``name`` and the scenario of each; raises ``InputError`` that names both."""
+    about, document = paper.sheet.experiments[name], paper.document.at("experiments", name)
+    base = source.read(_scenario(paper, about, document))
+    for point in _points(about, document):
+        try:
+            yield point, _asked(base, point, name)
+        except InputError as error:
+            raise InputError(f"{error}{_where(name, point)}") from None
+
+
+def _where(name: str, point: Point) -> str:
+    return f" (experiment {name}, {point})"
 
 
 def _scenario(paper: Paper, about: Experiment, document: source.Document) -> Path:

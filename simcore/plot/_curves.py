@@ -29,13 +29,15 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePanel:
-    """Axes with curves; ``lines`` of reference are (label, intercept, slope), ``bars`` (label, x, low, high)."""
+    """Axes with curves; ``lines`` of reference are (label, intercept, slope), ``bars`` (label, x, low, high). What is
+    ``drawn`` of a curve: its points, joined by lines or not, or steps alone."""
 
     curves: list[Curve]
     x_label: str
     y_label: str
     log: Literal["", "x", "y", "xy"] = ""
     from_zero: bool = False
+    drawn: Literal["lines", "points", "steps"] = "lines"
     title: str = ""
     lines: list[tuple[str, float, float]] = field(default_factory=list)
     bars: list[tuple[str, float, float, float]] = field(default_factory=list)
@@ -69,19 +71,22 @@ def _fit_label(curve: Curve) -> str:
 def _draw(axes: Any, panel: CurvePanel) -> None:
     handles = []
     for i, curve in enumerate(panel.curves):
-        colour, marker = PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
-        axes.plot(curve.x, curve.y, color=colour, marker=marker, ms=6, lw=0 if curve.fitted else 1.6, zorder=3)
-        handles.append(Line2D([], [], color=colour, marker=marker, lw=0 if curve.fitted else 1.6, label=curve.label))
+        colour = PALETTE[i % len(PALETTE)]
+        style: dict[str, Any] = {"color": colour, "lw": 0 if curve.fitted or panel.drawn == "points" else 1.6}
+        steps = panel.drawn == "steps"
+        style |= {"drawstyle": "steps-pre"} if steps else {"marker": MARKERS[i % len(MARKERS)], "ms": 6}
+        axes.plot(curve.x, curve.y, zorder=3, **style)
+        handles.append(Line2D([], [], label=curve.label, **style))
         if curve.fitted:
             x = np.linspace(min(curve.x), max(curve.x), 200)
             axes.plot(x, curve.fitted[0] + curve.fitted[1] * x, color=colour, lw=1.2, zorder=2)
             handles.append(Line2D([], [], color=colour, lw=1.2, label=_fit_label(curve)))
     _scale(axes, panel)
     # References come after the scales were set, so that they do not move them off what was measured.
-    for style, (label, intercept, slope) in zip(("--", ":", "-.") * len(panel.lines), panel.lines, strict=False):
+    for dashes, (label, intercept, slope) in zip(("--", ":", "-.") * len(panel.lines), panel.lines, strict=False):
         x = _span(axes, panel)
-        axes.plot(x, intercept + slope * x, color=REFERENCE, ls=style, lw=1.4, zorder=1, scaley=False, scalex=False)
-        handles.append(Line2D([], [], color=REFERENCE, ls=style, lw=1.4, label=label))
+        axes.plot(x, intercept + slope * x, color=REFERENCE, ls=dashes, lw=1.4, zorder=1, scaley=False, scalex=False)
+        handles.append(Line2D([], [], color=REFERENCE, ls=dashes, lw=1.4, label=label))
     for label, at, low, high in panel.bars:
         axes.errorbar([at], [(low + high) / 2], yerr=(high - low) / 2, color=INK, capsize=7, lw=2.2, zorder=4)
         handles.append(Line2D([], [], color=INK, marker="_", ms=12, mew=2.2, lw=0, label=label))
