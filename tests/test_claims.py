@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -20,6 +21,7 @@ from simcore import registry, scenario
 from simcore.claims import experiments, figures, reading, reproduction, statistics, verdicts
 from simcore.claims.statistics import StatisticError
 from simcore.errors import InputError
+from simcore.plot import _timelines
 
 ROWS = [
     {"wait": wait, "delay_us": delay, "reads": base + slope * delay, "digest": f"{wait}{delay}"}
@@ -503,3 +505,30 @@ def test_what_a_paper_measures_and_draws_itself_is_there(name: str) -> None:
 
     assert all(registry.part(name, experiments.MEASURES, each) for each in measures)
     assert all(registry.part(name, figures.OWN, each) for each in own)
+
+
+def test_every_read_is_drawn_where_it_can_have_been(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_timelines, "MOST_MARKS", 4)
+    flags = {
+        "location": ["rank0.wg0", "rank0.wg1", "rank0.wg2"],
+        "policy": ["spin", "monitor", "waiting_atomic"],
+        "t0_ps": [0, 10, 20],
+        "detected_ps": [80, 90, 90],
+        "flag_reads": [8, 3, 1],
+    }
+
+    instants, weights, whose = _timelines._reads({"flags": pa.table(flags)})
+
+    assert instants.tolist() == [0, 20, 40, 60, 10, 10, 90, 20]
+    assert weights.tolist() == [2, 2, 2, 2, 1, 1, 1, 1]
+    assert whose == ["rank0.wg0"] * 4 + ["rank0.wg1"] * 3 + ["rank0.wg2"]
+
+
+def test_of_many_waiters_some_are_shown_evenly() -> None:
+    tables = {"flags": pa.table({"location": [f"rank0.wg{i}" for i in range(256)]})}
+
+    rows = _timelines._waiters({"spin": tables})
+
+    assert len(rows) == _timelines.MOST_ROWS
+    assert (rows[0], rows[-1]) == ("rank0.wg0", "rank0.wg255")
+    assert _timelines._waiters({"spin": {"flags": pa.table({"location": []})}}) == []

@@ -28,7 +28,8 @@ def variability(title: str, late: Any, real: Any, path: Path) -> None:
         ),
         CurvePanel(
             curves=[of_operations], x_label="all-reduce of the recorded training", y_label="simulated time (ms)",
-            title="when the kernel ends, its peers as late as those of a recorded training", from_zero=True, height=260, drawn="points",
+            title="when the kernel ends, its peers as late as those of a recorded training", from_zero=True, height=260,
+            drawn="points",
         ),
     ]  # fmt: skip
     curves(panels, path, title=title, subtitle="under constant wake-ups all work-groups end at one instant")

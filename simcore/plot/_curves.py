@@ -113,6 +113,7 @@ def _scale(axes: Any, panel: CurvePanel) -> None:
         axes.set_yscale("log")
     elif panel.from_zero:
         tops = [y for curve in panel.curves for y in curve.y] + [bar[3] for bar in panel.bars]
+        tops += [c.fitted[0] + c.fitted[1] * max(c.x) for c in panel.curves if c.fitted]
         axes.set_ylim(0, 1.08 * max(tops, default=1.0))
     plain = FuncFormatter(lambda value, _: f"{value:,.10g}")
     axes.xaxis.set_major_formatter(plain)
