@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .formats.recorded import read_executions
     from .formats.recording import label
     from .formats.transforms import Shift, Transform, transform
+    from .plot import Curve, CurvePanel, curves
     from .report import load_run, write_run
     from .scenario import Scenario
     from .schedule import COMPUTE, DELAY, Schedule
@@ -35,6 +36,7 @@ _HOME = {
     "formats.recorded": ["read_executions"],
     "formats.recording": ["label"],
     "formats.transforms": ["Shift", "Transform", "transform"],
+    "plot": ["Curve", "CurvePanel", "curves"],
     "report": ["load_run", "write_run"],
     "scenario": ["Scenario"],
     "schedule": ["COMPUTE", "DELAY", "Schedule"],

@@ -1,12 +1,14 @@
 """Which workloads there are: each folder of `models/`, and each entry point of the group `simcore.models`."""
 
 import ast
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
+from inspect import isfunction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simcore import source
 from simcore.errors import InputError
@@ -44,9 +46,27 @@ def load(name: str) -> "Workload":
     """Return the workload ``name``, imported now; raises ``InputError`` with the nearest spelling."""
     if name not in folders():
         raise InputError(source.unknown("model", name, list(folders())))
-    module = _outside()[name].load() if name in _outside() else import_module(f"simcore.models.{name}")
-    workload: Workload = module.WORKLOAD()
+    workload: Workload = import_module(_package(name)).WORKLOAD()
     return workload
+
+
+def _package(name: str) -> str:
+    return _outside()[name].module if name in _outside() else f"simcore.models.{name}"
+
+
+def part(name: str, module: str, function: str) -> Callable[..., Any]:
+    """Return a function of a module beside the workload ``name``; raises ``InputError`` where there is none."""
+    path = folders()[name] / f"{module}.py"
+    if not path.is_file():
+        raise InputError(f"the model {name!r} has no {path.name}, in which {function!r} would stand")
+    functions = {
+        key: value
+        for key, value in vars(import_module(f"{_package(name)}.{module}")).items()
+        if isfunction(value) and not key.startswith("_")
+    }
+    if function not in functions:
+        raise InputError(source.unknown(f"function of {path.name}", function, list(functions)))
+    return functions[function]
 
 
 def citation(name: str) -> str:

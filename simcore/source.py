@@ -313,9 +313,14 @@ def override(document: Document, assignment: str) -> Keys:
         raise InputError(f"{place}: write key=value, e.g. --set wait.policy=spin")
     if key.strip() == "base":
         raise InputError(f"{place}: the base of a scenario stands in its file; it cannot be set from outside")
-    keys = tuple(int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part for part in key.strip().split("."))
+    keys = split(key)
     document.put(keys, fragment(text, place))
     return keys
+
+
+def split(dotted: str) -> Keys:
+    """Return the keys of a dotted key; numbers are entries of lists."""
+    return tuple(int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part for part in dotted.strip().split("."))
 
 
 def _inherited(path: Path, chain: tuple[Path, ...]) -> Document:

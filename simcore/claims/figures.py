@@ -1,0 +1,90 @@
+"""A figure of a paper from the tables of its experiments: declared, or drawn by a function of the paper's own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from simcore import plot, registry
+from simcore.claims import statistics
+from simcore.claims.experiments import Found
+from simcore.claims.sheet import Chart, Own, Panel, Paper, Timelines
+from simcore.claims.statistics import StatisticError
+from simcore.errors import InputError
+from simcore.plot import Curve, CurvePanel
+
+OWN = "figures"
+"""The module of a paper whose functions draw figures: ``NAME(title, found, path)``, of the rows and tables of the
+experiments that the figure lists, in their order."""
+
+
+def draw(paper: Paper, name: str, found: Mapping[str, Found], folder: Path) -> Path:
+    """Draw the figure ``name`` into ``folder``; return its file."""
+    figure, path = paper.sheet.figures[name], folder / f"{name}.png"
+    if isinstance(figure, Own):
+        try:
+            function = registry.part(paper.name, OWN, name)
+        except InputError as error:
+            raise paper.document.error(("figures", name), str(error)) from None
+        function(figure.title, *[found[each] for each in figure.experiments], path)
+        return path
+    if isinstance(figure, Timelines):
+        return _draw_timelines(figure, found[figure.experiment], path)
+    return _draw_chart(paper, name, figure, found[figure.experiment], path)
+
+
+def _draw_timelines(figure: Timelines, found: Found, path: Path) -> Path:
+    import pyarrow.compute as pc
+
+    runs: dict[str, dict[str, Any]] = {}
+    for value in dict.fromkeys(row[figure.runs] for row in statistics.chosen(found.rows, figure.where)):
+        tables = dict(found.tables)
+        for column, wanted in {**figure.where, figure.runs: value}.items():
+            tables = {kind: table.filter(pc.equal(table[column], wanted)) for kind, table in tables.items()}
+        runs[str(value)] = tables
+    return plot.timelines(runs, path, title=figure.title)
+
+
+def _draw_chart(paper: Paper, name: str, figure: Chart, found: Found, path: Path) -> Path:
+    panels = []
+    for number, panel in enumerate(figure.panels):
+        try:
+            panels.append(_panel(panel, found))
+        except StatisticError as error:
+            raise paper.document.error(("figures", name, "panels", number), str(error)) from None
+    return plot.curves(panels, path, title=figure.title, subtitle=paper.sheet.experiments[figure.experiment].what)
+
+
+def _panel(panel: Panel, found: Found) -> CurvePanel:
+    rows = statistics.chosen(found.rows, panel.where)
+    return CurvePanel(
+        curves=[_curve(panel, group, members) for group, members in statistics.grouped(rows, panel.series)],
+        x_label=panel.x_label,
+        y_label=panel.y_label,
+        log=panel.log,
+        from_zero=panel.from_zero,
+        title=panel.title,
+        lines=[(line.label, line.intercept, line.slope) for line in panel.lines],
+        bars=[(bar.label, bar.x, bar.low, bar.high) for bar in panel.bars],
+        height=panel.height,
+    )
+
+
+def _curve(panel: Panel, group: Mapping[str, Any], rows: statistics.Rows) -> Curve:
+    ordered = sorted(rows, key=lambda row: float(row[panel.x]))
+    x, y = [float(row[panel.x]) for row in ordered], [float(row[panel.y]) for row in ordered]
+    unit = 1.0
+    if panel.over:
+        unit = y[0] if panel.over == "first" else statistics.line(x, y).intercept
+        if not unit:
+            raise StatisticError(f"{panel.over} of {panel.y} is zero; nothing can be divided by it")
+    y = [value / unit for value in y]
+    fitted = None
+    if panel.fit:
+        line = statistics.line(x, y)
+        fitted = (line.intercept, line.slope, line.r2)
+    return Curve(", ".join(_said(key, value) for key, value in group.items()), x, y, fitted)
+
+
+def _said(column: str, value: Any) -> str:
+    """Return how a legend calls the value of a column: a number with its column, a word as it is."""
+    return str(value) if isinstance(value, str) else f"{column.replace('_', ' ')} = {value:,}"
