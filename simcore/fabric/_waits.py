@@ -59,8 +59,10 @@ ARRIVES, SAMPLES, RESPONDS, ISSUES, ARMS = range(5)
 STEPS = 8
 AFTER_MESSAGES = 2**62 + 2**61
 STEP_ORDER = 2**56
-# States of a waiter: it reads, has armed and reads again, sleeps, has read after waking, or never reads but knows.
-CHECKING, RECHECKING, ASLEEP, AWAKE, KNOWING = range(5)
+# States of a waiter: it reads, has armed and reads again, sleeps, or has read after waking.
+CHECKING, RECHECKING, ASLEEP, AWAKE = range(4)
+KNOWS = -1
+"""In place of the reads of a waiter that never reads, but knows."""
 
 
 @compiled
@@ -233,7 +235,7 @@ def begin_watch(
         if eyes[POLICY] == BACKOFF:
             waiters[row, INTERVAL] = eyes[FIRST_INTERVAL]
         if not reads:
-            waiters[row, STATE] = KNOWING
+            waiters[row, READS] = KNOWS
             _join(waiters, words, row)
         elif eyes[POLICY] >= MONITOR or (eyes[SHARED] and eyes[POLICY] == BACKOFF):
             _read(head, agenda, waiters, eyes, row, now)
@@ -311,9 +313,10 @@ def _land(
         row = place - 1
         place = waiters[row, NEXT]
         holds = waiters[row, WORD] == word and value >= waiters[row, WANTED]
-        if waiters[row, STATE] == KNOWING:
+        if waiters[row, READS] == KNOWS:
             if holds:
                 _leave(waiters, words, row)
+                waiters[row, READS] = 0
                 limit = _finish(head, watched, reports, row, now, limit)
         elif eyes[POLICY] <= BACKOFF:
             if holds:
