@@ -27,7 +27,7 @@ from simcore.simulation import Simulation
 PS = 10**12
 KEYS = [
     "workload", "policy", "gpus", "messages", "compile_s", "cpu_s", "wall_s", "peak_rss_bytes", "makespan_s",
-    "mean_completion_s", "p99_completion_s", "messages_per_cpu_s",
+    "mean_completion_s", "p99_completion_s", "messages_per_cpu_s", "flag_reads",
 ]  # fmt: skip
 
 
@@ -228,7 +228,7 @@ benchmarks/simgrid_peer.cpp; of W3 (8 nodes, 10,000 messages) the mean completio
 
 @pytest.mark.parametrize("gpus", [8, 64])
 def test_fair_all_to_all_is_that_of_simgrid(gpus: int) -> None:
-    _, arrived, _ = measurements.simulate(cases.w1(gpus), "fair")
+    _, arrived, _, _ = measurements.simulate(cases.w1(gpus), "fair")
 
     assert arrived.max() / PS == pytest.approx(SIMGRID["W1"][gpus], rel=1e-8)  # type: ignore[index]
 
@@ -236,7 +236,7 @@ def test_fair_all_to_all_is_that_of_simgrid(gpus: int) -> None:
 @pytest.mark.parametrize("gpus", [8, 64])
 def test_fair_ring_is_that_of_simgrid_but_for_instants_that_are_integers(gpus: int) -> None:
     """A dependency makes an instant an integer, rounded up, and the ring has 2(N - 1) of them one after another."""
-    _, arrived, _ = measurements.simulate(cases.w2(gpus), "fair")
+    _, arrived, _, _ = measurements.simulate(cases.w2(gpus), "fair")
 
     late = arrived.max() - SIMGRID["W2"][gpus] * PS  # type: ignore[index]
 
@@ -244,7 +244,7 @@ def test_fair_ring_is_that_of_simgrid_but_for_instants_that_are_integers(gpus: i
 
 
 def test_fair_leaf_spine_is_that_of_simgrid() -> None:
-    issued, arrived, _ = measurements.simulate(cases.w3(8, messages.permutation_and_incast(8, 10_000)), "fair")
+    issued, arrived, _, _ = measurements.simulate(cases.w3(8, messages.permutation_and_incast(8, 10_000)), "fair")
 
     assert arrived.max() / PS == pytest.approx(SIMGRID["W3"][0], rel=1e-8)  # type: ignore[index]
     assert (arrived - issued).mean() / PS == pytest.approx(SIMGRID["W3"][1], rel=1e-8)  # type: ignore[index]
@@ -278,14 +278,14 @@ def closed_form(listed: Messages) -> list[int]:
 def test_stamped_writes_arrive_as_the_closed_form_says() -> None:
     listed = messages.stamped_writes(100_000)
 
-    issued, arrived, _ = measurements.simulate(cases.w4(listed), "fifo")
+    issued, arrived, _, _ = measurements.simulate(cases.w4(listed), "fifo")
 
     expected = sorted(zip(closed_form(listed), listed.time.tolist(), strict=True))
     assert sorted(zip(arrived.tolist(), issued.tolist(), strict=True)) == expected
 
 
 def test_the_last_of_a_million_stamped_writes() -> None:
-    _, arrived, _ = measurements.simulate(cases.w4(messages.stamped_writes(1_000_000)), "fifo")
+    _, arrived, _, _ = measurements.simulate(cases.w4(messages.stamped_writes(1_000_000)), "fifo")
 
     assert arrived.max() == 318_310_687
 
@@ -318,6 +318,7 @@ TWINS: dict[str, tuple[Callable[[], cases.Case], Callable[[], twins.Twin]]] = {
         lambda: twins.listed(machines.star(8), messages.stamped_writes(700)),
     ),
     "closed-loop": (lambda: cases.closed_loop(machines.star(4), 200), lambda: twins.closed_loop(machines.star(4), 200)),
+    "eidolons": (lambda: cases.eidolons(5, 400, "spin"), lambda: twins.eidolons(5, 400, "spin")),
 }
 
 
@@ -329,17 +330,28 @@ def test_plain_simpy_ends_at_the_same_instant(workload: str) -> None:
     chain = {"W2": 2 * 7, "closed-loop": 50}.get(workload, 1)
 
     twin.run()
-    _, arrived, _ = measurements.simulate(case, "fifo")
+    _, arrived, _, _ = measurements.simulate(case, "fifo")
 
     assert twin.count == case.count == len(arrived)
     assert -1e-2 < arrived.max() - twin.last * PS < 4 * chain
+
+
+@pytest.mark.parametrize("policy", ["spin", "monitor"])
+def test_plain_simpy_reads_its_flags_as_often(policy: Any) -> None:
+    """A seed for which no poll of the twin, in float seconds, meets a write to the picosecond."""
+    twin = twins.eidolons(9, 1600, policy)
+
+    twin.run()
+    reads = measurements.simulate(cases.eidolons(9, 1600, policy), "fifo")[3]
+
+    assert reads == twin.reads > 800
 
 
 @pytest.mark.parametrize("policy", ["fair", "fifo"])
 def test_injections_change_nothing_but_the_queues(policy: Policy) -> None:
     case = cases.injections(70, 700)
 
-    issued, arrived, _ = measurements.simulate(case, policy)
+    issued, arrived, _, _ = measurements.simulate(case, policy)
 
     alone = -(-2 * 128 * PS // (450 * 10**9)) + 1_000_000 if policy == "fifo" else 128 * PS // (450 * 10**9) + 1_000_000
     assert len(arrived) == case.count == 770
@@ -386,7 +398,7 @@ def test_the_command_prints_a_table_and_replays_a_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["W5"], "unknown workload 'W5'; allowed: W1, W2, W3, W4, closed-loop, injections"),
+        (["W5"], "unknown workload 'W5'; allowed: W1, W2, W3, W4, closed-loop, injections, eidolons"),
         (["W1", "--policy", "tcp"], "--policy: unknown policy 'tcp'; allowed: fair, fifo"),
         (["W1", "--nodes", "4"], "--nodes: W1 has no such option; it takes --gpus, --twin"),
         (["W3", "--gpus", "64"], "--gpus: W3 has no such option; it takes --nodes, --messages, --load, --csv, --twin"),
@@ -418,7 +430,7 @@ def test_bad_input_is_exit_code_2() -> None:
     assert done.stderr == "error: nowhere.csv: cannot be read: no such file or directory\n"
 
 
-@pytest.mark.parametrize("workload", ["W1", "W2", "W3", "W4", "closed-loop"])
+@pytest.mark.parametrize("workload", ["W1", "W2", "W3", "W4", "closed-loop", "eidolons"])
 def test_every_workload_is_measured_as_it_is_asked_for(workload: str) -> None:
     few: dict[str, dict[str, Any]] = {
         "W1": {"gpus": 5},
@@ -426,8 +438,16 @@ def test_every_workload_is_measured_as_it_is_asked_for(workload: str) -> None:
         "W3": {"nodes": 3, "messages": 30},
         "W4": {"messages": 30},
         "closed-loop": {"gpus": 5, "messages": 40},
+        "eidolons": {"gpus": 5, "messages": 40},
     }
-    expected = {"W1": (5, 20), "W2": (5, 40), "W3": (24, 30), "W4": (8, 30), "closed-loop": (5, 40)}
+    expected = {
+        "W1": (5, 20),
+        "W2": (5, 40),
+        "W3": (24, 30),
+        "W4": (8, 30),
+        "closed-loop": (5, 40),
+        "eidolons": (5, 40),
+    }
 
     found = {p: suite.run(suite.Asked(workload, policy=p, twin=True, **few[workload])) for p in ("fair", "fifo")}
 

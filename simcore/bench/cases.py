@@ -1,7 +1,7 @@
 """What is measured: a machine, and what begins on it at time 0."""
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from simpy.events import Event
 from simcore.bench import machines, messages
 from simcore.bench.messages import GPUS_PER_NODE, KIB, MIB, Column, Messages
 from simcore.fabric import Fabric, Writes
+from simcore.hardware import GpuSpec, Wait, WaitSpec
 from simcore.schedule import Schedule
 from simcore.simulation import Simulation
 from simcore.topology import Topology
@@ -18,6 +19,10 @@ W2_SIZE = 64 * MIB
 POLL_PERIOD = 100_000
 """Time between two reads of W4's poller, ps; a read is free and local."""
 LOOP_SIZES = (4 * KIB, MIB)
+ROUND = 2_000_000
+"""Time between two rounds of the eidolons, ps; each is late by up to half of it."""
+EIDOLON_SIZES = (1024, 8)
+"""What an eidolon writes in a round: data, and a flag behind them."""
 INJECTION_GAP = 3_500
 """Time between two injections, ps: about one for every ten stamped writes."""
 INJECTED_LOAD = 0.8
@@ -34,6 +39,8 @@ class Case:
     count: int
     pairs: tuple[Column, Column]
     start: Callable[[Simulation, Fabric], object]
+    gpu: GpuSpec | None = None
+    wait: WaitSpec = field(default_factory=WaitSpec)
 
 
 def w1(gpus: int) -> Case:
@@ -123,6 +130,45 @@ def injections(injected: int, stamped: int) -> Case:
             simulation.process(peer(simulation, fabric, src))
 
     return Case("injections", machines.star(GPUS_PER_NODE), injected + stamped, _to_target(), start)
+
+
+def eidolons(gpus: int, count: int, policy: Wait) -> Case:
+    """Return ``count`` stamped writes of all GPUs but the first, round by round data and a flag, and a waiter on GPU 0
+    that needs the flags of a round from all of them before it looks for the next; its value is the reads it took."""
+    time, src = eidolon_rounds(gpus, count)
+    rounds = len(time) // (gpus - 1)
+    both = len(EIDOLON_SIZES)
+    flag = np.tile([False, True], len(time))
+    sizes = np.tile(EIDOLON_SIZES, len(time))
+    writes = Writes(np.repeat(time, both), np.zeros(both * len(time), np.int64), sizes, flag, "round")
+    values = np.repeat(np.arange(len(time)) // (gpus - 1) + 1, both)
+
+    def start(simulation: Simulation, fabric: Fabric) -> Event:
+        words = fabric.words(gpus, range(1))
+        sets = np.where(flag, words.first + np.repeat(src, both), -1)
+        fabric.send_many(np.repeat(src, both), writes, sets=sets, values=values)
+        awaited = words.first + np.arange(1, gpus)
+
+        def target() -> Generator[Event, Any, int]:
+            reads = 0
+            for number in range(rounds):
+                found = yield fabric.watch(0, awaited, number + 1)
+                reads += int(found.reads.sum())
+            return reads
+
+        return simulation.process(target())
+
+    pairs = np.arange(1, gpus), np.zeros(gpus - 1, np.int64)
+    return Case("eidolons", machines.star(gpus), both * len(time), pairs, start, machines.GPU, WaitSpec(policy))
+
+
+def eidolon_rounds(gpus: int, count: int) -> tuple[Column, Column]:
+    """Return when which eidolon writes, round by round; the seed is (6, gpus, count)."""
+    peers = gpus - 1
+    rounds = count // (len(EIDOLON_SIZES) * peers)
+    rng = np.random.default_rng([6, gpus, count])
+    late = rng.integers(ROUND // 2, size=(rounds, peers)) + ROUND * np.arange(rounds)[:, np.newaxis]
+    return late.ravel(), np.tile(np.arange(1, gpus), rounds)
 
 
 def ring_all_reduce(ranks: int, size: int) -> Schedule:

@@ -8,12 +8,17 @@ from simcore.bench.messages import (
     SPINE_BANDWIDTH,
     SPINES,
 )
-from simcore.hardware import LinkSpec, Network
+from simcore.hardware import GpuSpec, LinkSpec, Network
 from simcore.shapes import FatTree, LinkChange
 from simcore.topology import Topology
 
 LATENCY = 500_000
 """Of every link, ps."""
+GPU = GpuSpec(
+    clock=10**9, memory_size=16 * 10**9, memory_bandwidth=2 * 10**12, memory_line=64, throughput={}, launch=0,
+    poll_period=340, poll_request=220, poll_response=96, monitor_arm=1, monitor_notify=1, monitor_wake=100,
+)  # fmt: skip
+"""How the target of `eidolons` reads its flags: a poll every 340 ns."""
 
 
 def star(gpus: int) -> Topology:

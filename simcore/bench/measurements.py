@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from simpy.events import Event
 
 from simcore.bench import cases
 from simcore.bench.cases import Case
@@ -28,7 +29,8 @@ class Measured:
     ``cpu_s`` is the simulation proper, from the handing over of messages to the end. Machine, routes, schedule and
     lists of messages are built before that; ``wall_s`` includes them. ``compile_s`` is the loading of the compiled
     loops (the first time: compiling them), before either. ``peak_rss_bytes`` is the peak of the whole process. A
-    message's completion time counts from the instant at which it is issued.
+    message's completion time counts from the instant at which it is issued. ``flag_reads``: of those who wait for
+    flags.
     """
 
     workload: str
@@ -43,6 +45,7 @@ class Measured:
     mean_completion_s: float
     p99_completion_s: float
     messages_per_cpu_s: float
+    flag_reads: int
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def measure(small: Callable[[], Case], build: Callable[[], Case], policy: Policy
     simulate(small(), policy)
     ready = time.perf_counter()
     case = build()
-    issued, arrived, cpu = simulate(case, policy)
+    issued, arrived, cpu, reads = simulate(case, policy)
     took = arrived - issued
     return Measured(
         workload=case.workload,
@@ -95,23 +98,25 @@ def measure(small: Callable[[], Case], build: Callable[[], Case], policy: Policy
         mean_completion_s=int(took.sum()) / len(took) / PS_PER_S,
         p99_completion_s=float(np.percentile(took, 99)) / PS_PER_S,
         messages_per_cpu_s=case.count / cpu,
+        flag_reads=reads,
     )
 
 
-def simulate(case: Case, policy: Policy) -> tuple[Column, Column, float]:
-    """Run ``case`` to its end; return when each message was issued and when it arrived (ps), and the CPU seconds of the
-    run."""
+def simulate(case: Case, policy: Policy) -> tuple[Column, Column, float, int]:
+    """Run ``case`` to its end; return when each message was issued and when it arrived (ps), the CPU seconds of the
+    run, and the reads of whoever waits for flags."""
     simulation = Simulation()
-    fabric = Fabric(simulation, case.topology, policy, None, range(case.topology.gpus))
+    gpus = range(case.topology.gpus)
+    fabric = Fabric(simulation, case.topology, policy, None, gpus, gpu=case.gpu, wait=case.wait)
     fabric.prepare(*case.pairs)
     begin = time.process_time()
-    case.start(simulation, fabric)
+    waiter = case.start(simulation, fabric)
     simulation.run()
     cpu = time.process_time() - begin
     issued, arrived = fabric.completions()
     if len(arrived) != case.count:
         raise SimulationError(f"{len(arrived)} of the {case.count} messages of {case.workload} have arrived")
-    return issued, arrived, cpu
+    return issued, arrived, cpu, int(waiter.value) if isinstance(waiter, Event) else 0  # type: ignore[arg-type]
 
 
 def measure_injections(injected: int, stamped: int, policy: Policy) -> InjectionsMeasured:

@@ -14,6 +14,7 @@ from simcore.bench.measurements import Policy
 from simcore.bench.messages import Messages
 from simcore.bench.twins import Twin
 from simcore.errors import InputError
+from simcore.hardware import Wait
 from simcore.topology import Topology
 
 LARGEST_TWIN = 100_000
@@ -34,6 +35,7 @@ class Asked:
     load: float | None = None
     csv: Path | None = None
     twin: bool = False
+    wait: str | None = None
 
 
 _TAKES = {
@@ -43,18 +45,19 @@ _TAKES = {
     "W4": ("messages", "load", "csv", "twin"),
     "closed-loop": ("gpus", "nodes", "messages", "twin"),
     "injections": ("messages",),
+    "eidolons": ("gpus", "messages", "wait", "twin"),
 }
 """The options that a workload has, besides --policy and --json."""
 _AT_LEAST = {"gpus": 2, "nodes": 3, "messages": messages.W4_PEERS}
 """Three nodes are the fewest that have 16 sources for a burst; seven writes give every peer of W4 one."""
 _GPUS, _NODES, _LOOP_NODES = 256, 32, 8
-_MESSAGES = {"W3": 10_000, "W4": 1_000_000, "closed-loop": 100_000, "injections": 100_000}
+_MESSAGES = {"W3": 10_000, "W4": 1_000_000, "closed-loop": 100_000, "injections": 100_000, "eidolons": 1_000_000}
 
 
 def check(asked: Asked) -> None:
     """Raise ``InputError`` for an option that the workload does not have, or a value it cannot use."""
     takes = _TAKES[asked.workload]
-    for name in ("gpus", "nodes", "messages", "load", "csv", "twin"):
+    for name in ("gpus", "nodes", "messages", "load", "csv", "twin", "wait"):
         if getattr(asked, name) not in (None, False) and name not in takes:
             raise InputError(
                 f"--{name}: {asked.workload} has no such option; it takes {', '.join(f'--{each}' for each in takes)}"
@@ -65,12 +68,16 @@ def check(asked: Asked) -> None:
         given = getattr(asked, name)
         if given is not None and given < least:
             raise InputError(f"--{name}: {given} is too few; {asked.workload} needs {least} or more")
+    if asked.wait not in (None, "spin", "monitor"):
+        raise InputError(f"--wait: unknown policy {asked.wait!r}; allowed: spin, monitor")
     if asked.load is not None and not (math.isfinite(asked.load) and asked.load > 0):
         raise InputError(f"--load: {asked.load} is no offered load; expected a number above 0, e.g. 0.7")
     if asked.csv is not None and (asked.messages is not None or asked.load is not None):
         raise InputError("--csv: the list says which messages there are; leave --messages and --load out")
     if asked.gpus is not None and asked.nodes is not None:
         raise InputError("--gpus: a star of GPUs; --nodes: nodes below leaves and spines; give one of the two")
+    if asked.workload == "eidolons" and (asked.messages or _MESSAGES["eidolons"]) < 2 * (asked.gpus or _GPUS):
+        raise InputError(f"--messages: too few for {asked.gpus or _GPUS} GPUs, each of which writes data and a flag")
     if asked.workload == "closed-loop":
         ranks = asked.gpus or messages.GPUS_PER_NODE * (asked.nodes or _LOOP_NODES)
         if (asked.messages or _MESSAGES["closed-loop"]) < ranks:
@@ -79,7 +86,7 @@ def check(asked: Asked) -> None:
 
 def policy_of(asked: Asked) -> Policy:
     """Return the policy that is asked for, or else the one that fits the workload."""
-    fifo = asked.policy == "fifo" or (asked.policy is None and asked.workload in ("W4", "injections"))
+    fifo = asked.policy == "fifo" or (asked.policy is None and asked.workload in ("W4", "injections", "eidolons"))
     return "fifo" if fifo else "fair"
 
 
@@ -95,6 +102,7 @@ def run(asked: Asked) -> dict[str, Any]:
         "W3": lambda: _w3(asked, count),
         "W4": lambda: _w4(asked, count),
         "closed-loop": lambda: _closed_loop(asked, count),
+        "eidolons": lambda: _eidolons(asked, count),
     }[asked.workload]()
     found = measurements.measure(small, build, policy)
     if not asked.twin:
@@ -159,4 +167,15 @@ def _closed_loop(asked: Asked, count: int) -> _Builders:
         lambda: cases.closed_loop(machines.star(4), 100),
         lambda: cases.closed_loop(machine(), count),
         lambda: twins.closed_loop(machine(), min(count, LARGEST_TWIN)),
+    )
+
+
+def _eidolons(asked: Asked, count: int) -> _Builders:
+    gpus = asked.gpus or _GPUS
+    policy: Wait = "monitor" if asked.wait == "monitor" else "spin"
+    few = min(count, max(LARGEST_TWIN // 5, 2 * gpus))
+    return (
+        lambda: cases.eidolons(4, 60, policy),
+        lambda: cases.eidolons(gpus, count, policy),
+        lambda: twins.eidolons(gpus, few, policy),
     )

@@ -10,8 +10,9 @@ from typing import Any
 import simpy
 from simpy.events import Event
 
-from simcore.bench import cases
+from simcore.bench import cases, machines
 from simcore.bench.messages import Messages
+from simcore.hardware import Wait
 from simcore.topology import Topology
 from simcore.units import PS_PER_S
 
@@ -22,11 +23,13 @@ Hop = tuple[simpy.Resource, float, float]
 
 @dataclass
 class Twin:
-    """An environment that is ready to run ``count`` messages; ``last`` is the latest arrival so far, in seconds."""
+    """An environment that is ready to run ``count`` messages; ``last`` is the latest arrival so far, in seconds, and
+    ``reads`` those of its waiters."""
 
     env: simpy.Environment
     count: int
     last: float = 0.0
+    reads: int = 0
 
     def run(self) -> None:
         """Run until nothing is left to happen."""
@@ -118,4 +121,59 @@ def closed_loop(topology: Topology, count: int) -> Twin:
 
     for src in range(topology.gpus):
         env.process(rank(src))
+    return twin
+
+
+def eidolons(gpus: int, count: int, policy: Wait) -> Twin:
+    """Return the twin of the eidolons: a process a message, which sets its word when it has arrived, and a process a
+    waiter, which polls again and again, or waits for an event of its word and reads three times."""
+    topology = machines.star(gpus)
+    env = simpy.Environment()
+    time, src = cases.eidolon_rounds(gpus, count)
+    twin, paths = Twin(env, len(cases.EIDOLON_SIZES) * len(time)), _Paths(env, topology)
+    words = [0] * gpus
+    written = [env.event() for _ in range(gpus)]
+    gpu = machines.GPU
+    port = gpu.line_service / PS_PER_S
+    out, back, period = (cycles / gpu.clock for cycles in (gpu.poll_request, gpu.poll_response, gpu.poll_period))
+
+    def write(peer: int, value: int) -> Steps:
+        data, flag = cases.EIDOLON_SIZES
+        env.process(twin.transfer(paths(peer, 0), data))
+        # The data take their place in the queue first.
+        yield env.timeout(0)
+        yield from twin.transfer(paths(peer, 0), flag)
+        words[peer] = value
+        event, written[peer] = written[peer], env.event()
+        event.succeed()
+
+    def eidolon(peer: int, stamps: list[int]) -> Steps:
+        for number, stamp in enumerate(stamps):
+            if stamp / PS_PER_S > env.now:
+                yield env.timeout(stamp / PS_PER_S - env.now)
+            env.process(write(peer, number + 1))
+
+    def read(peer: int, value: int) -> Generator[Event, Any, bool]:
+        twin.reads += 1
+        yield env.timeout(out + port)
+        seen = words[peer] >= value
+        yield env.timeout(back)
+        return seen
+
+    def waiter(peer: int, value: int) -> Steps:
+        while not (yield from read(peer, value)):
+            if policy == "spin":
+                yield env.timeout(period - out - port - back)
+            elif (yield from read(peer, value)):
+                return
+            elif words[peer] < value:
+                yield written[peer]
+
+    def target() -> Steps:
+        for number in range(len(time) // (gpus - 1)):
+            yield env.all_of([env.process(waiter(peer, number + 1)) for peer in range(1, gpus)])
+
+    for peer in range(1, gpus):
+        env.process(eidolon(peer, time[src == peer].tolist()))
+    env.process(target())
     return twin
