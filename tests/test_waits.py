@@ -1,5 +1,6 @@
 """Waits for words: the fabric equals the event-per-poll twin in every policy, and both equal arithmetic by hand."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -34,6 +35,25 @@ def test_waits_at_a_shared_port_equal_an_event_per_poll(name: str, data: st.Data
     case = data.draw(cases([name], shared=True))
 
     assert by_fabric(case) == by_twin(case)
+
+
+CROWDED = [
+    Policy("monitor", capacity=1, wake="one"), Policy("monitor", capacity=1, granularity="line"),
+    Policy("waiting_atomic", capacity=1, wake="one"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("policy", CROWDED)
+def test_every_interleaving_of_two_waits_equals_an_event_per_poll(policy: Policy, shared: bool) -> None:
+    """Exhaustively: on a GPU on which every step takes 1 to 3 ps, with room for one of two waits in its monitor."""
+    tiny = Machine(10**12, 64, 64 * 10**12, 4, 1, 1, 1, 1, 2, 3)
+    ours, other = Word(0, 0), Word(0, 1)
+    for behind, instant, word, wanted in itertools.product(range(6), range(24), (ours, other), (1, 2)):
+        watches = Watch(100, 0, (ours,), (wanted,)), Watch(100 + behind, 0, (word,), (1,))
+        puts = [Put(100 + instant, 1, 0, 0, ours, 1), Put(160, 1, 0, 0, ours, 2), Put(160, 1, 0, 0, other, 2)]
+        case = Case(tiny, policy, watches, tuple(puts), Link(latency=0), shared)
+        assert by_fabric(case) == by_twin(case)
 
 
 def observe(
@@ -160,10 +180,19 @@ def test_wake_one_by_hand() -> None:
 
 def test_who_was_called_for_nothing_hands_on_too() -> None:
     """The first wants 2 and is back in vain at 233; the second is notified all the same, and back at 366. The first
-    armed again at 234 and sleeps from 265; called at 300 behind the second, it is notified at 366: back at 499."""
-    taken = observe(Policy("monitor", wake="one"), (100, 0, 1), (300, 0, 2), waits=((0, 0, 2), (0, 0, 1)))
+    armed again at 234 and sleeps from 265; called at 300 behind the third, which is notified at 366 and back at 499, it
+    is back at 632."""
+    taken = observe(Policy("monitor", wake="one"), (100, 0, 1), (300, 0, 2), waits=((0, 0, 2), (0, 0, 1), (0, 0, 1)))
 
-    assert taken == [Taken(499, 300, 5, 2, 1, 0), Taken(366, 100, 3, 1, 0, 0)]
+    assert taken == [Taken(632, 300, 5, 2, 1, 0), Taken(366, 100, 3, 1, 0, 0), Taken(499, 100, 3, 1, 0, 0)]
+
+
+def test_sleepers_are_called_in_the_order_in_which_they_armed() -> None:
+    """What is written at 100 wakes the first for nothing: it armed again at 234. The second, begun at 150, armed at 182
+    and is called first: awake at 402, back at 433; the first awake at 535, back at 566."""
+    taken = observe(Policy("monitor", wake="one"), (100, 0, 0), (300, 0, 1), waits=((0, 0, 1), (150, 0, 1)))
+
+    assert taken == [Taken(566, 300, 5, 2, 1, 0), Taken(433, 300, 3, 1, 0, 0)]
 
 
 def test_waiting_atomic_by_hand() -> None:

@@ -4,7 +4,8 @@ A waiter is a row of ``waiters`` and moves on when one of its items on the agend
 the memory port, is sampled there, or its response is back; a watch is armed. What comes between them is solved for: a
 spinner whose polls meet nobody is not looked at again until its word changes.
 
-Within an instant writes land first, then samples see them, then watches are armed.
+Within an instant writes land first, then samples see them, then watches are armed, and last the polls that are at
+the port by then are served.
 
 Model: a yielding waiter comes back after a stated time, whoever else is ready; a watch in the log stays there until it
 is hit or given up; each rank has a monitor of its own.
@@ -55,7 +56,7 @@ SPIN, BACKOFF, MONITOR, ATOMIC = range(4)
 """Policies as the loops tell them apart: yielding is backing off by a constant."""
 
 # What an item of a waiter means, and its order within an instant.
-ARRIVES, SAMPLES, RESPONDS, ISSUES, ARMS = range(5)
+SAMPLES, RESPONDS, ISSUES, ARMS, ARRIVES = range(5)
 STEPS = 8
 AFTER_MESSAGES = 2**62 + 2**61
 STEP_ORDER = 2**56
