@@ -24,6 +24,7 @@ from simcore.plot._topology import PALETTE, link_kinds
 from simcore.shapes import Dimension, Dragonfly, FatTree, LinkChange, RailOptimised, Switch, Torus
 from simcore.topology import Topology
 from simcore.trace import Recorder
+from simcore.units import RATE, short
 
 END = 1000
 
@@ -407,7 +408,7 @@ def test_every_preset_is_drawn_with_its_units(name: str, tmp_path: Path, drawn: 
     plot.topology(Topology.of(spec).graph(), tmp_path / "t.png", title=name)
 
     shown = {text for text, _ in drawn.texts[0]}
-    assert any(f"{spec.link.bandwidth // 10**9} GB/s each way" in text for text in shown)
+    assert any(f"{short(spec.link.bandwidth, RATE)} each way" in text for text in shown)
     assert any(text.startswith(f"{spec.gpu_count} GPUs") for text in shown)
     assert overlaps(drawn.texts[0]) == []
 
