@@ -91,7 +91,8 @@ class Rank:
     def waits_for(self) -> str:
         """What the rank waits for: the first few things that are not there yet."""
         if self._watched is None:
-            return self._waits_for
+            waiting = [f"{group.location} for {group.waits_for}" for group in self._groups if group.waits_for]
+            return ", ".join(waiting[:3]) or self._waits_for
         event, reasons = self._watched
         return ", ".join(reasons[place] for place in self._fabric.unseen(event)[:3].tolist())
 
@@ -236,7 +237,7 @@ class Rank:
         event = self._fabric.watch(self._first + self.index, words, values)
         self._watched = event, reasons
         found = yield event
-        self._watched = None
+        self._watched, self._waits_for = None, ""
         record(self._recorder, found, names, self.location, self._waiting.policy)
         # Of those that were seen at the last instant, the last one in the order given.
         self._end(reasons[len(words) - 1 - int(found.detected[::-1].argmax())])

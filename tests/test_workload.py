@@ -267,3 +267,16 @@ def test_a_symmetric_array_has_one_length(lived: Callable[..., Result]) -> None:
 
     with pytest.raises(SimulationError, match="'ready' are 2 words, not 3"):
         lived(program)
+
+
+def test_a_deadlock_names_the_work_group_and_its_flag(lived: Callable[..., Result]) -> None:
+    def group_program(group: WorkGroup, flags: Flags) -> Generator[Any, Any, None]:
+        if group.number == 1:
+            yield from group.wait_all(flags, [0], "m", "flag of nobody")
+
+    def program(rank: Rank) -> Generator[Any, Any, None]:
+        groups = rank.groups(2) if rank.index == 0 else []
+        yield from rank.together([group_program(group, rank.flags("ready", 1)) for group in groups], "pair")
+
+    with pytest.raises(Deadlock, match=r"rank0 waits for rank0\.wg1 for flag of nobody"):
+        lived(program)
