@@ -9,10 +9,11 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simcore.models.fused_allreduce import cost, exchange, kernel, program
+from simcore.models.fused_allreduce import cost, exchange, kernel, peers, program
 from simcore.models.fused_allreduce.tiles import Tiles
 
-from simcore import InputError, Result, Virtual, read_scenario, registry, run, source
+from simcore import InputError, Profile, Result, Virtual, read_scenario, registry, run, source
+from simcore.formats import recording
 from simcore.simulation import Simulation
 
 ALL = registry.load("fused_allreduce")
@@ -284,23 +285,61 @@ def test_a_target_among_eidolons_ends_with_the_same(kind: str) -> None:
 # Order of stores, flags and waits
 
 
+def by_group(writes: Profile) -> dict[tuple[int, int, int], list[tuple[int, int, bool]]]:
+    """Return (dst, size, flag) of the writes of every (rank, step, work-group), in their order."""
+    columns = writes.rank, writes.step, writes.group, writes.dst, writes.size, writes.flag
+    found: dict[tuple[int, int, int], list[tuple[int, int, bool]]] = {}
+    for *key, dst, size, flag in zip(*[column.tolist() for column in columns], strict=True):
+        found.setdefault(tuple(key), []).append((dst, size, flag))
+    return found
+
+
 @pytest.mark.parametrize("kind", KERNELS)
 @pytest.mark.parametrize("gather", ["rank", "work_group"])
-def test_a_live_rank_writes_what_its_table_says(kind: str, gather: str) -> None:
-    """The table from which eidolons replay is, work-group by work-group, what a live rank does."""
-    scenario = asked(kind, 4, gather_flags=gather, payload="virtual")
-    plan, rows = plan_of(scenario), transfers(run(scenario))
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_a_live_rank_writes_what_its_table_says(kind: str, gather: str, groups: int) -> None:
+    """The table from which eidolons replay is, work-group by work-group, what a live rank does, in its order."""
+    scenario = asked(kind, 4, gather_flags=gather, groups=groups, payload="virtual")
+    written = recording.recorded(run(scenario).tables["transfers"], 4, 0, "a run")
 
-    for rank in range(4):
-        stated = [
-            (int(dst), int(size), "flag" if index >= 0 else "data")
-            for phase in plan.phases
-            for stores in [plan.stores(rank, phase)]
-            for dst, size, index in zip(stores.dst, stores.size, stores.index, strict=True)
-        ]
-        written = [(row["dst"], row["size_bytes"], row["kind"]) for row in rows if row["src"] == rank]
-        assert sorted(written) == sorted(stated)
-        assert len(written) > 0
+    assert by_group(written) == by_group(peers.untimed(plan_of(scenario)))
+    assert set(written.rank.tolist()) == set(range(4))
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_a_tile_is_stored_when_it_is_computed_and_the_flag_is_behind_the_last_one_for_an_owner(kind: str) -> None:
+    scenario = asked(kind, 3, groups=2, payload="virtual")
+    result, tiles = run(scenario), plan_of(scenario).tiles
+    writes = recording.recorded(result.tables["transfers"], 3, 0, "a run")
+    spans = result.tables["spans"].to_pylist()
+
+    for rank, group, owner in itertools.product(range(3), range(2), range(3)):
+        mine = (writes.rank == rank) & (writes.step == 0) & (writes.group == group) & (writes.dst == owner)
+        sizes = [4 * (rows.stop - rows.start) * (columns.stop - columns.start)
+                 for rows, columns in tiles.part(owner, group)]  # fmt: skip
+        ends = [
+            row["t1_ps"] for row in spans
+            if row["location"] == f"rank{rank}.wg{group}" and row["what"] == f"part of rank{owner}"
+        ]  # fmt: skip
+        assert len(ends) == len(sizes) > 1
+        assert ends == sorted(set(ends))
+        stored = [] if owner == rank else [*sizes, exchange.FLAG_BYTES]
+        assert writes.size[mine].tolist() == stored
+        assert writes.time[mine].tolist() == (ends + ends[-1:] if stored else [])
+        assert writes.flag[mine].tolist() == [place == len(sizes) for place, _ in enumerate(stored)]
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_how_many_tiles_a_work_group_has_changes_neither_results_nor_what_is_read(kind: str) -> None:
+    """Rows and columns of whole lines, so that no tile ends within one."""
+    whole = {"inner": 16, "columns": 16, "tile_columns": 16, "pooling": 2, "tables": 1, "rows": 40}
+    few, many = (run(asked(kind, 3, groups=groups, **whole)) for groups in (2, 30))
+
+    for rank in range(3):
+        assert np.array_equal(few.results[f"rank{rank}"][0], many.results[f"rank{rank}"][0])
+    if kind != "gemv_allreduce":  # whose parts, which it adds up, do end within a line
+        reads = [[found.metrics["ranks"][f"rank{rank}"]["other_reads"] for rank in range(3)] for found in (few, many)]
+        assert reads[0] == reads[1]
 
 
 def rows_of(stores: exchange.Stores) -> list[tuple[int, ...]]:
@@ -315,7 +354,7 @@ def test_the_table_of_stores_is_in_the_order_in_which_work_groups_go_on() -> Non
         for gather in ("rank", "work_group")
     }
 
-    to_two = [(2, 8, -1, 0, 0), (2, 8, 2, 0, 0), (2, 4, -1, 1, 0), (2, 8, 3, 1, 0)]
+    to_two = [(2, 4, -1, 0, 0), (2, 4, -1, 0, 0), (2, 8, 2, 0, 0), (2, 4, -1, 1, 0), (2, 8, 3, 1, 0)]
     to_zero = [(0, 4, -1, 0, 1), (0, 8, 2, 0, 1), (0, 4, -1, 1, 1), (0, 8, 3, 1, 1)]
     assert rows_of(tables["rank"].stores(1, "ready")) == to_two + to_zero
     assert rows_of(tables["rank"].stores(1, "gathered")) == [
@@ -334,9 +373,11 @@ def test_the_table_of_stores_names_every_word_once_and_data_before_its_flag() ->
         flags = stores.index >= 0
         assert len(set(zip(stores.dst[flags].tolist(), stores.index[flags].tolist(), strict=True))) == flags.sum()
         assert (stores.index[flags] == rank * 5 + stores.group[flags]).all()
-        assert (stores.dst[0::2] == stores.dst[1::2]).all()
-        assert not flags[0::2].any()
-        assert flags[1::2].all()
+        (at,) = np.nonzero(flags)
+        assert (np.diff(at, prepend=-1) > 1).all()
+        assert at[-1] == len(flags) - 1
+        assert (stores.dst[at] == stores.dst[at - 1]).all()
+        assert (stores.group[at] == stores.group[at - 1]).all()
         assert (np.diff(stores.step[stores.group == 0]) >= 0).all()
         for to in range(4):
             some = plan.stores(rank, phase, to)
@@ -505,7 +546,7 @@ def test_the_stated_setting_is_that_of_the_defaults_and_every_value_has_its_sour
 
     for part in stated.values():
         for entry in part.values():
-            assert entry.keys() - {"note"} == {"value", "kind", "grade", "source"}
+            assert entry.keys() - {"note", "fitted_on"} == {"value", "kind", "grade", "source"}
             assert entry["kind"] in ("spec", "measured", "fitted", "assumed")
             assert entry["grade"] in ("paper", "docs", "2nd", "derived")
     defaults = program.Params()

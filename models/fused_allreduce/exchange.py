@@ -95,30 +95,42 @@ class Plan:
 
     def stores(self, rank: int, phase: Phase, to: int | None = None) -> Stores:
         """Return what ``rank`` writes in ``phase``: everything, or what goes ``to`` one other rank."""
-        distance = np.arange(1, self.tiles.world)
-        dst = (rank + distance) % self.tiles.world
+        return self._ready(rank, to) if phase == "ready" else self._gathered(rank, to)
+
+    def _ready(self, rank: int, to: int | None) -> Stores:
+        """Return the stores of every tile, owner by owner, because every work-group takes them in this order, and
+        behind the last one of a work-group its flag."""
+        tiles, world = self.tiles, self.tiles.world
+        number = np.arange(tiles.count) if to is None else np.array(tiles.numbers(to), np.int64)
+        number = number[tiles.owners[number] != rank]
+        dst, group = tiles.owners[number], number % tiles.work_groups
+        step = (dst - rank) % world - 1
+        order = np.lexsort((number, group, step))
+        number, dst, group, step = number[order], dst[order], group[order], step[order]
+        data = np.stack((dst, tiles.sizes[number] * ELEMENT.itemsize, np.full_like(dst, -1), group, step))
+        (last,) = np.nonzero(np.diff(dst * tiles.work_groups + group, append=-1))
+        dst, group, step = dst[last], group[last], step[last]
+        flags = np.stack((dst, np.full_like(dst, FLAG_BYTES), self.index("ready", rank, group), group, step))
+        return Stores("ready", *np.insert(data, last + 1, flags, axis=1))
+
+    def _gathered(self, rank: int, to: int | None) -> Stores:
+        """Return the stores of sums, work-group by work-group, because each stores to all peers when it has its own,
+        with its flags, or behind the last ones the flags of the rank."""
+        tiles, distance = self.tiles, np.arange(1, self.tiles.world)
+        dst = (rank + distance) % tiles.world
         if to is not None:
             dst, distance = dst[dst == to], distance[dst == to]
-        if phase == "ready":
-            # Owner by owner, because every work-group takes them in this order.
-            place, group = np.nonzero(self.tiles.elements[dst])
-            size = self.tiles.elements[dst[place], group] * ELEMENT.itemsize
-            step = distance[place] - 1
-        else:
-            # Work-group by work-group, because each stores to all peers when it has its sums.
-            own = np.nonzero(self.tiles.elements[rank])[0]
-            group, place = np.repeat(own, len(dst)), np.tile(np.arange(len(dst)), len(own))
-            size = self.tiles.elements[rank, group] * ELEMENT.itemsize
-            step = self.tiles.world + distance[place] - 1
-        index = self.index(phase, rank, group)
-        columns = np.stack((dst[place], size, np.full(len(place), -1), group, step))
-        set_by = np.stack((dst[place], np.full(len(place), FLAG_BYTES), index, group, step))
-        if self.flags_by_group(phase):
-            columns = np.stack((columns, set_by), axis=2).reshape(5, -1)
-        elif len(place):
-            # The last work-group tells every peer once.
-            columns = np.concatenate((columns, set_by[:, -len(dst) :]), axis=1)
-        return Stores(phase, *columns)
+        own = np.nonzero(tiles.elements[rank])[0]
+        group, place = np.repeat(own, len(dst)), np.tile(np.arange(len(dst)), len(own))
+        dst, step = dst[place], tiles.world + distance[place] - 1
+        size = tiles.elements[rank, group] * ELEMENT.itemsize
+        data = np.stack((dst, size, np.full_like(dst, -1), group, step))
+        flags = np.stack((dst, np.full_like(dst, FLAG_BYTES), self.index("gathered", rank, group), group, step))
+        if self.flags_by_group("gathered"):
+            return Stores("gathered", *np.stack((data, flags), axis=2).reshape(5, -1))
+        # The last work-group tells every peer once.
+        peers = len(distance) if len(own) else 0
+        return Stores("gathered", *np.concatenate((data, flags[:, len(dst) - peers :]), axis=1))
 
     def held(self, phase: Phase, source: int, group: int, rank: int) -> Any:
         """Return the payload that ``group`` of ``source`` stored at ``rank``; of an eidolon, what it would have

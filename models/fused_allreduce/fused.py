@@ -1,16 +1,17 @@
 """A live rank of a fused kernel: what each of its work-groups computes, stores, waits for and adds up.
 
-One owner after the other, the peers first, in rotation, its own rank last, a work-group computes its part, stores it
-into the owner's memory, and sets one flag there. Then it waits for the flags of the same work-group of all peers
-(arXiv:2305.06942). An all-to-all ends here. An all-reduce adds up what arrived, in the order of the ranks, and stores
-the sums into the memory of every peer, with a flag for each that says when all is there.
+One owner after the other, the peers first, in rotation, its own rank last, a work-group computes its part tile by tile,
+stores each tile into the owner's memory as soon as it is there, and behind the last one sets one flag. Then it waits
+for the flags of the same work-group of all peers (arXiv:2305.06942). An all-to-all ends here. An all-reduce adds up
+what arrived, in the order of the ranks, and stores the sums into the memory of every peer, with a flag for each that
+says when all is there.
 """
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simcore import Virtual, Writes, label
+from simcore import Virtual, label
 
 from .exchange import FLAG_BYTES, Phase, Plan
 from .operands import ELEMENT, REDUCE, START
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from simcore import Rank
 
 NAMES = {"ready": "part for its owner", "gathered": "sums for all"}
+FLAG = Virtual((FLAG_BYTES,), "uint8")
 
 
 def live(rank: "Rank", plan: Plan) -> "Generator[Any, Any, None]":
@@ -51,14 +53,7 @@ class _Life:
         me, world = self._rank.index, self._tiles.world
         owners = [owner for owner in (*self._peers.tolist(), me) if self._tiles.elements[owner, group.number]]
         for owner in owners:
-            tiles = self._tiles.part(owner, group.number)
-            to = "peer" if owner != me else "registers" if self._plan.problem.adds else "hbm"
-            inputs = self._plan.problem.inputs(me, tiles)
-            part = yield from group.compute(self._kernels[to], *inputs, what=f"part of rank{owner}")
-            self._rank.count("tiles", len(tiles))
-            self._keep("ready", group.number, [owner], part)
-            if owner != me:
-                self._store(group, "ready", [owner], part)
+            yield from self._compute(group, owner)
         if owners[-1] == me:
             yield from self.wait(group, "ready", group.number)
             if self._plan.problem.adds:
@@ -67,36 +62,54 @@ class _Life:
         if self._plan.gather_flags == "work_group" and self._plan.problem.adds:
             yield from self.wait(group, "gathered", group.number)
 
-    def _gather(self, group: Any, parts: list[Any]) -> "Generator[Any, Any, None]":
-        """Add up the parts of all ranks, and store the sums at every peer; the last work-group to do so says it."""
-        total = yield from group.compute(REDUCE, *parts, what="sum of parts")
-        self._keep("gathered", group.number, range(self._tiles.world), total)
-        self._store(group, "gathered", self._peers.tolist(), total)
-        self._left -= 1
-        if self._left == 0 and self._plan.gather_flags == "rank":
-            word = self._flags["gathered"][self._plan.index("gathered", self._rank.index, 0)]
-            what = label(NAMES["gathered"], step=1, group=self._tiles.work_groups)
-            for peer in self._peers.tolist():
-                group.put(peer, Virtual((FLAG_BYTES,), "uint8"), what, sets=word)
-
-    def _store(self, group: Any, phase: Phase, peers: "Sequence[int]", payload: Any) -> None:
-        """Store ``payload`` at ``peers``, each store followed, where work-groups have flags, by the flag: behind its
-        data on the same route, it is seen after it.
+    def _compute(self, group: Any, owner: int) -> "Generator[Any, Any, None]":
+        """Compute the part of ``owner`` tile by tile, and, where that is a peer, store each there as soon as it is
+        ready, and the flag behind the last one.
 
         Model: under fair sharing, where messages do not queue, a flag can be there before its data.
         """
-        flags = phase == "ready" or self._plan.gather_flags == "work_group"
-        each = 1 + flags
-        size, index = [payload.nbytes, FLAG_BYTES][:each], [-1, self._plan.index(phase, self._rank.index, group.number)]
-        count = len(peers)
-        now = np.full(each * count, group.now)
-        is_flag = np.array([False, True][:each] * count)
-        what = label(NAMES[phase], step=self._plan.phases.index(phase), group=group.number)
-        writes = Writes(now, np.repeat(peers, each), np.array(size * count), is_flag, what)
-        group.replay(writes, np.array(index[:each] * count), flags=self._flags[phase])
+        me, problem = self._rank.index, self._plan.problem
+        kernel = self._kernels["peer" if owner != me else "registers" if problem.adds else "hbm"]
+        data, what = label(NAMES["ready"], group=group.number), f"part of rank{owner}"
+        found = []
+        for tile in self._tiles.part(owner, group.number):
+            found.append((yield from group.compute(kernel, *problem.inputs(me, [tile]), what=what)))
+            if owner != me:
+                group.put(owner, found[-1], data)
+        self._rank.count("tiles", len(found))
+        self._keep("ready", group.number, [owner], found)
+        if owner != me:
+            self._set(group, "ready", owner, data)
 
-    def _keep(self, phase: Phase, group: int, ranks: "Sequence[int]", payload: Any) -> None:
+    def _gather(self, group: Any, parts: list[Any]) -> "Generator[Any, Any, None]":
+        """Add up the parts of all ranks, and store the sums at every peer; the last work-group to do so says it, or,
+        where work-groups have flags, each by a flag behind each store.
+
+        Model: the sums of a work-group are one store a peer; they are ready together, because what they need is.
+        """
+        total = yield from group.compute(REDUCE, *parts, what="sum of parts")
+        self._keep("gathered", group.number, range(self._tiles.world), [total])
+        data = label(NAMES["gathered"], step=1, group=group.number)
+        for peer in self._peers.tolist():
+            group.put(peer, total, data)
+            if self._plan.gather_flags == "work_group":
+                self._set(group, "gathered", peer, data)
+        self._left -= 1
+        if self._left == 0 and self._plan.gather_flags == "rank":
+            # Counts as of a work-group more than there are.
+            what = label(NAMES["gathered"], step=1, group=self._tiles.work_groups)
+            for peer in self._peers.tolist():
+                self._set(group, "gathered", peer, what)
+
+    def _set(self, group: Any, phase: Phase, peer: int, what: str) -> None:
+        """Set the flag of a work-group, or of this rank, at a peer: behind its data on the same route, it is seen after
+        it."""
+        word = self._flags[phase][self._plan.index(phase, self._rank.index, group.number)]
+        group.put(peer, FLAG, what, sets=word)
+
+    def _keep(self, phase: Phase, group: int, ranks: "Sequence[int]", tiles: list[Any]) -> None:
         if not self._plan.virtual:
+            payload = np.concatenate(tiles)
             self._plan.memory.update({(phase, self._rank.index, group, rank): payload for rank in ranks})
 
     def wait(self, door: Any, phase: Phase, group: int) -> "Generator[Any, Any, None]":

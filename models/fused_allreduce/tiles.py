@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+Column = np.ndarray[Any, np.dtype[np.int64]]
+
 
 class Tile(NamedTuple):
     """A block of the result: its ``rows`` and its ``columns``."""
@@ -43,22 +45,32 @@ class Tiles:
 
     def part(self, owner: int, group: int) -> list[Tile]:
         """Return the tiles of the shard of ``owner`` that are the work of ``group``, in their order."""
-        across = self._across
-        begin, end = self._lines[owner] * across, self._lines[owner + 1] * across
-        numbers = range(begin + (group - begin) % self.work_groups, end, self.work_groups)
-        return [self._tile(*divmod(number, across)) for number in numbers]
+        tiles = self.numbers(owner)
+        mine = tiles[(group - tiles.start) % self.work_groups :: self.work_groups]
+        return [self._tile(*divmod(number, self._across)) for number in mine]
 
     @cached_property
-    def elements(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    def elements(self) -> Column:
         """Elements of every part, [owner, work-group]; 0 where it is empty."""
+        found = np.zeros((self.world, self.work_groups), np.int64)
+        np.add.at(found, (self.owners, np.arange(self.count) % self.work_groups), self.sizes)
+        return found
+
+    @cached_property
+    def sizes(self) -> Column:
+        """Elements of every tile, by its number."""
         heights = np.diff(np.minimum(np.arange(self._down + 1) * self.tile_rows, self.rows))
         widths = np.diff(np.minimum(np.arange(self._across + 1) * self.tile_columns, self.columns))
-        sizes = np.outer(heights, widths).ravel()
-        numbers = np.arange(len(sizes))
-        owners = np.searchsorted(np.array(self._lines), numbers // self._across, side="right") - 1
-        found = np.zeros((self.world, self.work_groups), np.int64)
-        np.add.at(found, (owners, numbers % self.work_groups), sizes)
-        return found
+        return np.outer(heights, widths).ravel()
+
+    @cached_property
+    def owners(self) -> Column:
+        """The owner of every tile, by its number."""
+        return np.repeat(np.arange(self.world), np.diff(self._lines) * self._across)
+
+    def numbers(self, owner: int) -> range:
+        """Return the numbers of the tiles of an owner."""
+        return range(self._lines[owner] * self._across, self._lines[owner + 1] * self._across)
 
     @cached_property
     def _down(self) -> int:
