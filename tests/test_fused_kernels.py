@@ -556,3 +556,11 @@ def test_the_stated_setting_is_that_of_the_defaults_and_every_value_has_its_sour
     units = stated["machine"]["compute_units"]["value"]
     assert gpu.throughput["float32"] == units * 4 * 16 * 2 * 10**9
     assert (gpu.clock, gpu.poll_period) == (10**9, 340)
+
+
+def test_the_validation_of_the_page_lists_every_claim() -> None:
+    page = (FOLDER / "README.md").read_text(encoding="utf-8").partition("## Validation")[2]
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("|")][2:]
+    claims = yaml.safe_load((FOLDER / "claims.yaml").read_text(encoding="utf-8"))["claims"]
+
+    assert [name.strip() for row in rows for name in row.split(",")] == [claim["id"] for claim in claims]
