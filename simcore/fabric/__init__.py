@@ -405,7 +405,7 @@ class Fabric:
                 self._policy.make_room()
             elif due == kernels.DRAIN:
                 self._deliveries.collect()
-            else:
+            elif due != kernels.PAUSE:
                 self._policy.refuse(due)
             if due != kernels.ROOM_FIRST:
                 held = NOBODY

@@ -91,7 +91,7 @@ class Policy:
         if mtu:
             head[kernels.PACKETS_MOST] = max(head.item(kernels.PACKETS_MOST), -(-largest // mtu))
         most = head.item(kernels.PACKETS_MOST)
-        state.reserve(kernels.T_PAST, int(state[kernels.T_PAST][0, 0]) + 2)
+        state.reserve(kernels.T_PAST, state[kernels.T_PAST].item(0, _waits.PAST_USED) + 2)
         if head.item(kernels.AVAILABLE) <= most + 1 + messages:
             before = len(state[kernels.T_MESSAGES])
             head[kernels.AVAILABLE] += len(state.reserve(kernels.T_MESSAGES, before + messages + most + 2)) - before
