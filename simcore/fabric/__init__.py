@@ -163,8 +163,7 @@ class Fabric:
         event = Event(self._simulation)
         if not len(words):
             return event.succeed(Waits(*(np.zeros(0, np.int64) for _ in range(8))))
-        room = policies.SEEN_ROWS + 2 * len(self._servers) + self._watch.open + 1
-        self._see(self._state.reserve(kernels.T_SEEN, room))
+        self._see(self._state.reserve(kernels.T_SEEN, self._policy.seen_rows + self._watch.open + 1))
         self._watch.watch(event, rank, np.asarray(words, np.int64), values, self._simulation.now, reads=reads)
         self.next_due = min(self.next_due, 2 * self._simulation.now + 1)
         return event
@@ -406,7 +405,7 @@ class Fabric:
                 self._policy.make_room()
             elif due == kernels.DRAIN:
                 self._deliveries.collect()
-            else:
+            elif due != kernels.PAUSE:
                 self._policy.refuse(due)
             if due != kernels.ROOM_FIRST:
                 held = NOBODY

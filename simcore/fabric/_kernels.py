@@ -83,10 +83,10 @@ TABLES = 41
 # that sets one has arrived, and something is due for a waiter.
 QUEUE, RUN, MESSAGE, OPERATION, LANDING, WAITER = range(6)
 
-NOTHING, DRAIN, ROOM, ROOM_FIRST, OVERFLOW, TOO_LARGE = range(-1, -7, -1)
+NOTHING, DRAIN, ROOM, ROOM_FIRST, OVERFLOW, TOO_LARGE, PAUSE = range(-1, -8, -1)
 """Why a kernel returned, if not the moment at which it must go on: nothing is left to do; the lists of deliveries are
 full; more messages or items need room; so does the one message that was to be admitted; time left its range; a packet
-fits no buffer.
+fits no buffer; so many polls were carried that Python must see whether its user interrupts.
 
 A *moment* is twice an instant, and one more once all processes of that instant have acted: messages arrive at odd
 moments, fluid flows end at even ones.
@@ -95,6 +95,7 @@ moments, fluid flows end at even ones.
 SAFE = 2**62
 LATEST = 2.0**61
 LATEST_INSTANT = 2**61
+MANY_POLLS = 2**19
 LAST_MOMENT = 2 * LATEST_INSTANT
 """A bound beyond it says that no process acts before something happens in the data plane."""
 

@@ -76,6 +76,8 @@ class Policy:
         state[kernels.T_SERVERS], state[kernels.T_CURVES] = servers
         self.head = state[kernels.T_HEAD]
         self.head[[kernels.SPARE, kernels.PACKETS_MOST, kernels.AVAILABLE]] = -1, 1, 1024
+        self.seen_rows = SEEN_ROWS
+        """Rows of ``seen`` that one step may need, beside one for each open wait."""
         self._operations = 0
         self._spare = 64
 
@@ -89,7 +91,7 @@ class Policy:
         if mtu:
             head[kernels.PACKETS_MOST] = max(head.item(kernels.PACKETS_MOST), -(-largest // mtu))
         most = head.item(kernels.PACKETS_MOST)
-        state.reserve(kernels.T_PAST, int(state[kernels.T_PAST][0, 0]) + 2)
+        state.reserve(kernels.T_PAST, state[kernels.T_PAST].item(0, _waits.PAST_USED) + 2)
         if head.item(kernels.AVAILABLE) <= most + 1 + messages:
             before = len(state[kernels.T_MESSAGES])
             head[kernels.AVAILABLE] += len(state.reserve(kernels.T_MESSAGES, before + messages + most + 2)) - before
@@ -142,7 +144,8 @@ class Buffered(Policy):
         self._names = names
         self._spare = 2 * count + 64
         self.head[kernels.BUFFER] = buffer
-        self.state[kernels.T_SEEN] = np.zeros((SEEN_ROWS + 2 * count, 2), np.int64)
+        self.seen_rows += 2 * count
+        self.state.reserve(kernels.T_SEEN, self.seen_rows)
         self._gates = np.full((count, _buffers.GATE_COLUMNS), -1, np.int64)
         self._gates[:, [_buffers.G_SENDING, _buffers.G_TAKEN, _buffers.G_HELD, _buffers.G_WAITS, _buffers.G_STARTS]] = 0
         self.state[kernels.T_GATES] = self._gates

@@ -11,11 +11,12 @@ from simcore.fabric._agenda import ITEM_BITS, ITEM_MASK, Agenda, earliest, push,
 from simcore.fabric._compiled import column, compiled, cube, table
 from simcore.fabric._kernels import (
     ACCEPTED, AFTER, ALONE, ARRIVAL, AVAILABLE, BEGAN, CUT_THROUGH, DEN, DONE, DRAIN, FIRST, FREE, HOP, HOP_LATENCY,
-    HOP_LEFT, HOP_LINK, HOP_SERVER, ISSUED, LANDING, LAST, LAST_MOMENT, LATEST_INSTANT, MTU, NEXT, NOTHING, NUM,
-    ORDER, OVERFLOW, OVERHEAD, PACKETS_MOST, QUEUE, RECORDING, RESERVED, ROOM, ROOM_FIRST, SEEN, SIZE, T_BINS,
-    T_BOOK, T_CURVES, T_DEPENDENTS, T_DONE, T_ENTRIES, T_FRONT, T_GROUPS, T_HEAD, T_HOPS, T_MESSAGES, T_OPERATIONS,
-    T_PENDING, T_QUEUES, T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, T_STORES, TAG, TAIL, VISITS, WAITER, WATCHES, WHERE,
-    Lines, admit, alone, begin_message, carry, charged, claim, deliver, divide_up, fill, fits, release,
+    HOP_LEFT, HOP_LINK, HOP_SERVER, ISSUED, LANDING, LAST, LAST_MOMENT, LATEST_INSTANT, MANY_POLLS, MTU, NEXT,
+    NOTHING, NUM, ORDER, OVERFLOW, OVERHEAD, PACKETS_MOST, PAUSE, QUEUE, RECORDING, RESERVED, ROOM, ROOM_FIRST,
+    SEEN, SIZE, TAG, TAIL, T_BINS, T_BOOK, T_CURVES, T_DEPENDENTS, T_DONE, T_ENTRIES, T_FRONT, T_GROUPS, T_HEAD,
+    T_HOPS, T_MESSAGES, T_OPERATIONS, T_PENDING, T_QUEUES, T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, T_STORES, VISITS,
+    WAITER, WATCHES, WHERE, Lines, admit, alone, begin_message, carry, charged, claim, deliver, divide_up, fill,
+    fits, release,
 )  # fmt: skip
 from simcore.fabric._waits import full, happen, in_vain, watched_of
 
@@ -181,13 +182,21 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
     plans = (table(state, T_PENDING), table(state, T_RUNS), operations, dependents, table(state, T_GROUPS))
     reports, stores, watched = (table(state, T_DONE), table(state, T_SEEN)), table(state, T_STORES), watched_of(state)
     most, deliveries, sights = head[PACKETS_MOST], state[T_DONE, 1], state[T_SEEN, 1] - 2
-    polls = 0
+    polls, patience = 0, 1 + watched[0].shape[0]
     while True:
         now = earliest(agenda)
         if now < 0:
             return NOTHING
         if 2 * now + 1 > bound:
             return 2 * now + 1
+        if polls >= patience:
+            # No process may be about to act, and nobody who polls may ever see anything; looked at after twice as many
+            # polls as last time, because it looks at all waiters.
+            if bound > LAST_MOMENT and in_vain(head, agenda, watched):
+                return NOTHING
+            if patience >= MANY_POLLS:
+                return PAUSE
+            patience *= 2
         if head[DONE] >= deliveries or head[SEEN] > sights - head[WATCHES]:
             head[WHERE] = now
             return DRAIN
@@ -197,16 +206,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
         turn, word = take(agenda)
         head[VISITS] += 1
         item, known, limit, count = word & ITEM_MASK, head[SEEN], LATEST_INSTANT, 1
-        if item & 7 == WAITER and bound > LAST_MOMENT:
-            # No process will act before something happens here; as many polls as there are waiters, then look whether
-            # any of them can end.
-            polls += 1
-            if polls > watched[0].shape[0]:
-                polls = 0
-                push(agenda, now, turn, word)
-                if in_vain(head, agenda, watched):
-                    return NOTHING
-                turn, word = take(agenda)
+        polls += item & 7 == WAITER
         if item & 7 >= LANDING:
             limit = happen(head, agenda, messages, lines, watched, stores, reports, item, now, limit)
             row = place = count = 0

@@ -25,15 +25,17 @@ Watched = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.n
 """Waiters, words, past, monitors, eyes, groups."""
 
 # Columns of a word, in which 0 means nothing, so that a word that nobody touches takes no memory: rows are counted from
-# 1. SINCE: when it was last written; PAST: the value before that, a row of ``past``. BACK: how far before it lies the
-# word that stands for its granule, in whose chain (FIRST, LAST) those who watch it stand; those called to wake one
-# after another stand in a chain too (C_FIRST, C_LAST), and CALLING says that one of them has
-# not passed the call on yet.
+# 1. SINCE: when it reached its value; PAST: the value below that it reached before, a row of ``past``. BACK: how far
+# before it lies the word that stands for its granule, in whose chain (FIRST, LAST) those who watch it stand; those
+# called to wake one after another stand in a chain too (C_FIRST, C_LAST), and CALLING says that one of them has not
+# passed the call on yet.
 VALUE, SINCE, PAST, BACK, W_FIRST, W_LAST, C_FIRST, C_LAST, CALLING = range(9)
 WORD_COLUMNS = 9
-# Columns of the past: what a word held before, since when, and the row before that.
+# Columns of the past: a value that a word has held or exceeded, since when, and the row with the next lower one, each
+# reached before. Row 0 holds the last row ever used, and the first of those that are free again.
 PAST_VALUE, PAST_SINCE, PAST_PAST = range(3)
 PAST_COLUMNS = 3
+PAST_USED, PAST_FREE = range(2)
 # Columns of a waiter. SERIAL: waits in the order in which they began; ITEMS: its items on the agenda; NEXT, BEFORE:
 # others in a chain, counted from 1; PORT: the server that its reads pass. Five columns mean what the policy needs: of
 # polls, BASE and ORIGIN, where their grid starts, and with which; POLL, the next one; FLIGHT, those under way;
@@ -251,7 +253,8 @@ def begin_watch(
 @compiled
 def full(watched: Watched) -> bool:
     """Return whether there is no room for what a word held before it is written again."""
-    return bool(watched[2][0, 0] + 1 >= watched[2].shape[0])
+    past = watched[2]
+    return bool(past[0, PAST_FREE] == 0 and past[0, PAST_USED] + 1 >= past.shape[0])
 
 
 @compiled
@@ -299,15 +302,9 @@ def _land(
     limit: int,
 ) -> int:  # fmt: skip
     """Let a write reach its word, and wake those who watch; return the limit."""
-    waiters, words, past, eyes = watched[0], watched[1], watched[2], watched[4]
+    waiters, words, eyes = watched[0], watched[1], watched[4]
     word, value = stores[store, STORE_WORD], stores[store, STORE_VALUE]
-    if words[word, SINCE] > 0 or words[word, VALUE] != 0 or words[word, PAST] > 0:
-        # The first row of the past counts those in use.
-        row = past[0, 0] = past[0, 0] + 1
-        past[row, PAST_VALUE], past[row, PAST_SINCE] = words[word, VALUE], words[word, SINCE]
-        past[row, PAST_PAST] = words[word, PAST]
-        words[word, PAST] = row
-    words[word, VALUE], words[word, SINCE] = value, now
+    _write(words, watched[2], word, value, now)
     key = word - words[word, BACK]
     place = words[key, W_FIRST]
     while place:
@@ -335,6 +332,28 @@ def _land(
     if not words[key, CALLING]:
         limit = _next_call(head, agenda, watched, reports, key, now, limit)
     return limit
+
+
+@compiled
+def _write(words: np.ndarray, past: np.ndarray, word: int, value: int, now: int) -> None:
+    """Let a word hold a value from now on. Of its past is kept what may be asked: since when it has held as much."""
+    if value > words[word, VALUE]:
+        if words[word, VALUE] > 0:
+            row = past[0, PAST_FREE]
+            if row:
+                past[0, PAST_FREE] = past[row, PAST_PAST]
+            else:
+                row = past[0, PAST_USED] = past[0, PAST_USED] + 1
+            past[row, PAST_VALUE], past[row, PAST_SINCE] = words[word, VALUE], words[word, SINCE]
+            past[row, PAST_PAST] = words[word, PAST]
+            words[word, PAST] = row
+        words[word, SINCE] = now
+    row = words[word, PAST]
+    while row and past[row, PAST_VALUE] >= value:
+        words[word, SINCE], words[word, PAST] = past[row, PAST_SINCE], past[row, PAST_PAST]
+        past[row, PAST_PAST], past[0, PAST_FREE] = past[0, PAST_FREE], row
+        row = words[word, PAST]
+    words[word, VALUE] = value
 
 
 @compiled

@@ -19,6 +19,7 @@ from simcore.units import PS_PER_S
 Number = TypeVar("Number", int, Table)
 
 LARGEST_VALUE = 2**62
+FEW_WAITS = 16
 FOUND = (
     waits.WORD, waits.T0, waits.SET, waits.END, waits.READS, waits.WAKEUPS, waits.FALSE_WAKEUPS, waits.OVERFLOWS,
 )  # fmt: skip
@@ -70,6 +71,7 @@ class Watching:
         self._named: dict[tuple[int, int, int], int] = {}
         self._watches: dict[int, tuple[Event, int, int]] = {}
         self._busy: list[tuple[int, int]] = []
+        self._busy_most = FEW_WAITS
         self._state[kernels.T_MONITORS] = np.zeros(ranks, np.int64)
         eyes = self._state[kernels.T_EYES]
         _fill(eyes, gpu, wait, ports is not None)
@@ -160,7 +162,10 @@ class Watching:
         return np.zeros(0, np.int64)
 
     def _free_rows(self) -> None:
-        """Free the rows of ended waits of which nothing is on the agenda any more."""
+        """Free the rows of ended waits of which nothing is on the agenda any more, whenever there are twice as many as
+        last time."""
+        if len(self._busy) < self._busy_most:
+            return
         left, rows = [], self._state[kernels.T_WAITERS]
         for first, count in self._busy:
             if rows[first : first + count, waits.ITEMS].any():
@@ -168,7 +173,7 @@ class Watching:
             else:
                 self._gaps.give(first, count)
                 self._policy.ended(self._items * count)
-        self._busy = left
+        self._busy, self._busy_most = left, 2 * len(left) + FEW_WAITS
 
 
 def _fill(eyes: Table, gpu: GpuSpec, wait: WaitSpec, shared: bool) -> None:
