@@ -267,6 +267,23 @@ def test_an_execution_trace_becomes_writes_where_its_collectives_end_by_their_de
     ]
 
 
+def test_a_profile_names_the_files_of_chakra_traces_without_their_folders(tmp_path: Path) -> None:
+    paths = [tmp_path / f"t.{rank}.et" for rank in range(2)]
+    for path in paths:
+        path.write_bytes(file([node(0, "sum", COLLECTIVE, [], 0, {"comm_type": 0, "comm_size": 8})]))
+
+    made = writes.to_profile(read_traces(paths), align="none")
+
+    assert dict(made.header)["source"] == "t.0.et, t.1.et"
+
+
+def test_chakra_traces_without_nodes_become_no_profile(tmp_path: Path) -> None:
+    (tmp_path / "t.0.et").write_bytes(file([]))
+
+    with pytest.raises(InputError, match=r"t\.0\.et: no collective can become writes"):
+        writes.to_profile(read_traces([tmp_path / "t.0.et"]))
+
+
 def invoke(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["trace", *arguments])
 

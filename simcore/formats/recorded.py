@@ -28,8 +28,7 @@ def read_traces(paths: Sequence[Path]) -> list[Trace]:
     if not any(path.name.endswith(CHAKRA) for path in paths):
         return [read_trace(path) for path in paths]
     executions = read_executions(paths)
-    world = max(1 + max(execution.rank, *(0, *node.group)) for execution in executions for node in execution.nodes)
-    return [walk.to_trace(execution, max(world, execution.world or 0)) for execution in executions]
+    return [walk.to_trace(execution, len(executions)) for execution in executions]
 
 
 def read_executions(

@@ -1,6 +1,7 @@
 """Instants of an execution trace that states none: its rank's nodes, each after those that it depends on."""
 
 from collections import Counter, defaultdict
+from pathlib import Path
 
 from simcore.formats.execution import Execution
 from simcore.formats.kineto import Collective, Trace
@@ -39,6 +40,6 @@ def to_trace(execution: Execution, world: int) -> Trace:
         lacks.append(f"durations of {untimed} collectives: their writes carry the instant of their begin")
     last = max(ends.values(), default=0)
     return Trace(
-        execution.file, execution.rank, execution.world or world, "", "", False, 0, last,
+        Path(execution.file).name, execution.rank, world, "", "", False, 0, last,
         Counter({str(kind): count for kind, count in kinds.items()}), found, lacks, "Chakra",
     )  # fmt: skip
