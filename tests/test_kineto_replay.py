@@ -368,6 +368,16 @@ def test_the_bundled_training_is_replayed_on_a_machine_with_faster_links(tmp_pat
     assert comparison.text(result.compared).count("\n") == 1 + 4 * 12 + 4
 
 
+def test_what_is_said_of_several_files_is_said_once() -> None:
+    result = run(read_scenario("trace_replay", ["workloads.0.params.traces=ddp_4ranks"]))
+
+    about_clocks = [warning for warning in result.warnings if "clocks: none" in warning]
+    assert about_clocks == [
+        "rank0.json.gz and 3 more: clocks: none: clocks of the ranks as recorded, which count from 1970"
+    ]
+    assert sum("gloo ran on the CPU" in warning for warning in result.warnings) == 1
+
+
 def test_as_recorded_the_bundled_training_is_as_it_was() -> None:
     folder = source.bundle("traces") / "ddp_4ranks"
     found = recorded.read_executions(sorted(folder.iterdir()))

@@ -127,7 +127,9 @@ class Interleaving(RuleBasedStateMachine):
         """Let a write reach the memory of ``gpu``; at a free port it lands at once."""
         self.puts.append(Put(instant - TRAVEL, 1 - gpu, gpu, size, word, value))
         if self.shared:
-            self.twin.message(instant, gpu, size, (1 - gpu, len(self.puts)), (word, value))
+            # Sequence numbers are given in the order of issue, whoever is told of a message first.
+            key = 1 - gpu, instant << 32 | len(self.puts)
+            self.twin.message(instant, gpu, size, key, (word, value))
         else:
             self.twin.write(instant, gpu, word, value)
 

@@ -51,7 +51,7 @@ def match(executions: Sequence[Execution]) -> Job:
     other, and for nodes that wait for each other.
     """
     whole = list(executions)
-    said = [f"{each.file}: {sentence}" for each in whole for sentence in each.said]
+    said = list(_said(whole))
     found = _match(whole)
     if found.alone:
         if not any(each.lost for each in whole):
@@ -63,6 +63,17 @@ def match(executions: Sequence[Execution]) -> Job:
     job = Job(whole, found.messages, found.meetings, tuple(said))
     turn = {place: number for number, place in enumerate(_order(job))}
     return replace(job, messages=sorted(job.messages, key=lambda pair: turn[pair[0]]))
+
+
+def _said(executions: Sequence[Execution]) -> Iterator[str]:
+    """Yield each sentence of the executions once, with the files of which it is said."""
+    files: dict[str, dict[str, None]] = defaultdict(dict)
+    for each in executions:
+        for sentence in each.said:
+            files[sentence][each.file] = None
+    for sentence, those in files.items():
+        first, *others = those
+        yield f"{first}{f' and {len(others)} more' if others else ''}: {sentence}"
 
 
 def _match(executions: list[Execution]) -> _Matched:
