@@ -33,12 +33,21 @@ WAITS = ["#E69F00", "#F0E442", "#D55E00", "#8C4A00", "#F7C99B", "#5E3C99"]
 OTHER = "#555555"
 LABEL_LETTERS = 23
 """Letters of a line in the legend, which has a margin of its own."""
+MOST_GROUPS = 32
+"""Work-groups that are drawn; where there are more, their ranks speak for them."""
 
 
 def timeline(tables: Tables, path: Path, *, title: str = "") -> Path:
-    """Draw one row a rank (activities) above one row a link (utilisation), on one time axis; return ``path``."""
+    """Draw one row a rank, and a work-group where these are few (activities), above one row a link (utilisation), on
+    one time axis; return ``path``."""
     spans, links = tables["spans"].to_pydict(), links_of(tables)
     rows = sorted(set(spans["location"]), key=natural)
+    ranks = [row for row in rows if row == rank_of(row)]
+    groups = len(rows) - len(ranks)
+    if groups > MOST_GROUPS:
+        rows, drawn = ranks, set(ranks)
+        kept = [place for place, where in enumerate(spans["location"]) if where in drawn]
+        spans = {name: [column[place] for place in kept] for name, column in spans.items()}
     names, hidden = busiest(links)
     end = makespan(tables)
     if not rows:
@@ -60,7 +69,9 @@ def timeline(tables: Tables, path: Path, *, title: str = "") -> Path:
         draw_links(figure, axes, used, names, hidden, end, lower, "utilisation (%)")
     draw_time_axis(axes, end)
     jobs = len(job_borders(rows)) + 1
-    who = f"{len(rows)} ranks" + (f" of {jobs} jobs" if jobs > 1 else "")
+    who = f"{len(ranks)} ranks" + (f" of {jobs} jobs" if jobs > 1 else "")
+    if groups:
+        who += f", {groups} work-groups" + (" (not drawn)" if groups > MOST_GROUPS else "")
     put_title(figure, title, f"{who}, {len(names) + hidden} links in use, {short(end, TIME)} of simulated time")
     return save(figure, path)
 
@@ -115,9 +126,14 @@ def activity_image(
     return image, colours
 
 
+def rank_of(location: str) -> str:
+    """Return the rank of a location, which may be one of its work-groups: rank0.wg17."""
+    return location.partition(".wg")[0]
+
+
 def job_borders(rows: Sequence[str]) -> list[int]:
     """Return the numbers of the rows at which another job begins; a rank of several jobs is called job.rankN."""
-    jobs = [row.rpartition(".")[0] for row in rows]
+    jobs = [rank_of(row).rpartition(".")[0] for row in rows]
     return [i for i in range(1, len(jobs)) if jobs[i] != jobs[i - 1]]
 
 
