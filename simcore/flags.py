@@ -87,6 +87,10 @@ class FlagMemory:
         """Return the numbers of many words of an array, in the memory of many ranks; -1 where an index is -1."""
         import numpy as np
 
+        if indices.shape != owners.shape or (indices.dtype.kind not in "iu" and len(indices)):
+            raise SimulationError(f"words of {flags.name} are chosen by {len(owners)} integers here")
+        if len(indices) and indices.min() < -1:
+            flags.check(int(indices.min()), 0)
         found = np.full(len(indices), -1)
         (used,) = np.nonzero(indices >= 0)
         if not len(used):

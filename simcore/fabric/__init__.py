@@ -273,12 +273,14 @@ class Fabric:
 
     def _setting(self, meta: Column, sets: Column, values: "Column | int") -> Column:
         """Return ``meta`` with a store in place of the name, where a row sets a word."""
+        if np.shape(sets) != meta.shape or np.shape(values) not in ((), meta.shape):
+            raise SimulationError(f"a table of {len(meta)} instants sets words by columns of other lengths")
         (rows,) = np.nonzero(sets >= 0)
         self._sets += len(rows)
         values = np.broadcast_to(values, len(meta))
         if len(rows) == 1:
             row = rows.item()
-            first = self._watch.store(int(sets[row]), int(values[row]), int(meta[row]) >> META_WHAT)
+            first = self._watch.store(int(sets[row]), values[row].item(), int(meta[row]) >> META_WHAT)
         else:
             first = self._watch.stores(sets[rows], values[rows], meta[rows] >> META_WHAT)
         meta[rows] = meta[rows] & (META_WORD - 1) | META_WORD | (first + np.arange(len(rows))) << META_WHAT
