@@ -67,7 +67,9 @@ class FlagMemory:
         self._single: dict[tuple[int, str], int] = {}
 
     def array(self, name: str, count: int) -> Flags:
-        """Return the array ``name``; raises ``SimulationError`` where it was declared with another length."""
+        """Return the array ``name``; raises ``SimulationError`` where it was declared with another length, or none."""
+        if count < 1:
+            raise SimulationError(f"the flags {name!r} are {count} words; an array has 1 or more")
         array, _ = self._arrays.setdefault(name, (Flags(name, count), {}))
         if array.count != count:
             raise SimulationError(f"the flags {name!r} are {array.count} words, not {count}")

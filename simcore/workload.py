@@ -118,6 +118,8 @@ class Rank:
     def groups(self, count: int) -> "list[WorkGroup]":
         """Return ``count`` work-groups of a kernel of this rank, all of them resident; their programs run in
         `together`."""
+        if count < 1:
+            raise SimulationError(f"{self.location} runs {count} work-groups; a kernel has 1 or more")
         self._groups = [WorkGroup(self, index, count) for index in range(count)]
         return self._groups
 

@@ -169,8 +169,8 @@ class Fabric:
         return event
 
     def unseen(self, event: Event) -> Column:
-        """Return the places of the words for which the wait of ``event`` has not ended."""
-        return self._watch.unseen(event)
+        """Return the places of the words for which the wait of ``event`` has not ended by now."""
+        return self._watch.unseen(event, self._simulation.now)
 
     @property
     def visits(self) -> int:

@@ -155,23 +155,26 @@ class Watching:
     def ended(self, group: int, instant: int) -> tuple[Event, int]:
         """Return the event of a wait for several words, which happens at ``instant``; its value is what is known then,
         when polls that were under way have been counted."""
-        event, first, count = self._watches.pop(group)
-        self._groups.give(group, 1)
+        event = self._watches[group][0]
         assert event.callbacks is not None
-        event.callbacks.insert(0, partial(self._found, first, count))
+        event.callbacks.insert(0, partial(self._found, group))
         return event, instant
 
-    def _found(self, first: int, count: int, event: Event) -> None:
+    def _found(self, group: int, event: Event) -> None:
+        _, first, count = self._watches.pop(group)
+        self._groups.give(group, 1)
         rows = self._state[kernels.T_WAITERS][first : first + count]
         event._value = Waits(*np.take(rows, FOUND, axis=1).T)
         self._busy.append((first, count))
 
-    def unseen(self, event: Event) -> Table:
-        """Return the places, in the order given, of the words for which the wait of ``event`` has not ended."""
+    def unseen(self, event: Event, now: int) -> Table:
+        """Return the places, in the order given, of the words for which the wait of ``event`` has not ended before
+        ``now``."""
         for watched, first, count in self._watches.values():
             if watched is event:
                 rows = self._state[kernels.T_WAITERS][first : first + count]
-                return np.nonzero(rows[:, waits.END] < 0)[0]
+                ends = rows[:, waits.END]
+                return np.nonzero((ends < 0) | (ends >= now))[0]
         return np.zeros(0, np.int64)
 
     def _free_rows(self) -> None:
