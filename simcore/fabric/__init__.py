@@ -150,6 +150,10 @@ class Fabric:
         """Return a new array of ``count`` words in the memory of each of ``ranks``, zero at first."""
         return self._watch.place(count, ranks)
 
+    def fill_lines(self, count: int) -> int:
+        """Return the least multiple of ``count`` words of an array that ends where a watched line does."""
+        return self._watch.fill_lines(count)
+
     def landed(self, rank: int, words: Column) -> Event:
         """Return an event that happens at the instant at which the last of ``words``, in the memory of ``rank``, is
         above zero: known without a read."""

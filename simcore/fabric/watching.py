@@ -91,6 +91,10 @@ class Watching:
             rows[:, waits.BACK] = index - first_of_line
         return Words(first, count, ranks)
 
+    def fill_lines(self, count: int) -> int:
+        """Return the least multiple of ``count`` words that ends where a watched line does."""
+        return count * self._line // gcd(count * self._stride, self._line) if self._line else count
+
     def store(self, word: int, value: int, what: int) -> int:
         """Return the number of the store that sets ``word`` to ``value``, under the name ``what``."""
         number = self._named.get((word, value, what))
