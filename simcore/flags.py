@@ -19,7 +19,7 @@ from simcore.trace import SCHEMAS, Coded, Recorder
 __all__ = ["Flag", "FlagMemory", "Flags", "WaitSpec", "record"]
 
 BLOCK = 1024
-"""Words of an array that are made together, when the first of them is used; a whole number of memory lines."""
+"""Words of an array that are made together, when the first of them is used, or a multiple that fills memory lines."""
 
 FEW = 64
 """Rows up to which a wait's rows are added one by one; a table of many is one batch."""
@@ -65,9 +65,12 @@ class FlagMemory:
         self._fabric, self._ranks = fabric, range(first, first + world)
         self._arrays: dict[str, tuple[Flags, dict[int, int]]] = {}
         self._single: dict[tuple[int, str], int] = {}
+        self._block_words = fabric.fill_lines(BLOCK)
 
     def array(self, name: str, count: int) -> Flags:
-        """Return the array ``name``; raises ``SimulationError`` where it was declared with another length."""
+        """Return the array ``name``; raises ``SimulationError`` where it was declared with another length, or none."""
+        if count < 1:
+            raise SimulationError(f"the flags {name!r} are {count} words; an array has 1 or more")
         array, _ = self._arrays.setdefault(name, (Flags(name, count), {}))
         if array.count != count:
             raise SimulationError(f"the flags {name!r} are {array.count} words, not {count}")
@@ -76,7 +79,7 @@ class FlagMemory:
     def word(self, owner: int, flag: "str | Flag") -> int:
         """Return the number of a flag in the memory of rank ``owner`` of the job."""
         if isinstance(flag, Flag):
-            block, within = divmod(flag.index, BLOCK)
+            block, within = divmod(flag.index, self._block_words)
             return self._block(flag.array, owner, block) + within
         if (owner, flag) not in self._single:
             rank = self._ranks[owner]
@@ -87,15 +90,20 @@ class FlagMemory:
         """Return the numbers of many words of an array, in the memory of many ranks; -1 where an index is -1."""
         import numpy as np
 
+        if indices.shape != owners.shape or (indices.dtype.kind not in "iu" and len(indices)):
+            raise SimulationError(f"words of {flags.name} are chosen by {len(owners)} integers here")
+        if len(indices) and indices.min() < -1:
+            flags.check(int(indices.min()), 0)
         found = np.full(len(indices), -1)
         (used,) = np.nonzero(indices >= 0)
         if not len(used):
             return found
         flags.check(0, int(indices.max()))
-        blocks = -(-flags.count // BLOCK)
-        keys, places = np.unique(owners[used] * blocks + indices[used] // BLOCK, return_inverse=True)
+        size = self._block_words
+        blocks = -(-flags.count // size)
+        keys, places = np.unique(owners[used] * blocks + indices[used] // size, return_inverse=True)
         firsts = np.array([self._block(flags, *divmod(key, blocks)) for key in keys.tolist()])
-        found[used] = firsts[places] + indices[used] % BLOCK
+        found[used] = firsts[places] + indices[used] % size
         return found
 
     def _block(self, flags: Flags, owner: int, block: int) -> int:
@@ -103,7 +111,8 @@ class FlagMemory:
         made, rank = self._arrays[flags.name][1], self._ranks[owner]
         key = owner * flags.count + block
         if key not in made:
-            made[key] = self._fabric.words(min(BLOCK, flags.count - block * BLOCK), range(rank, rank + 1)).first
+            size = min(self._block_words, flags.count - block * self._block_words)
+            made[key] = self._fabric.words(size, range(rank, rank + 1)).first
         return made[key]
 
 

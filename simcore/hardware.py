@@ -184,6 +184,8 @@ class Queues:
             raise ValueError(f"a buffer of {self.buffer} B holds no packet of {self.mtu} B; make it at least the mtu")
 
 
+MOST_OUTSTANDING = 2**16
+"""Reads of a waiter that may be under way: far more than a GPU has, and few enough for their table."""
 Wait = Literal["spin", "backoff", "yield", "monitor", "waiting_atomic"]
 MemoryPort = Literal["free", "shared"]
 """Whether reads of flags queue at the memory port of their GPU: never, or with each other, with what arrives, and with
@@ -218,6 +220,8 @@ class WaitSpec:
         for key in ("outstanding", "backoff_factor", "stride"):
             if getattr(self, key) < 1:
                 raise FieldError("must be 1 or more", key)
+        if self.outstanding > MOST_OUTSTANDING:
+            raise FieldError(f"must be at most {MOST_OUTSTANDING}", "outstanding")
         if self.capacity is not None and self.capacity < 0:
             raise FieldError("must be zero or more", "capacity")
         if self.backoff_most < self.backoff_first:

@@ -118,6 +118,8 @@ class Rank:
     def groups(self, count: int) -> "list[WorkGroup]":
         """Return ``count`` work-groups of a kernel of this rank, all of them resident; their programs run in
         `together`."""
+        if count < 1:
+            raise SimulationError(f"{self.location} runs {count} work-groups; a kernel has 1 or more")
         self._groups = [WorkGroup(self, index, count) for index in range(count)]
         return self._groups
 
@@ -165,8 +167,10 @@ class Rank:
         if len(writes.dst):
             self._require(int(writes.dst.min()), int(writes.dst.max()))
         if flags is not None:
-            words = memory.words(writes.dst, flags, np.asarray(sets, np.int64))
+            words = memory.words(writes.dst, flags, np.asarray(sets))
         else:
+            if len(sets) != len(writes.dst):
+                raise SimulationError(f"{self.location} issues {len(writes.dst)} writes and names {len(sets)} flags")
             pairs = zip(writes.dst.tolist(), sets, strict=True)
             words = np.array([memory.word(dst, name) if name else -1 for dst, name in pairs], np.int64)
         if len(writes.dst) <= FEW_WRITES and (writes.time == self.now).all():
@@ -223,10 +227,15 @@ class Rank:
         """Wait until the words ``indices`` of ``flags`` here have reached ``values``, one waiter each, all at once."""
         import numpy as np
 
-        indices = np.asarray(indices, np.int64)
+        indices = np.asarray(indices)
+        if len(indices):
+            flags.check(int(indices.min()), int(indices.max()))
         words = self._memory.flags.words(np.full(len(indices), self.index), flags, indices)
         names = [f"{flags.name}[{index}]" for index in indices.tolist()]
-        yield from self._wait(words, values, names, [reason] * len(names) if isinstance(reason, str) else reason, what)
+        reasons = [reason] * len(names) if isinstance(reason, str) else reason
+        if len(reasons) != len(names):
+            raise SimulationError(f"{self.location} waits for {len(names)} flags for {len(reasons)} reasons")
+        yield from self._wait(words, values, names, reasons, what)
 
     def _wait(
         self, words: "Column", values: "Column | int", names: Sequence[str], reasons: Sequence[str], what: str

@@ -1,5 +1,7 @@
 """Arrays of flags: one word for an owner and an index, whoever asks, and memory only for those that are used."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,8 +9,10 @@ from hypothesis import strategies as st
 
 from simcore.errors import SimulationError
 from simcore.fabric import Fabric
+from simcore.fabric import _kernels as kernels
+from simcore.fabric import _waits as waits
 from simcore.flags import FlagMemory
-from simcore.hardware import LinkSpec, Sheet, WaitSpec, find
+from simcore.hardware import GpuSpec, LinkSpec, Sheet, WaitSpec, find
 from simcore.simulation import Simulation
 from simcore.source import bundle
 from simcore.topology import Topology
@@ -16,10 +20,10 @@ from simcore.topology import Topology
 GPU = Sheet.read(find("gem5-gpu", bundle("scenarios"))).spec().gpu
 
 
-def memory(world: int) -> FlagMemory:
+def memory(world: int, gpu: GpuSpec = GPU, wait: WaitSpec = WaitSpec()) -> FlagMemory:  # noqa: B008 frozen
     """Return the flags of a job at the ranks from 1 on of a machine that has one more."""
     topology = Topology("switch", world + 1, LinkSpec(10**9, 0))
-    fabric = Fabric(Simulation(), topology, "fifo", None, range(world + 1), gpu=GPU, wait=WaitSpec("spin"))
+    fabric = Fabric(Simulation(), topology, "fifo", None, range(world + 1), gpu=gpu, wait=wait)
     return FlagMemory(fabric, 1, world)
 
 
@@ -39,6 +43,17 @@ def test_every_flag_is_a_word_of_its_own_asked_for_one_by_one_or_together(used: 
     for name, words in found.items():
         assert words[-1] == -1
         assert words[:-1].tolist() == [word for word, (array, *_) in zip(single, used, strict=True) if array == name]
+
+
+@pytest.mark.parametrize("line", [64, 96, 4_096])
+@pytest.mark.parametrize("stride", [1, 8, 24, 5_000])
+def test_words_share_a_watch_where_they_share_a_line(line: int, stride: int) -> None:
+    flags = memory(1, replace(GPU, memory_line=line), WaitSpec("monitor", granularity="line", stride=stride))
+    words = flags.words(np.zeros(5_000, np.int64), flags.array("a", 5_000), np.arange(5_000))
+    stands_for = words - flags._fabric._state[kernels.T_WORDS][words, waits.BACK]
+
+    lines = np.arange(5_000) * stride // line
+    assert ((stands_for[1:] == stands_for[:-1]) == (lines[1:] == lines[:-1])).all()
 
 
 def test_an_array_of_a_large_job_takes_memory_only_where_it_is_used() -> None:

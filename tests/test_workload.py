@@ -280,3 +280,61 @@ def test_a_deadlock_names_the_work_group_and_its_flag(lived: Callable[..., Resul
 
     with pytest.raises(Deadlock, match=r"rank0 waits for rank0\.wg1 for flag of nobody"):
         lived(program)
+
+
+@pytest.mark.parametrize("policy", ["spin", "monitor"])
+def test_a_wait_cut_between_sample_and_response_has_its_reason(lived: Callable[..., Result], policy: str) -> None:
+    """The user's interrupt is tried at many instants about the end of the wait, one of them while the last read
+    returns."""
+    ended = set()
+    for instant in range(400_000, 900_000, 20_000):
+
+        def program(rank: Rank, instant: int = instant) -> Generator[Any, Any, None]:
+            yield from rank.spend(0, "idle", "nothing")
+            if rank.index == 0:
+                yield from rank.wait([("a", "flag of 1")], "x")
+            elif rank.index == 1:
+                rank.put(0, Virtual((8,), "uint8"), "f", sets="a")
+                yield from rank.spend(instant, "idle", "until the interrupt")
+                raise KeyboardInterrupt
+
+        result = lived(program, f"wait.policy={policy}")
+        spans = [row for row in result.tables["spans"].to_pylist() if row["location"] == "rank0"]
+        assert [row["reason"] for row in spans] == ["flag of 1"]
+        ended.add(spans[0]["t1_ps"] < instant)
+    assert ended == {False, True}
+
+
+def wrong_reasons(rank: Rank) -> Generator[Any, Any, None]:
+    yield from rank.wait_all(rank.flags("f", 4), [0, 1], "x", ["one"])
+
+
+def word_before_the_first(rank: Rank) -> Generator[Any, Any, None]:
+    yield from rank.wait_all(rank.flags("f", 4), [2, -1], "x", "flag")
+
+
+def array_of_nothing(rank: Rank) -> Generator[Any, Any, None]:
+    yield from rank.wait_all(rank.flags("f", 0), [0], "x", "flag")
+
+
+def halves(rank: Rank) -> Generator[Any, Any, None]:
+    yield from rank.wait_all(rank.flags("f", 4), [0.5], "x", "flag")  # type: ignore[arg-type]
+
+
+def groups_of_nothing(rank: Rank) -> Generator[Any, Any, None]:
+    yield from rank.together([], f"{rank.groups(-1)}")
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (wrong_reasons, "waits for 2 flags for 1 reasons"),
+        (word_before_the_first, "f has the words 0 to 3, not -1"),
+        (array_of_nothing, "the flags 'f' are 0 words"),
+        (halves, "words of f are chosen by 1 integers"),
+        (groups_of_nothing, "runs -1 work-groups"),
+    ],
+)
+def test_a_wait_for_what_there_cannot_be_is_refused(lived: Callable[..., Result], program: Program, said: str) -> None:
+    with pytest.raises(SimulationError, match=said):
+        lived(program)

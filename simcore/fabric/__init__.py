@@ -150,6 +150,10 @@ class Fabric:
         """Return a new array of ``count`` words in the memory of each of ``ranks``, zero at first."""
         return self._watch.place(count, ranks)
 
+    def fill_lines(self, count: int) -> int:
+        """Return the least multiple of ``count`` words of an array that ends where a watched line does."""
+        return self._watch.fill_lines(count)
+
     def landed(self, rank: int, words: Column) -> Event:
         """Return an event that happens at the instant at which the last of ``words``, in the memory of ``rank``, is
         above zero: known without a read."""
@@ -169,8 +173,8 @@ class Fabric:
         return event
 
     def unseen(self, event: Event) -> Column:
-        """Return the places of the words for which the wait of ``event`` has not ended."""
-        return self._watch.unseen(event)
+        """Return the places of the words for which the wait of ``event`` has not ended by now."""
+        return self._watch.unseen(event, self._simulation.now)
 
     @property
     def visits(self) -> int:
@@ -273,12 +277,14 @@ class Fabric:
 
     def _setting(self, meta: Column, sets: Column, values: "Column | int") -> Column:
         """Return ``meta`` with a store in place of the name, where a row sets a word."""
+        if np.shape(sets) != meta.shape or np.shape(values) not in ((), meta.shape):
+            raise SimulationError(f"a table of {len(meta)} instants sets words by columns of other lengths")
         (rows,) = np.nonzero(sets >= 0)
         self._sets += len(rows)
         values = np.broadcast_to(values, len(meta))
         if len(rows) == 1:
             row = rows.item()
-            first = self._watch.store(int(sets[row]), int(values[row]), int(meta[row]) >> META_WHAT)
+            first = self._watch.store(int(sets[row]), values[row].item(), int(meta[row]) >> META_WHAT)
         else:
             first = self._watch.stores(sets[rows], values[rows], meta[rows] >> META_WHAT)
         meta[rows] = meta[rows] & (META_WORD - 1) | META_WORD | (first + np.arange(len(rows))) << META_WHAT

@@ -91,6 +91,13 @@ def _cycles(eyes: np.ndarray, count: int) -> int:
 
 
 @compiled
+def _longer(eyes: np.ndarray, interval: int) -> int:
+    """Return the interval of a waiter that backs off after ``interval``, in cycles; the product may not fit a word."""
+    most: int = eyes[MOST_INTERVAL]
+    return most if interval > most // eyes[FACTOR] else int(interval * eyes[FACTOR])
+
+
+@compiled
 def _plan(head: np.ndarray, agenda: Agenda, waiters: np.ndarray, row: int, instant: int, step: int) -> None:
     """Put an item of a waiter on the agenda."""
     head[POLLS] += 1
@@ -199,7 +206,7 @@ def _aim(head: np.ndarray, agenda: Agenda, watched: Watched, row: int, instant: 
         while issued + trip < instant:
             interval = waiters[row, INTERVAL]
             step = trip + eyes[RESPONSE] + _cycles(eyes, interval)
-            longer = min(interval * eyes[FACTOR], eyes[MOST_INTERVAL])
+            longer = _longer(eyes, interval)
             steps = 1 if longer > interval else (instant - trip - issued + step - 1) // step
             waiters[row, INTERVAL] = longer
             poll, issued = poll + steps, issued + steps * step
@@ -490,7 +497,7 @@ def _backed_off(
         return _finish(head, watched, reports, row, end, limit)
     interval = waiters[row, INTERVAL]
     following = end + _cycles(eyes, interval)
-    waiters[row, INTERVAL] = min(interval * eyes[FACTOR], eyes[MOST_INTERVAL])
+    waiters[row, INTERVAL] = _longer(eyes, interval)
     if eyes[SHARED]:
         _read(head, agenda, waiters, eyes, row, following)
     else:
