@@ -363,7 +363,7 @@ def _named(table: "pa.Table", name: str, ranks: Sequence[str]) -> Text:
 
 def _combined(form: Callable[..., T], *texts: Text) -> "tuple[Array, list[T]]":
     """Return a column of what ``form`` makes of the texts of a row: for every row which value, and the values that
-    occur."""
+    occur, each once."""
     import numpy as np
 
     shape = [len(text.values) for text in texts]
@@ -371,4 +371,6 @@ def _combined(form: Callable[..., T], *texts: Text) -> "tuple[Array, list[T]]":
         return np.zeros(0, np.int64), []
     keys, codes = np.unique(np.ravel_multi_index([text.codes for text in texts], shape), return_inverse=True)
     rows = zip(*(part.tolist() for part in np.unravel_index(keys, shape)), strict=True)
-    return codes, [form(*(text.values[code] for text, code in zip(texts, row, strict=True))) for row in rows]
+    made = [form(*(text.values[code] for text, code in zip(texts, row, strict=True))) for row in rows]
+    place = {value: number for number, value in enumerate(dict.fromkeys(made))}
+    return np.array([place[value] for value in made], np.int64)[codes], list(place)
