@@ -8,7 +8,7 @@ demo: .venv/installed
 	@.venv/bin/simcore run fused_allreduce --plot
 
 test: .venv/tests
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n auto
 
 lint: .venv/tests
 	@$(PY) -m ruff format --check .
