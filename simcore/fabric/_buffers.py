@@ -16,11 +16,11 @@ from simcore.fabric._kernels import (
     ARRIVAL, AVAILABLE, BUFFER, DONE, DRAIN, FREE, HOP, HOP_LEFT, HOP_PLACE, HOP_SERVER, LANDING, LATEST_INSTANT,
     MESSAGE, MTU, NEXT, NOTHING, ORDER, OVERFLOW, PACKETS_MOST, QUEUE, RESERVED, ROOM, ROOM_FIRST, SEEN, SIZE,
     T_BINS, T_BOOK, T_CURVES, T_DEPENDENTS, T_DONE, T_ENTRIES, T_FRONT, T_GATES, T_GROUPS, T_HEAD, T_HOPS,
-    T_MESSAGES, T_OPERATIONS, T_PENDING, T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, T_STORES, TAIL, TOO_LARGE, VISITS,
-    WATCHES, WHERE, Lines, Plans, Reports, admit, begin_message, deliver,
+    T_MESSAGES, T_OPERATIONS, T_PENDING, T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, TAIL, TOO_LARGE, VISITS, WATCHES,
+    WHERE, Lines, Plans, Reports, admit, begin_message, deliver,
 )  # fmt: skip
 from simcore.fabric._queues import cut, lone_time, occupy, packet_number, packets_of, rejoin
-from simcore.fabric._waits import full, happen, watched_of
+from simcore.fabric._waits import FULL, happen
 
 # Columns of a gate, the queue of a server: its first and last packet; whether the server sends; bytes for which room is
 # taken; those of the packet that is being sent; the first and last server that wait for room here; the next that waits
@@ -170,7 +170,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
     lines = (hops, table(state, T_SERVERS), table(state, T_CURVES), cube(state, T_BINS), table(state, T_SCRATCH))
     operations, dependents = table(state, T_OPERATIONS), column(state, T_DEPENDENTS)
     plans = (table(state, T_PENDING), table(state, T_RUNS), operations, dependents, table(state, T_GROUPS))
-    reports, stores, watched = (table(state, T_DONE), table(state, T_SEEN)), table(state, T_STORES), watched_of(state)
+    reports = (table(state, T_DONE), table(state, T_SEEN))
     # An end may start every server that waits for its room.
     starts = gates.shape[0] + 1
     while True:
@@ -182,13 +182,18 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
         if head[DONE] + starts > state[T_DONE, 1] or head[SEEN] + 2 * starts + head[WATCHES] > state[T_SEEN, 1]:
             head[WHERE] = now
             return DRAIN
-        if head[AVAILABLE] <= head[PACKETS_MOST] or not room_left(agenda, 3 * starts + head[RESERVED]) or full(watched):
+        if head[AVAILABLE] <= head[PACKETS_MOST] or not room_left(agenda, 3 * starts + head[RESERVED]):
             return ROOM
-        item, known, limit = take(agenda)[1] & ITEM_MASK, head[SEEN], LATEST_INSTANT
+        turn, word = take(agenda)
+        item, known, limit = word & ITEM_MASK, head[SEEN], LATEST_INSTANT
         head[VISITS] += 1
         server = item >> 4
         if item & 7 >= LANDING:
-            limit = happen(head, agenda, messages, lines, watched, stores, reports, item, now, limit)
+            limit = happen(state, item, now, limit)
+            if limit == FULL:
+                push(agenda, now, turn, word)
+                head[VISITS] -= 1
+                return ROOM
         elif item & 7 != QUEUE:
             row = begin_message(head, agenda, messages, plans, item)
             server = _arrive(head, messages, lines, gates, row)

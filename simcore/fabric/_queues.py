@@ -14,11 +14,11 @@ from simcore.fabric._kernels import (
     HOP_LEFT, HOP_LINK, HOP_SERVER, ISSUED, LANDING, LAST, LAST_MOMENT, LATEST_INSTANT, MANY_POLLS, MTU, NEXT,
     NOTHING, NUM, ORDER, OVERFLOW, OVERHEAD, PACKETS_MOST, PAUSE, QUEUE, RECORDING, RESERVED, ROOM, ROOM_FIRST,
     SEEN, SIZE, TAG, TAIL, T_BINS, T_BOOK, T_CURVES, T_DEPENDENTS, T_DONE, T_ENTRIES, T_FRONT, T_GROUPS, T_HEAD,
-    T_HOPS, T_MESSAGES, T_OPERATIONS, T_PENDING, T_QUEUES, T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, T_STORES, VISITS,
+    T_HOPS, T_MESSAGES, T_OPERATIONS, T_PENDING, T_QUEUES, T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, T_WAITERS, VISITS,
     WAITER, WATCHES, WHERE, Lines, admit, alone, begin_message, carry, charged, claim, deliver, divide_up, fill,
     fits, release,
 )  # fmt: skip
-from simcore.fabric._waits import full, happen, in_vain, watched_of
+from simcore.fabric._waits import FULL, happen, in_vain
 
 
 @compiled
@@ -180,9 +180,9 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
     lines = (hops, table(state, T_SERVERS), table(state, T_CURVES), cube(state, T_BINS), table(state, T_SCRATCH))
     operations, dependents = table(state, T_OPERATIONS), column(state, T_DEPENDENTS)
     plans = (table(state, T_PENDING), table(state, T_RUNS), operations, dependents, table(state, T_GROUPS))
-    reports, stores, watched = (table(state, T_DONE), table(state, T_SEEN)), table(state, T_STORES), watched_of(state)
+    reports = (table(state, T_DONE), table(state, T_SEEN))
     most, deliveries, sights = head[PACKETS_MOST], state[T_DONE, 1], state[T_SEEN, 1] - 2
-    polls, patience = 0, 1 + watched[0].shape[0]
+    polls, patience = 0, 1 + state[T_WAITERS, 1]
     while True:
         now = earliest(agenda)
         if now < 0:
@@ -192,7 +192,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
         if polls >= patience:
             # No process may be about to act, and nobody who polls may ever see anything; looked at after twice as many
             # polls as last time, because it looks at all waiters.
-            if bound > LAST_MOMENT and in_vain(head, agenda, watched):
+            if bound > LAST_MOMENT and in_vain(state):
                 return NOTHING
             if patience >= MANY_POLLS:
                 return PAUSE
@@ -201,14 +201,18 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
             head[WHERE] = now
             return DRAIN
         # A step puts at most one queue a packet on the agenda, and what room was made for beforehand.
-        if head[AVAILABLE] <= most or not room_left(agenda, most + 1 + head[RESERVED]) or full(watched):
+        if head[AVAILABLE] <= most or not room_left(agenda, most + 1 + head[RESERVED]):
             return ROOM
         turn, word = take(agenda)
         head[VISITS] += 1
         item, known, limit, count = word & ITEM_MASK, head[SEEN], LATEST_INSTANT, 1
         polls += item & 7 == WAITER
         if item & 7 >= LANDING:
-            limit = happen(head, agenda, messages, lines, watched, stores, reports, item, now, limit)
+            limit = happen(state, item, now, limit)
+            if limit == FULL:
+                push(agenda, now, turn, word)
+                head[VISITS] -= 1
+                return ROOM
             row = place = count = 0
         elif item & 7 != QUEUE:
             row = begin_message(head, agenda, messages, plans, item)

@@ -19,15 +19,15 @@ from simcore.fabric._kernels import (
     RESERVED, ROOM, ROOM_FIRST, ROUTE, SEEN, SIZE, TAIL, T_AMOUNTS, T_BINS, T_BOOK, T_BUNDLES, T_CHANGED, T_CHOSEN,
     T_CLOCK, T_COUNTS, T_CURVES, T_DEPENDENTS, T_DIRTY, T_DONE, T_ENTRIES, T_FILLING, T_FLUID, T_FRONT, T_GROUPS,
     T_HEAD, T_HOPS, T_KEYS, T_LEVELS, T_LINKS, T_MARKS, T_MEASURES, T_MESSAGES, T_OPERATIONS, T_PENDING, T_PORTS,
-    T_RANKED, T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, T_STORES, VISITS, WATCHES, WHERE, Lines, admit, begin_message,
-    charged, deliver, divide_up,
+    T_RANKED, T_RUNS, T_SCRATCH, T_SEEN, T_SERVERS, VISITS, WATCHES, WHERE, Lines, admit, begin_message, charged,
+    deliver, divide_up,
 )  # fmt: skip
 from simcore.fabric._maxmin import (
     BATCH, B_FLOWS, B_HOP, B_HOPS, B_LIMIT, B_PLACE, B_TOP, B_TOUCHED, CAPACITY, CHANGED, DIRTY, EPOCH, P_BUNDLES,
     P_DIRTY, P_FIRST, P_PAYLOAD, P_TOTAL, RANKED, RATE, SERVED, SINCE, WHEN, instant_of, rank, serve_up_to, solve,
 )  # fmt: skip
 from simcore.fabric._queues import serve
-from simcore.fabric._waits import full, happen, watched_of
+from simcore.fabric._waits import FULL, happen
 
 # The second child of a flow in the heap of its bundle (NEXT is the first); nothing arrives while it flows.
 OTHER = ARRIVAL
@@ -212,7 +212,7 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
     lines = (hops, servers, table(state, T_CURVES), cube(state, T_BINS), table(state, T_SCRATCH))
     operations, dependents = table(state, T_OPERATIONS), column(state, T_DEPENDENTS)
     plans = (table(state, T_PENDING), table(state, T_RUNS), operations, dependents, table(state, T_GROUPS))
-    reports, stores, watched = (table(state, T_DONE), table(state, T_SEEN)), table(state, T_STORES), watched_of(state)
+    reports = (table(state, T_DONE), table(state, T_SEEN))
     fluid, bundles, ports = column(state, T_FLUID), table(state, T_BUNDLES), table(state, T_PORTS)
     marks, rates, measures = amounts(state, T_MARKS), amounts(state, T_AMOUNTS), amounts(state, T_MEASURES)
     keys, ranked, dirty = amount_column(state, T_KEYS), column(state, T_RANKED), column(state, T_DIRTY)
@@ -272,13 +272,18 @@ def advance(state: np.ndarray, bound: int, time: int, order: int, size: int, hop
                 if head[DONE] >= state[T_DONE, 1] or head[SEEN] + 2 + head[WATCHES] > state[T_SEEN, 1]:
                     head[WHERE], why = now, DRAIN
                     break
-                if head[AVAILABLE] < 2 or not room_left(agenda, 2 + head[RESERVED]) or full(watched):
+                if head[AVAILABLE] < 2 or not room_left(agenda, 2 + head[RESERVED]):
                     why = ROOM
                     break
                 turn, item = take(agenda)
                 head[VISITS] += 1
                 if item & 7 >= LANDING:
-                    limit = happen(head, agenda, messages, lines, watched, stores, reports, item, now, limit)
+                    limit = happen(state, item, now, limit)
+                    if limit == FULL:
+                        push(agenda, now, turn, item)
+                        head[VISITS] -= 1
+                        limit, why = LATEST_INSTANT, ROOM
+                        break
                     if limit <= now:
                         break
                     continue

@@ -14,11 +14,12 @@ is hit or given up; each rank has a monitor of its own.
 import numpy as np
 
 from simcore.fabric._agenda import LENGTH, Agenda, push
-from simcore.fabric._compiled import column, compiled, table
+from simcore.fabric._compiled import column, compiled, cube, table
 from simcore.fabric._kernels import (
     ACCEPTED, BEGAN, DEN, ENDED, FREE, LANDED, META_WHAT, NUM, OPEN, POLLS, RECORDING, SEEN, STORE_VALUE,
-    STORE_WORD, T_BOOK, T_ENTRIES, T_EYES, T_FRONT, T_GROUPS, T_HEAD, T_MONITORS, T_PAST, T_WAITERS, T_WORDS, TAG,
-    WAITER, WATCHES, WHAT_MASK, Lines, Reports, carry, divide_up, release,
+    STORE_WORD, T_BINS, T_BOOK, T_CURVES, T_DONE, T_ENTRIES, T_EYES, T_FRONT, T_GROUPS, T_HEAD, T_HOPS, T_MESSAGES,
+    T_SCRATCH, T_SEEN, T_SERVERS, T_STORES, T_MONITORS, T_PAST, T_WAITERS, T_WORDS, TAG, WAITER, WATCHES, WHAT_MASK,
+    Lines, Reports, carry, divide_up, release,
 )  # fmt: skip
 
 Watched = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -258,13 +259,6 @@ def begin_watch(
 
 
 @compiled
-def full(watched: Watched) -> bool:
-    """Return whether there is no room for what a word held before it is written again."""
-    past = watched[2]
-    return bool(past[0, PAST_FREE] == 0 and past[0, PAST_USED] + 1 >= past.shape[0])
-
-
-@compiled
 def hopeful(watched: Watched) -> bool:
     """Return whether any wait will end although no word is written any more."""
     waiters, words, eyes = watched[0], watched[1], watched[4]
@@ -283,24 +277,39 @@ def any_ends(state: np.ndarray) -> bool:
 
 
 @compiled
-def in_vain(head: np.ndarray, agenda: Agenda, watched: Watched) -> bool:
+def in_vain(state: np.ndarray) -> bool:
     """Return whether nothing is left to happen but polls of words that nobody will write."""
-    return bool(watched[4][SHARED]) and agenda[0][LENGTH, 0] == head[POLLS] and not hopeful(watched)
+    watched, polls = watched_of(state), column(state, T_HEAD)[POLLS]
+    return bool(watched[4][SHARED]) and table(state, T_BOOK)[LENGTH, 0] == polls and not hopeful(watched)
+
+
+FULL = -1
+"""In place of a limit: there is no room for what a word held before; make some, and let it happen again."""
 
 
 @compiled
-def happen(
-    head: np.ndarray, agenda: Agenda, messages: np.ndarray, lines: Lines, watched: Watched, stores: np.ndarray,
-    reports: Reports, item: int, now: int, limit: int,
-) -> int:  # fmt: skip
-    """Do what an item that concerns words is on the agenda for; return the limit."""
+def happen(state: np.ndarray, item: int, now: int, limit: int) -> int:
+    """Do what an item that concerns words is on the agenda for; return the limit.
+
+    The tables are looked up here, so that loops which carry messages alone have nothing to do with them.
+    """
+    head, messages, watched = column(state, T_HEAD), table(state, T_MESSAGES), watched_of(state)
+    agenda = (table(state, T_BOOK), table(state, T_ENTRIES), table(state, T_FRONT))
+    reports = (table(state, T_DONE), table(state, T_SEEN))
     if item & 7 == WAITER:
+        lines = (
+            table(state, T_HOPS), table(state, T_SERVERS), table(state, T_CURVES), cube(state, T_BINS),
+            table(state, T_SCRATCH),
+        )  # fmt: skip
         return _attend(head, agenda, lines, watched, reports, item, now, limit)
+    past = watched[2]
+    if past[0, PAST_FREE] == 0 and past[0, PAST_USED] + 1 >= past.shape[0]:
+        return FULL
     row = item >> 3
     store = (messages[row, TAG] >> META_WHAT) & WHAT_MASK
     release(head, messages, row)
     head[LANDED] += 1
-    return _land(head, agenda, watched, reports, stores, store, now, limit)
+    return _land(head, agenda, watched, reports, table(state, T_STORES), store, now, limit)
 
 
 @compiled
