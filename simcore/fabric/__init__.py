@@ -95,44 +95,36 @@ class Fabric:
             self._watching = Watching(self._policy, len(gpus), self._group_gaps, gpu, wait, ports_of)
         self._held: tuple[int, int, int, int, int] | None = None
         """One message that was sent now and is not yet admitted: its instant, order, size, first hop, meta."""
-        self._hops_of: dict[tuple[int, int], int] = {}
+        self._ways: dict[tuple[int, int, str], tuple[int, int]] = {}
         self.next_due = NEVER
         simulation.attach(self)
 
     def send(self, src: int, dst: int, size: int, what: str, *, flag: bool = False) -> Event:
         """Send one message of ``size`` bytes now; the event happens when its last byte is in the destination's
         memory."""
-        hop, name = self._path(src, dst, size, what)
-        return self._admit(src, size, hop, dst << META_DST | name << META_WHAT | META_SEEN | flag)
+        hop, meta = self._ways.get((src, dst, what)) or self._way(src, dst, what)
+        ended = self._waiting[self._hold(src, size, hop, meta | META_SEEN | flag)] = Event(self._simulation)
+        return ended
 
     def put(
         self, src: int, dst: int, size: int, what: str, word: int = -1, value: int = 1, *, flag: bool | None = None
     ) -> None:  # fmt: skip
         """Send one message now, of whose arrival nobody is told; with a ``word`` it sets that, and is a flag unless
         ``flag`` says that it is data."""
-        hop, name = self._path(src, dst, size, what)
-        meta = dst << META_DST | name << META_WHAT | (word >= 0 if flag is None else flag)
+        hop, meta = self._ways.get((src, dst, what)) or self._way(src, dst, what)
         if word >= 0:
             self._sets += 1
-            store = self._watch.store(word, value, name)
-            meta = meta & (1 << META_WHAT) - 1 | dst << META_DST | store << META_WHAT | META_WORD
-        self._hold(src, size, hop, meta)
+            store = self._watch.store(word, value, self._names[what])
+            meta = dst << META_DST | store << META_WHAT | META_WORD
+        self._hold(src, size, hop, meta | (word >= 0 if flag is None else flag))
 
-    def _path(self, src: int, dst: int, size: int, what: str) -> tuple[int, int]:
-        """Return the first hop of a message and the number of its name."""
-        if type(size) is not int or not 0 <= size < LARGEST:
-            raise SimulationError(
-                f"rank {src} sends a message of {size!r} bytes; a size is an int, 0 to below {LARGEST}"
-            )
-        hop = self._hops_of.get((src, dst))
-        if hop is None:
-            self._require_rank(src)
-            self._require_rank(dst)
-            hop = self._hops_of[src, dst] = int(self._routes.first_hops(np.array([src]), np.array([dst]))[0])
-        name = self._names.get(what)
-        if name is None:
-            name = self._name(what)
-        return hop, name
+    def _way(self, src: int, dst: int, what: str) -> tuple[int, int]:
+        """Return the first hop of messages between two ranks, and their meta: destination and name."""
+        self._require_rank(src)
+        self._require_rank(dst)
+        hop = int(self._routes.first_hops(np.array([src]), np.array([dst]))[0])
+        way = self._ways[src, dst, what] = hop, dst << META_DST | self._name(what) << META_WHAT
+        return way
 
     def compute(self, rank: int, duration: int) -> Event:
         """Queue ``duration`` ps of computation on the compute stream of ``rank``; the event happens when it ends."""
@@ -201,11 +193,15 @@ class Fabric:
             raise SimulationError(f"there is no rank {rank}; the fabric has 0 to {len(self._gpus) - 1}")
 
     def _admit(self, src: int, size: int, hop: int, meta: int) -> Event:
-        order = self._hold(src, size, hop, meta)
-        ended = self._waiting[order] = Event(self._simulation)
+        ended = self._waiting[self._hold(src, size, hop, meta)] = Event(self._simulation)
         return ended
 
     def _hold(self, src: int, size: int, hop: int, meta: int) -> int:
+        """Send one message now, or queue one computation; return its order."""
+        if type(size) is not int or not 0 <= size < LARGEST:
+            raise SimulationError(
+                f"rank {src} sends a message of {size!r} bytes; a size is an int, 0 to below {LARGEST}"
+            )
         following = self._next
         order = following[src]
         following[src] = order + 1
