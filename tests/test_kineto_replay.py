@@ -366,6 +366,22 @@ def test_streams_that_ran_at_once_run_at_once_again(tmp_path: Path) -> None:
     result = run(read_scenario(str(scenario(tmp_path, "rank0.json", 1))))
 
     assert result.metrics["makespan_ps"] == 130 * US
+    spans = result.tables["spans"].to_pylist()
+    found = [(row["location"], row["t0_ps"] // US, row["t1_ps"] // US) for row in spans if row["activity"] == "compute"]
+    assert {each for each in found if "stream" in each[0]} == {
+        (f"rank0.stream {i}", 10 * i, 10 * i + 100) for i in range(4)
+    }
+    (rank,) = result.metrics["ranks"].values()
+    assert rank["compute_ps"] == 130 * US  # of the rank, whichever of its streams worked
+    assert "rank0.stream 3" not in result.metrics["ranks"]
+
+
+def test_a_rank_with_one_stream_has_no_spans_of_it(tmp_path: Path) -> None:
+    saved(tmp_path, 0, [gpu("k", 1000, 100, 7, 1)], 1)
+
+    result = run(read_scenario(str(scenario(tmp_path, "rank0.json", 1))))
+
+    assert set(result.tables["spans"]["location"].to_pylist()) == {"rank0"}
 
 
 def test_the_bundled_training_is_replayed_on_a_machine_with_faster_links(tmp_path: Path) -> None:
