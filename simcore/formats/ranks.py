@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from simcore.errors import InputError
+from simcore.formats.clocks import by_rank, check_spread, clock_shifts, ranges, world_of
 from simcore.formats.execution import Execution, Node
 from simcore.formats.kineto import Collective, Trace
 from simcore.formats.streams import Activity, Wait, graph
-from simcore.formats.writes import by_rank, check_spread, clock_shifts, ranges, world_of
 from simcore.units import TIME, short
 
 RETIMED = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "all_to_all", "barrier")
