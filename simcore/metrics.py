@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simcore.trace import numbers
+from simcore.trace import numbers, parted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,7 @@ def summarise(
     columns = {kind: {name: numbers(table, name) for name in table.column_names} for kind, table in tables.items()}
     spans, everything, links, flags = (columns[kind] for kind in ("spans", "transfers", "links", "flags"))
     # A work-group's reads are its rank's: rank0.wg17.
-    rank_of = {location: location.partition(".wg")[0] for location in set(flags["location"])}
+    rank_of = {location: parted(location)[0] for location in set(flags["location"])}
     flags["rank"] = np.array([rank_of[location] for location in flags["location"]], object)
     world = sum(len(job.locations) for job in jobs)
     transfers = _chosen(everything, everything["src"] < world)

@@ -198,6 +198,10 @@ class Document:
         )
         place = self.place(keys)
         beside = f"beside {Path(place.file).name}" if place.line else "here"
+        if mark.many and own.is_dir():
+            raise self.error(
+                keys, f"the folder {quoted(name)} holds no files; expected those of one job, a file a rank"
+            )
         if mark.many:
             shipped = sorted({str(p.relative_to(bundled).parent) for p in bundled.rglob("*/*") if p.is_file()})
         raise self.error(

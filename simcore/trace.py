@@ -45,8 +45,8 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column(
             "location",
             "string",
-            "whose life this is a piece of, rank0, a work-group of it, rank0.wg17, or, of several jobs, job.rank0; its "
-            "spans tile it",
+            "whose life this is a piece of, rank0, a part of it, rank0.wg17 (work-group) or rank0.stream 7, or, of "
+            "several jobs, job.rank0; its spans tile it",
         ),
         Column("t0_ps", "int64", "begin, simulated picoseconds"),
         Column("t1_ps", "int64", "end, simulated picoseconds"),
@@ -242,6 +242,16 @@ def numbers(table: "pa.Table", name: str) -> "np.ndarray[Any, Any]":
 def natural(name: str) -> list[tuple[int, str]]:
     """Return a key by which names sort as people count: gpu2 before gpu10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def parted(location: str) -> tuple[str, str]:
+    """Return the rank, of several jobs with its job, and the part of it that a location is, "" where it is the rank.
+
+    >>> parted("job.rank0.wg17")
+    ('job.rank0', 'wg17')
+    """
+    found = re.fullmatch(r"((?:[^.]+\.)?rank\d+)\.(.+)", location, re.DOTALL)
+    return (found[1], found[2]) if found else (location, "")
 
 
 @contextmanager

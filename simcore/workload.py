@@ -335,11 +335,14 @@ class Rank:
         ready, ends = yield ended
         return (ready - self._start, ends - self._start) if self._start else (ready, ends)
 
-    def lived(self, begin: int, end: int, activity: str, what: str, *, reason: str = "", size: int = 0) -> None:
-        """Record what the rank was at from ``begin`` to ``end``, ps since the job's start; the spans of its life are
-        given in order and leave nothing out."""
+    def lived(
+        self, begin: int, end: int, activity: str, what: str, *, reason: str = "", size: int = 0, part: str = ""
+    ) -> None:
+        """Record what the rank, or a ``part`` of it, was at from ``begin`` to ``end``, ps since the job's start; the
+        spans of its life are given in order and leave nothing out."""
+        location = f"{self.location}.{part}" if part else self.location
         self._recorder.add(
-            "spans", Span(self.location, begin + self._start, end + self._start, activity, reason, what, size)
+            "spans", Span(location, begin + self._start, end + self._start, activity, reason, what, size)
         )
 
     def duration(self, work: Work) -> int:

@@ -427,6 +427,16 @@ def test_a_label_is_read_back(operation: int, step: int, group: int) -> None:
     assert [part or "0" for part in found.groups()] == ["sums, of all", str(operation), str(step), str(group)]
 
 
+def test_a_recording_says_what_a_run_does_not(record: Callable[[Result], str]) -> None:
+    without = run(read_scenario("trace_replay"))
+    labelled = fused(*link("20 GB/s", "100 ns", "fifo"), kind="gemv_allreduce", policy="spin", peers="live")
+
+    headers = [dict(profile.read_profile(Path(record(each))).header) for each in (without, labelled)]
+
+    assert [header["phase"].startswith("unknown") for header in headers] == [True, True]
+    assert ["operations" in header for header in headers] == [True, False]
+
+
 def test_a_run_of_several_workloads_is_not_recorded(tmp_path: Path) -> None:
     folder = write_run(run(read_scenario("two_jobs")), tmp_path / "run")
 

@@ -204,6 +204,30 @@ def test_a_cut_off_trace_is_replayed_up_to_the_cut(tmp_path: Path) -> None:
     assert "1 x all_reduce that ranks 1 have no trace of: kept as recorded, not timed anew" in found[0].said
 
 
+def test_collectives_that_were_never_under_way_at_once_are_told(tmp_path: Path) -> None:
+    """A rank that lacks its first step has its second all-reduce matched with the first one of the others."""
+    steps = [*step(), *step(3000)]
+    found = to_executions([read_recorded(saved(tmp_path, 0, steps)), read_recorded(saved(tmp_path, 1, step(3000)))])
+    expected = "1 of 1 collectives timed anew ended on some rank before they began on another, by up to 1.5 ms: "
+    assert [sum(sentence.startswith(expected) for sentence in one.said) for one in found] == [1, 1]
+
+    for late, count in ((499, 0), (501, 1)):
+        skewed = [read_recorded(saved(tmp_path, rank, step(1000 + late * rank))) for rank in (0, 1)]
+        assert sum("ended on some rank before" in said for said in to_executions(skewed)[0].said) == count
+        assert not any("ended on some rank before" in said for said in to_executions(skewed, align="match")[0].said)
+
+
+def test_a_broadcast_may_have_ended_on_its_root_before_others_ask_for_it(tmp_path: Path) -> None:
+    ranks = [
+        read_recorded(saved(tmp_path, rank, [nccl(1000 + 900 * rank, 30, 1, name="broadcast")])) for rank in (0, 1)
+    ]
+
+    found = to_executions(ranks)
+
+    assert [one.nodes[0].kind for one in found] == ["collective", "collective"]
+    assert not any("ended on some rank before" in said for said in found[0].said)
+
+
 def test_overlaps_within_a_stream_are_cut_not_carried_on() -> None:
     activities = [
         Activity("a", "compute", "s", 0, 100), Activity("b", "compute", "s", 90, 120),
@@ -342,6 +366,22 @@ def test_streams_that_ran_at_once_run_at_once_again(tmp_path: Path) -> None:
     result = run(read_scenario(str(scenario(tmp_path, "rank0.json", 1))))
 
     assert result.metrics["makespan_ps"] == 130 * US
+    spans = result.tables["spans"].to_pylist()
+    found = [(row["location"], row["t0_ps"] // US, row["t1_ps"] // US) for row in spans if row["activity"] == "compute"]
+    assert {each for each in found if "stream" in each[0]} == {
+        (f"rank0.stream {i}", 10 * i, 10 * i + 100) for i in range(4)
+    }
+    (rank,) = result.metrics["ranks"].values()
+    assert rank["compute_ps"] == 130 * US  # of the rank, whichever of its streams worked
+    assert "rank0.stream 3" not in result.metrics["ranks"]
+
+
+def test_a_rank_with_one_stream_has_no_spans_of_it(tmp_path: Path) -> None:
+    saved(tmp_path, 0, [gpu("k", 1000, 100, 7, 1)], 1)
+
+    result = run(read_scenario(str(scenario(tmp_path, "rank0.json", 1))))
+
+    assert set(result.tables["spans"]["location"].to_pylist()) == {"rank0"}
 
 
 def test_the_bundled_training_is_replayed_on_a_machine_with_faster_links(tmp_path: Path) -> None:
@@ -375,6 +415,7 @@ def test_what_is_said_of_several_files_is_said_once() -> None:
     assert about_clocks == [
         "rank0.json.gz and 3 more: clocks: none: clocks of the ranks as recorded, which count from 1970"
     ]
+    assert not any("ended on some rank before" in warning for warning in result.warnings)
     assert sum("gloo ran on the CPU" in warning for warning in result.warnings) == 1
 
 

@@ -457,14 +457,17 @@ def test_no_class_of_links_is_hidden_by_busier_ones() -> None:
 
 
 @pytest.mark.parametrize(("groups", "rows"), [(3, 5), (40, 2)])
-def test_work_groups_are_drawn_where_they_are_few(groups: int, rows: int, tmp_path: Path, drawn: Drawn) -> None:
+@pytest.mark.parametrize(("part", "kind"), [("wg", "work-groups"), ("stream ", "streams")])
+def test_parts_of_ranks_are_drawn_where_they_are_few(
+    part: str, kind: str, groups: int, rows: int, tmp_path: Path, drawn: Drawn
+) -> None:
     recorder = Recorder()
-    for where in ("rank0", *(f"rank0.wg{number}" for number in range(groups)), "rank1"):
+    for where in ("rank0", *(f"rank0.{part}{number}" for number in range(groups)), "rank1"):
         recorder.add("spans", [where, 0, 10**6, "compute", "", "k", 0])
 
     plot.timeline(recorder.tables(), tmp_path / "t.png", title="t")
 
     shown = {text for text, _ in drawn.texts[0]}
-    said = f"2 ranks, {groups} work-groups" + (" (not drawn)" if rows == 2 else "")
+    said = f"2 ranks, {groups} {kind}" + (" (not drawn)" if rows == 2 else "")
     assert any(text.startswith(said) for text in shown)
     assert len([text for text in shown if text.startswith("rank")]) == rows

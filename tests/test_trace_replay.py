@@ -316,6 +316,9 @@ def test_traces_may_be_a_folder_or_a_pattern_and_decide_the_name_of_the_run(tmp_
     assert name == run_name(asked(traces / "t.*.et"))
     (tmp_path / "t.1.et").write_bytes(file([node(0, "c", COMPUTE, (), 2)]))
     assert run_name(asked(traces / "t.*.et")) != name
+    (tmp_path / "empty" / "inner").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"the folder '.*empty' holds no files; expected those of one job"):
+        read_scenario("trace_replay", [f"workloads.0.params.traces={tmp_path / 'empty'}"])
     with pytest.raises(InputError, match=r"no files 'absent' here and none bundled; bundled are: .*step_4ranks"):
         read_scenario("trace_replay", ["workloads.0.params.traces=absent"])
 

@@ -171,9 +171,9 @@ def test_transforms_are_applied_in_order_and_stated_in_the_header() -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (Shift(by=1, rank=3), "rank 3 is none of 0 to 2"),
-        (Shift(by=2**62 - 50), "an instant of the changed profile is too large"),
-        (Scale(factor="1000000000"), "times 1000000000 an instant is too large"),
+        (Shift(by=1, rank=3), "shift: rank 3 is none of 0 to 2"),
+        (Shift(by=2**62 - 50), "shift: an instant of the changed profile is too large"),
+        (Scale(factor="1000000000"), "scale: times 1000000000 an instant is too large"),
     ],
 )
 def test_what_leads_out_of_range_is_refused(change: Any, complaint: str) -> None:
@@ -312,7 +312,7 @@ def test_options_are_applied_in_the_order_given(tmp_path: Path) -> None:
         ("--straggler rank=1", "--straggler rank=1: factor: or by"),
         ("--straggler rank=1,factor=2,since=1us", "since: goes with by"),
         ("--shift by=1us,by=2us", "by is given twice"),
-        ("--wakeup rank=4,after=1us", "rank 4 is none of 0 to 3"),
+        ("--wakeup rank=4,after=1us", "wakeup: rank 4 is none of 0 to 3"),
         ("", "nothing to change"),
     ],
 )

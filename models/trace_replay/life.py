@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,7 +37,18 @@ class Piece:
 
 def pieces(job: Job, lowered: Lowered, rank: int, ended: Column) -> Iterator[Piece]:
     """Yield the life of a rank in pieces that tile it, from 0 to the end of its last node."""
-    yield from _tiled([*_computations(job, lowered, rank, ended), *_nodes(job, lowered, rank, ended)])
+    nodes = _nodes(job, lowered, rank, ended)
+    yield from _tiled([*_computations(job, lowered, rank, ended), *(piece for _, piece in nodes)])
+
+
+def streams(job: Job, lowered: Lowered, rank: int, ended: Column) -> Iterator[tuple[str, Iterator[Piece]]]:
+    """Yield name and life of each stream of a rank that was recorded with several, in pieces as of the rank."""
+    apart: dict[str, list[Piece]] = defaultdict(list)
+    if job.executions[rank].ordered:
+        for node, piece in _nodes(job, lowered, rank, ended):
+            apart[node.stream].append(piece)
+    for name in sorted(apart) if len(apart) > 1 else ():
+        yield name, _tiled(apart[name])
 
 
 def times(lowered: Lowered, rank: int, number: int, ended: Column) -> tuple[int, int]:
@@ -55,17 +67,17 @@ def _computations(job: Job, lowered: Lowered, rank: int, ended: Column) -> Itera
         yield Piece(end, end - int(schedule.duration[row]), 0, node.name or node.kind, size=node.size)
 
 
-def _nodes(job: Job, lowered: Lowered, rank: int, ended: Column) -> Iterator[Piece]:
+def _nodes(job: Job, lowered: Lowered, rank: int, ended: Column) -> Iterator[tuple[Node, Piece]]:
     """Yield every node from when it could begin, and the gap before it."""
     for number, node in enumerate(job.executions[rank].nodes):
         begin, end = times(lowered, rank, number, ended)
         name = node.name or node.kind
         if node.gap:
-            yield Piece(begin, begin - node.gap, 3, f"before {name}")
+            yield node, Piece(begin, begin - node.gap, 3, f"before {name}")
         if node.kind in ("compute", "memory"):
-            yield Piece(end, begin, 1, name, size=node.size)
+            yield node, Piece(end, begin, 1, name, size=node.size)
         else:
-            yield Piece(end, begin, 2, name, _reason(node, job), node.size)
+            yield node, Piece(end, begin, 2, name, _reason(node, job), node.size)
 
 
 def _reason(node: Node, job: Job) -> str:

@@ -1,6 +1,6 @@
 """The traces of all ranks become one schedule, which all ranks play together."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from simcore import (
     read_executions,
 )  # fmt: skip
 
-from .life import pieces, times
+from .life import Piece, pieces, streams, times
 from .lowering import Lowered, lower
 from .matching import Job, Meeting, match
 
@@ -100,9 +100,15 @@ class TraceReplay:
             plan.lowered.append(_lower(rank, plan))
         (lowered,) = plan.lowered
         _, ended = yield from rank.play(lowered.schedule, "trace")
-        for piece in pieces(plan.job, lowered, rank.index, ended):
-            rank.lived(piece.begin, piece.end, piece.activity, piece.what, reason=piece.reason, size=piece.size)
+        _tell(rank, "", pieces(plan.job, lowered, rank.index, ended))
+        for stream, life in streams(plan.job, lowered, rank.index, ended):
+            _tell(rank, stream, life)
         _compare(rank, plan.job, lowered, ended)
+
+
+def _tell(rank: Rank, part: str, life: Iterable[Piece]) -> None:
+    for each in life:
+        rank.lived(each.begin, each.end, each.activity, each.what, reason=each.reason, size=each.size, part=part)
 
 
 def _read(params: Params) -> Any:

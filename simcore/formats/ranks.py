@@ -1,14 +1,15 @@
 """Ranks that were recorded one by one, put on one clock and matched: what each did, ready to be run again."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from simcore.errors import InputError
+from simcore.formats.clocks import by_rank, check_spread, clock_shifts, ranges, world_of
 from simcore.formats.execution import Execution, Node
 from simcore.formats.kineto import Collective, Trace
 from simcore.formats.streams import Activity, Wait, graph
-from simcore.formats.writes import by_rank, check_spread, clock_shifts, ranges, world_of
+from simcore.units import TIME, short
 
 RETIMED = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "all_to_all", "barrier")
 """Operations that can be run again from what a profiler records of them."""
@@ -98,7 +99,7 @@ def _settled(
     for rank, (_, nodes, _) in found.items():
         for number, key in keys[rank].items():
             there[key][rank] = nodes[number]
-    settled = {}
+    settled, apart = {}, dict[Key, int]()
     for rank, (file, nodes, said) in found.items():
         kept: Counter[str] = Counter()
         made = []
@@ -108,6 +109,8 @@ def _settled(
             if node.kind != "collective":
                 made.append(node)
             elif not reason:
+                key = keys[rank][node.id]
+                apart[key] = apart[key] if key in apart else _apart(everywhere.values())
                 made.append(replace(node, size=max(0, *(other.size for other in everywhere.values()))))
             else:
                 kept[f"{node.name} {reason}"] += 1
@@ -116,7 +119,29 @@ def _settled(
         if any(node.operation in ("broadcast", "reduce") for node in made):
             sentences.append("broadcast and reduce: the lowest rank of their group is taken as root")
         settled[rank] = file, made, [*said, *sentences]
-    return settled
+    told = _told_apart(list(apart.values()))
+    return {rank: (file, made, [*said, *told]) for rank, (file, made, said) in settled.items()}
+
+
+def _apart(everywhere: Collection[Node]) -> int:
+    """Return how long (ps) after some rank had ended a collective, as recorded, another one began it; 0 or less where
+    all were in it at one instant. Of a broadcast or reduce that may be: its root, or the others, need not wait."""
+    if any(node.operation in ("broadcast", "reduce") for node in everywhere):
+        return 0
+    return max(node.begin for node in everywhere) - min(node.begin + node.duration for node in everywhere)
+
+
+def _told_apart(apart: Sequence[int]) -> list[str]:
+    """Return the sentence on collectives that cannot be one as recorded, if there are any; ``apart`` as `_apart` has
+    it, of each."""
+    never = [late for late in apart if late > 0]
+    if not never:
+        return []
+    return [
+        f"{len(never)} of {len(apart)} collectives timed anew ended on some rank before they began on another, by up "
+        f"to {short(max(never), TIME)}: the clocks of ranks are not one (align: match makes them one), or a trace "
+        "lacks collectives that others have, so that those matched by their order are not the same"
+    ]
 
 
 def _keys(nodes: Sequence[Node], rank: int) -> Iterator[tuple[int, Key]]:

@@ -44,15 +44,20 @@ def recorded(transfers: "pa.Table", world: int, start: int, source: str) -> Prof
     operation, step, group = (np.array([int(part[i] or 0) for part in parts])[which] for i in (1, 2, 3))
     names = np.array([re.sub(r'[,"\n\r]', "", part[0]) for part in parts], object)[which].tolist()
     flag = numbers(rows, "kind") == "flag"
-    header = (
+    header = [
         ("source", source),
         ("stamps", "when each write was issued, and when it arrived, in the simulated run"),
         ("start", "of an operation: the end of the one before on that rank, whose computing in between is part of it"),
-    )
+        ("phase", "unknown, copy throughout: a run does not say which writes the receiver adds"),
+    ]
+    if not any(part[1] or part[2] or part[3] for part in parts):
+        header.append(
+            ("operations", "unknown: no message says of which operation and step it is, so all are taken for one step")
+        )
     begin = _begins(rank, dst, time, arrived, operation)
     copies = np.zeros(len(rank), bool)
     return Profile(
-        rank, begin, time, arrived, dst, size, flag, operation, step, group, copies, names, header, world
+        rank, begin, time, arrived, dst, size, flag, operation, step, group, copies, names, tuple(header), world
     ).ordered()
 
 

@@ -1,13 +1,12 @@
 """From the tables of a run to tracks and the events on them, as viewers of timelines want them."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from simcore.errors import InputError
-from simcore.trace import natural, numbers
+from simcore.trace import natural, numbers, parted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,8 +18,6 @@ T = TypeVar("T")
 
 CHUNK = 65_536
 """Events that are in work at once."""
-LOCATION = re.compile(r"((?:[^.]+\.)?rank\d+)(?:\.(.+))?", re.DOTALL)
-"""Location of a span or wait: the rank, of several jobs with its job, and the part of it, if not the rank itself."""
 
 TrackKind = Literal["process", "thread", "lane", "group", "counter"]
 Path = tuple[str, ...]
@@ -149,8 +146,9 @@ _PHASES: dict[EventKind, tuple[Phase, ...]] = {
 def timeline(tables: Mapping[str, "pa.Table"], ranks: Sequence[str]) -> Timeline:
     """Return the tracks and events of a run; ``ranks`` names every rank number that its transfers have.
 
-    A process a rank, and one for the links. A rank's tracks: its activity, each of its parts (rank0.wg17), what it sent
-    and received by kind, and below ``flags`` every flag it waited for. Raises ``InputError`` for a rank without a name.
+    A process a rank, and one for the links. A rank's tracks: its activity, each of its parts (rank0.wg17, rank0.stream
+    7), what it sent and received by kind, and below ``flags`` every flag it waited for. Raises ``InputError`` for a
+    rank without a name.
     """
     made = _Tracks(ranks)
     events = [_activities(tables["spans"], made), *_messages(tables["transfers"], made)]
@@ -234,7 +232,7 @@ def lanes(groups: "Array", begin: "Array", end: "Array", order: "Array") -> "Arr
 def _activities(table: "pa.Table", made: _Tracks) -> Events:
     begin, end, order = _interval(table, "t0_ps", "t1_ps")
     location, activity, reason, what = (_text(table, name) for name in ("location", "activity", "reason", "what"))
-    track = made.spread(_combined(_parted, location), "thread", begin, end, order)
+    track = made.spread(_combined(_of_location, location), "thread", begin, end, order)
     name = Text(*_combined(_activity_name, activity, reason, what))
     rest = _arguments(table, begin, end, but=("location", "t0_ps", "t1_ps"))
     return Events("slice", order, track, begin, end, name, activity, rest)
@@ -297,7 +295,7 @@ def _waits(table: "pa.Table", made: _Tracks) -> Iterator[Events]:
 
 
 def _flag(location: str, flag: str) -> Path:
-    return _parted(location)[0], "flags", flag
+    return parted(location)[0], "flags", flag
 
 
 def _use(table: "pa.Table", made: _Tracks) -> Events:
@@ -322,10 +320,10 @@ def _use(table: "pa.Table", made: _Tracks) -> Events:
     return Events("counter", np.argsort(time, kind="stable"), track[which], time, time, none, none, value=value)
 
 
-def _parted(location: str) -> Path:
+def _of_location(location: str) -> Path:
     """Return the process and the track of a location."""
-    match = LOCATION.fullmatch(location)
-    return (match[1], match[2] or "activity") if match else (location, "activity")
+    rank, part = parted(location)
+    return rank, part or "activity"
 
 
 def _interval(table: "pa.Table", begin: str, end: str) -> "tuple[Array, Array, Array]":

@@ -161,6 +161,7 @@ def transform(profile: Profile, transforms: Sequence[Any], seed: int | None = No
 
     Raises ``InputError`` for a rank that the profile does not know, an instant out of range, and a missing seed.
     """
+    _check(transforms, profile.world)
     profile = profile.ordered()
     for place, each in enumerate(transforms):
         said, drawn = str(each), 0
@@ -171,12 +172,15 @@ def transform(profile: Profile, transforms: Sequence[Any], seed: int | None = No
             # Two equal transforms draw different numbers.
             drawn = int(randomness.stream(own, f"transform {place}").integers(2**62))
             said += f", seed {own}"
-        changed = each.applied(profile, drawn)
+        try:
+            changed = each.applied(profile, drawn)
+        except InputError as error:
+            raise InputError(f"{each.kind}: {error}") from None
         profile = replace(changed, header=(*profile.header, ("transform", said)))
     return profile
 
 
-def check(transforms: Sequence[Any], world: int) -> None:
+def _check(transforms: Sequence[Any], world: int) -> None:
     """Raise ``InputError`` where a transform is of a rank that is none of ``world``."""
     for each in transforms:
         if each.rank is not None and not 0 <= each.rank < world:
@@ -212,8 +216,6 @@ def _stretch(profile: Profile, rows: NDArray[np.bool_], factor: Fraction) -> Num
 def _rows(profile: Profile, rank: int | None) -> NDArray[np.bool_]:
     if rank is None:
         return np.ones(len(profile.rank), bool)
-    if not 0 <= rank < profile.world:
-        raise InputError(f"rank {rank} is none of 0 to {profile.world - 1}")
     rows: NDArray[np.bool_] = profile.rank == rank
     return rows
 

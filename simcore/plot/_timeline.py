@@ -22,7 +22,7 @@ from simcore.plot._series import (
     rows_height,
     spread,
 )
-from simcore.trace import natural
+from simcore.trace import natural, parted
 from simcore.units import TIME, short
 
 # Okabe and Ito's palette, safe for colour-blind readers; lightness differs too, so the classes survive a grey print.
@@ -33,18 +33,18 @@ WAITS = ["#E69F00", "#F0E442", "#D55E00", "#8C4A00", "#F7C99B", "#5E3C99"]
 OTHER = "#555555"
 LABEL_LETTERS = 23
 """Letters of a line in the legend, which has a margin of its own."""
-MOST_GROUPS = 32
-"""Work-groups that are drawn; where there are more, their ranks speak for them."""
+MOST_PARTS = 32
+"""Work-groups or streams that are drawn; where there are more, their ranks speak for them."""
 
 
 def timeline(tables: Tables, path: Path, *, title: str = "") -> Path:
-    """Draw one row a rank, and a work-group where these are few (activities), above one row a link (utilisation), on
-    one time axis; return ``path``."""
+    """Draw one row a rank, and a work-group or stream where these are few (activities), above one row a link
+    (utilisation), on one time axis; return ``path``."""
     spans, links = tables["spans"].to_pydict(), links_of(tables)
     rows = sorted(set(spans["location"]), key=natural)
-    ranks = [row for row in rows if row == rank_of(row)]
-    groups = len(rows) - len(ranks)
-    if groups > MOST_GROUPS:
+    ranks = [row for row in rows if not parted(row)[1]]
+    parts = [part for _, part in map(parted, rows) if part]
+    if len(parts) > MOST_PARTS:
         rows, drawn = ranks, set(ranks)
         kept = [place for place, where in enumerate(spans["location"]) if where in drawn]
         spans = {name: [column[place] for place in kept] for name, column in spans.items()}
@@ -70,8 +70,9 @@ def timeline(tables: Tables, path: Path, *, title: str = "") -> Path:
     draw_time_axis(axes, end)
     jobs = len(job_borders(rows)) + 1
     who = f"{len(ranks)} ranks" + (f" of {jobs} jobs" if jobs > 1 else "")
-    if groups:
-        who += f", {groups} work-groups" + (" (not drawn)" if groups > MOST_GROUPS else "")
+    if parts:
+        kind = "work-groups" if parts[0].startswith("wg") else "streams"
+        who += f", {len(parts)} {kind}" + (" (not drawn)" if len(parts) > MOST_PARTS else "")
     put_title(figure, title, f"{who}, {len(names) + hidden} links in use, {short(end, TIME)} of simulated time")
     return save(figure, path)
 
@@ -126,14 +127,9 @@ def activity_image(
     return image, colours
 
 
-def rank_of(location: str) -> str:
-    """Return the rank of a location, which may be one of its work-groups: rank0.wg17."""
-    return location.partition(".wg")[0]
-
-
 def job_borders(rows: Sequence[str]) -> list[int]:
     """Return the numbers of the rows at which another job begins; a rank of several jobs is called job.rankN."""
-    jobs = [rank_of(row).rpartition(".")[0] for row in rows]
+    jobs = [parted(row)[0].rpartition(".")[0] for row in rows]
     return [i for i in range(1, len(jobs)) if jobs[i] != jobs[i - 1]]
 
 
