@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from simcore.plot._canvas import GRID, INK, Boxes, new_figure, put_title, save
 
@@ -111,6 +111,10 @@ def _scale(axes: Any, panel: CurvePanel) -> None:
         axes.minorticks_off()
     if "y" in panel.log:
         axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        if high < 100 * low:
+            # Less than two decades: one label or none would be left.
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     elif panel.from_zero:
         tops = [y for curve in panel.curves for y in curve.y] + [bar[3] for bar in panel.bars]
         tops += [c.fitted[0] + c.fitted[1] * max(c.x) for c in panel.curves if c.fitted]
