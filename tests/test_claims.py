@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import simcore
-from simcore import registry, scenario
+from simcore import plot, registry, scenario
 from simcore.claims import experiments, figures, reading, reproduction, statistics, verdicts
 from simcore.claims.statistics import StatisticError
 from simcore.errors import InputError
@@ -316,6 +316,37 @@ def test_a_figure_is_the_same_bytes_every_time(done: reproduction.Reproduction, 
         assert len(first) > 5_000
 
 
+@pytest.mark.parametrize(
+    ("figure", "change", "said"),
+    [
+        ("time", {"x": "digest"}, "figures.time.panels.0: column digest holds '"),
+        ("time", {"y": "digest"}, "figures.time.panels.0: column digest holds '"),
+        ("life", {"where": {}}, "figures.life: 3 points have ranks = 2; a run is one, choose it by where"),
+        ("life", {"where": {"size_MB": [1, 4]}}, "figures.life: 2 points have ranks = 2; a run is one"),
+    ],
+)
+def test_what_no_figure_can_show_is_one_line_with_its_place(
+    done: reproduction.Reproduction, figure: str, change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    sheet = copied(RING)
+    about = sheet["figures"][figure]
+    (about["panels"][0] if figure == "time" else about).update(change)
+    paper = reading.read_folder("ring", write(tmp_path, sheet, {}))
+
+    with pytest.raises(InputError) as caught:
+        figures.draw(paper, figure, done.found, tmp_path)
+
+    assert str(caught.value).startswith(f"{tmp_path / 'claims.yaml'}:")
+    assert said in str(caught.value)
+
+
+def test_an_output_that_cannot_be_made_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+
+    with pytest.raises(InputError, match="file: exists and is no folder; give another --out"):
+        reproduction.check_folder(tmp_path / "file" / "ring")
+
+
 BROKEN: list[tuple[str, Any, str]] = [
     ("claims.0.statistic.kind", "r3", "claims.0.statistic: unknown value 'r3'; allowed: value, ratio"),
     ("claims.0.statistic.y", "time", "claims.0.statistic.y: unknown column 'time'; did you mean 'time_us'?"),
@@ -532,3 +563,16 @@ def test_of_many_waiters_some_are_shown_evenly() -> None:
     assert len(rows) == _timelines.MOST_ROWS
     assert (rows[0], rows[-1]) == ("rank0.wg0", "rank0.wg255")
     assert _timelines._waiters({"spin": {"flags": pa.table({"location": []})}}) == []
+
+
+def test_a_run_in_which_nobody_waits_is_drawn_beside_one_in_which_somebody_does(tmp_path: Path) -> None:
+    sizes = ["workloads.0.params.rows=64", "workloads.0.params.work_groups=8"]
+    runs = {
+        gpus: simcore.run(simcore.read_scenario("fused_gemv", [f"machine.gpus={gpus}", *sizes])).tables
+        for gpus in ("2", "1")
+    }
+    assert [len(tables["flags"]) for tables in runs.values()] == [9, 0]
+
+    both = plot.timelines(runs, tmp_path / "both.png").read_bytes()
+
+    assert both != plot.timelines({"2": runs["2"], "1": runs["2"]}, tmp_path / "twice.png").read_bytes()

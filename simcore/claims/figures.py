@@ -28,18 +28,22 @@ def draw(paper: Paper, name: str, found: Mapping[str, Found], folder: Path) -> P
         function(figure.title, *[found[each] for each in figure.experiments], path)
         return path
     if isinstance(figure, Timelines):
-        return _draw_timelines(figure, found[figure.experiment], path)
+        return _draw_timelines(paper, name, figure, found[figure.experiment], path)
     return _draw_chart(paper, name, figure, found[figure.experiment], path)
 
 
-def _draw_timelines(figure: Timelines, found: Found, path: Path) -> Path:
+def _draw_timelines(paper: Paper, name: str, figure: Timelines, found: Found, path: Path) -> Path:
     import pyarrow.compute as pc
 
     runs: dict[str, dict[str, Any]] = {}
-    for value in dict.fromkeys(row[figure.runs] for row in statistics.chosen(found.rows, figure.where)):
+    for group, rows in statistics.grouped(statistics.chosen(found.rows, figure.where), [figure.runs]):
+        value = group[figure.runs]
+        if len(rows) > 1:
+            sentence = f"{len(rows)} points have {figure.runs} = {value}; a run is one, choose it by where"
+            raise paper.document.error(("figures", name), sentence)
         tables = dict(found.tables)
-        for column, wanted in {**figure.where, figure.runs: value}.items():
-            tables = {kind: table.filter(pc.equal(table[column], wanted)) for kind, table in tables.items()}
+        for axis in paper.sheet.experiments[figure.experiment].axes:
+            tables = {kind: table.filter(pc.equal(table[axis], rows[0][axis])) for kind, table in tables.items()}
         runs[str(value)] = tables
     return plot.timelines(runs, path, title=figure.title)
 
@@ -70,8 +74,8 @@ def _panel(panel: Panel, found: Found) -> CurvePanel:
 
 
 def _curve(panel: Panel, group: Mapping[str, Any], rows: statistics.Rows) -> Curve:
-    ordered = sorted(rows, key=lambda row: float(row[panel.x]))
-    x, y = [float(row[panel.x]) for row in ordered], [float(row[panel.y]) for row in ordered]
+    points = sorted((float(statistics.number(row, panel.x)), float(statistics.number(row, panel.y))) for row in rows)
+    x, y = [x for x, _ in points], [y for _, y in points]
     unit = 1.0
     if panel.over:
         unit = y[0] if panel.over == "first" else statistics.line(x, y).intercept

@@ -56,9 +56,10 @@ def run(paper: Paper, names: Sequence[str], progress: Callable[[str], None]) -> 
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ``InputError`` where ``folder`` holds anything, but no reproduction."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: exists and is no folder; give another --out")
+    """Raise ``InputError`` where ``folder`` cannot be made, or holds anything, but no reproduction."""
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path}: exists and is no folder; give another --out")
     if folder.is_dir() and any(folder.iterdir()) and not source.is_file(folder / RECORD):
         raise InputError(f"{folder}: holds files, but no {RECORD}; it is left alone, give another --out")
 

@@ -161,7 +161,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Straight:
-    """A line of reference: ``slope`` 0 is a level; ``ends`` bound it in x."""
+    """A line of reference: ``slope`` 0 is a level."""
 
     label: str
     intercept: float
@@ -183,7 +183,7 @@ class Panel:
     """Axes of a chart: ``y`` over ``x``, a line for each group that the columns of ``series`` make.
 
     ``over`` divides each series by its first value, or by the intercept of its line of least squares; ``fit`` draws
-    that line. ``scale`` multiplies y for drawing.
+    that line.
     """
 
     x: str

@@ -26,7 +26,7 @@ class Value:
 
     def of_rows(self, rows: Rows) -> list[float]:
         """Return a number a row."""
-        return [_number(row, self.y) for row in rows]
+        return [number(row, self.y) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Spread:
 
     def of_rows(self, rows: Rows) -> list[float]:
         """Return the one quotient, 1 where all are equal."""
-        values = [_number(row, self.y) for row in rows]
+        values = [number(row, self.y) for row in rows]
         return [1.0 if min(values) == max(values) else _quotient(max(values), min(values))]
 
 
@@ -93,7 +93,7 @@ class Turns:
 
     def of_rows(self, rows: Rows) -> list[float]:
         """Return the one count."""
-        ordered = [_number(row, self.y) for row in sorted(rows, key=lambda row: _number(row, self.x))]
+        ordered = [number(row, self.y) for row in sorted(rows, key=lambda row: number(row, self.x))]
         steps = [after - before for before, after in itertools.pairwise(ordered)]
         against = {
             "rising": lambda step: step <= 0,
@@ -226,14 +226,15 @@ def _single(rows: Rows, where: Where, column: str) -> float:
     if len(matching) != 1:
         told = ", ".join(f"{key} = {value}" for key, value in where.items())
         raise StatisticError(f"{len(matching)} rows have {told}; expected one")
-    return _number(matching[0], column)
+    return number(matching[0], column)
 
 
 def _columns(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
-    return [_number(row, x) for row in rows], [_number(row, y) for row in rows]
+    return [number(row, x) for row in rows], [number(row, y) for row in rows]
 
 
-def _number(row: Row, column: str) -> float:
+def number(row: Row, column: str) -> float:
+    """Return what ``row`` holds in ``column``; raises ``StatisticError`` where that is no number."""
     value = row[column]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise StatisticError(f"column {column} holds {value!r}, which is no number")

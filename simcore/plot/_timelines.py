@@ -113,8 +113,8 @@ def _draw_rows(axes: Any, image: Floats, rows: Sequence[str], end: int) -> None:
 def _draw_reads(axes: Any, reads: Reads, rows: Sequence[str]) -> None:
     row_of = {name: i for i, name in enumerate(rows)}
     chosen = [(instant, row_of[where]) for instant, _, where in zip(*reads, strict=True) if where in row_of]
-    lines = np.array([[(instant, row + 0.42), (instant, row + 0.92)] for instant, row in chosen])
-    axes.vlines(lines[:, 0, 0], lines[:, 0, 1], lines[:, 1, 1], color=READ, lw=0.7)
+    instants, places = np.array(chosen, np.float64).reshape(-1, 2).T
+    axes.vlines(instants, places + 0.42, places + 0.92, color=READ, lw=0.7)
 
 
 def _draw_sum(axes: Any, reads: Reads, end: int, most: float, *, last: bool) -> None:
