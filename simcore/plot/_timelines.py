@@ -119,9 +119,9 @@ def _draw_reads(axes: Any, reads: Reads, rows: Sequence[str]) -> None:
 
 def _draw_sum(axes: Any, reads: Reads, end: int, most: float, *, last: bool) -> None:
     order = np.argsort(reads[0], kind="stable")
-    sums = np.cumsum(reads[1][order])
+    sums = np.cumsum(np.concatenate(([0], reads[1][order])))
     x = np.concatenate(([0], reads[0][order], [end]))
-    y = np.concatenate(([0], sums, sums[-1:]))
+    y = np.concatenate((sums, sums[-1:]))
     axes.fill_between(x, y, step="post", color=READ, alpha=0.25, lw=0)
     axes.step(x, y, where="post", color=READ, lw=1.6)
     axes.set_ylim(0, 1.12 * most)
