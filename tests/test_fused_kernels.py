@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from simcore.models.fused_allreduce import cost, exchange, kernel, peers, program
 from simcore.models.fused_allreduce.tiles import Tiles
 
-from simcore import InputError, Profile, Result, Virtual, read_scenario, registry, run, source
+from simcore import InputError, Profile, Result, Virtual, read_profile, read_scenario, registry, run, source
 from simcore.formats import recording
 from simcore.simulation import Simulation
 
@@ -556,6 +556,27 @@ def test_the_stated_setting_is_that_of_the_defaults_and_every_value_has_its_sour
     units = stated["machine"]["compute_units"]["value"]
     assert gpu.throughput["float32"] == units * 4 * 16 * 2 * 10**9
     assert (gpu.clock, gpu.poll_period) == (10**9, 340)
+
+
+def test_the_late_starts_of_the_claims_are_those_of_the_recorded_training() -> None:
+    """By all-reduce, how long after rank 0 each later rank began, in whole us; those at which nobody was are left
+    out."""
+    recorded = read_profile(source.bundle("traces") / "ddp_4ranks" / "profile.csv")
+    late: dict[int, dict[int, int]] = {}
+    for number in np.unique(recorded.collective).tolist():
+        rows = recorded.collective == number
+        begins = [int(recorded.start[rows & (recorded.rank == rank)].min()) for rank in range(4)]
+        after = {rank: round((begins[rank] - begins[0]) / 10**6) for rank in (1, 2, 3) if begins[rank] > begins[0]}
+        if after:
+            late[number] = after
+
+    about = yaml.safe_load((FOLDER / "claims.yaml").read_text(encoding="utf-8"))["experiments"]["real"]["axes"]
+    axis = about["operation"]
+    stated = [
+        {each["rank"]: int(each["by"].removesuffix(" us")) for each in changes}
+        for changes in axis["set"]["workloads.0.params.transforms"]
+    ]
+    assert dict(zip(axis["values"], stated, strict=True)) == late
 
 
 def test_the_validation_of_the_page_lists_every_claim() -> None:
