@@ -129,6 +129,15 @@ def test_a_million_stamped_writes_beside_plain_simpy() -> None:
     assert found["ratio"] >= 100
 
 
+@pytest.mark.parametrize("wait", ["spin", "monitor"])
+@pytest.mark.parametrize(("count", "seconds"), [(1_000_000, 2), (2_550_000, 3)])
+def test_a_write_of_one_of_255_eidolons_costs_a_microsecond_at_most(count: int, seconds: float, wait: str) -> None:
+    found = bench("eidolons", "--gpus", 256, "--messages", count, "--wait", wait)
+
+    assert found["cpu_s"] < seconds
+    assert found["cpu_s"] / found["messages"] < 1e-6
+
+
 @pytest.mark.parametrize("policy", ["fair", "fifo"])
 def test_a_closed_loop_beside_plain_simpy(policy: str) -> None:
     assert bench("closed-loop", "--policy", policy, "--twin")["ratio"] >= 5
