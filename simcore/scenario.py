@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, get_args, get_origin
 
 from simcore import hardware, placement, registry, source, traffic, units
 from simcore.errors import FieldError, InputError, quoted, reason
@@ -356,7 +356,7 @@ def _check_placement(document: source.Document, job: Job, gpus: int) -> None:
 def resolved(record: Any) -> dict[str, Any]:
     """Return a frozen record as plain values for YAML, defaults included, quantities as text with units; reading that
     back gives an equal record."""
-    hints = get_type_hints(type(record), include_extras=True)
+    hints = source.type_hints(type(record))
     plain = {part.name: _plain(getattr(record, part.name), hints[part.name]) for part in dataclasses.fields(record)}
     return {key: value for key, value in plain.items() if value not in (None, [], {})}
 
@@ -388,7 +388,7 @@ def _quantity(hint: Any) -> units.Quantity | None:
 def files(record: Any) -> dict[str, Path]:
     """Return the path of every file that a frozen record names, by its name there."""
     found: dict[str, Path] = {}
-    hints = get_type_hints(type(record), include_extras=True)
+    hints = source.type_hints(type(record))
     for part in dataclasses.fields(record):
         value = getattr(record, part.name)
         for mark in getattr(hints[part.name], "__metadata__", ()):
