@@ -95,6 +95,10 @@ class Document:
     prefix: Keys = ()
     """Keys that lead to this part in the document it was taken from; only for messages."""
 
+    def copy(self) -> "Document":
+        """Return a document that can be changed without changing this one."""
+        return Document(_copied(self.value), self.file, dict(self.places), dict(self.key_places), self.prefix)
+
     def place(self, keys: Keys, *, of_key: bool = False) -> Place:
         """Return the place of the value at ``keys``, or of the nearest value around it."""
         if of_key and keys in self.key_places:
@@ -159,7 +163,8 @@ class Document:
         value = self._prepared(self.value, record, (), also)
         try:
             # JSON mode is the one in which strict validation still turns mappings into records and lists into tuples.
-            read: T = _adapter(record).validate_json(json.dumps(value), strict=True)
+            kind: Any = record
+            read: T = _adapter(kind).validate_json(json.dumps(value), strict=True)
             return read
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
@@ -243,6 +248,12 @@ class Document:
         return self.error(keys, sentence + (f" (and {others} more)" if others else ""))
 
 
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(part) for key, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list) else value
+
+
 @cache
 def _adapter(record: Any) -> Any:
     """Return what validates a ``record``; making one takes longer than using it a hundred times."""
@@ -251,9 +262,13 @@ def _adapter(record: Any) -> Any:
     return TypeAdapter(record)
 
 
-@cache
-def type_hints(record: type) -> Mapping[str, Any]:
+def type_hints(record: Any) -> Mapping[str, Any]:
     """Return the type hints of a record, marks included."""
+    return _type_hints(record)
+
+
+@cache
+def _type_hints(record: Any) -> Mapping[str, Any]:
     return get_type_hints(record, include_extras=True)
 
 

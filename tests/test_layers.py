@@ -21,9 +21,9 @@ FLOORS = {
     6: ["flags", "fit"],
     7: ["workload", "registry", "traffic"],
     8: ["scenario"],
-    9: ["assembly"],
-    10: ["report", "plot", "bench", "validation"],
-    11: ["claims"],
+    9: ["assembly", "sweep"],
+    10: ["report", "plot", "bench", "validation", "executors"],
+    11: ["claims", "sensitivity", "optimisation"],
     12: ["cli"],
 }
 """The table of the design, plus metrics; a folder counts as one module."""
