@@ -43,7 +43,7 @@ def dask(tasks: Sequence[Task], store: Store, count: int, scheduler: str = "") -
         waiting = iter(tasks)
         given: dict[str, Task] = {}
         ahead = max(AHEAD * sum(client.nthreads().values()), AHEAD)
-        done = as_completed()
+        done = as_completed(loop=client.loop)
         while True:
             while len(given) < ahead and (task := next(waiting, None)) is not None:
                 future = client.submit(_computed, task, token, pure=False)
