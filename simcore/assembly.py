@@ -1,5 +1,6 @@
 """The only place where parts meet: a scenario in, a result out."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from simpy.events import Process
 
-from simcore import metrics, registry, scenario, trace, traffic
+from simcore import metrics, registry, scenario, source, trace, traffic
 from simcore.collectives.library import Library
 from simcore.device import Device
 from simcore.errors import Deadlock, SimcoreError
@@ -32,6 +33,7 @@ class Result:
     values; what of it was measured, beside the measurements.
 
     ``interrupted_at`` is the simulated instant (ps) at which the run was stopped by its user, or None for a whole run.
+    ``read`` are the keys of the scenario that decided something in it; what stands around or in one counts as well.
     """
 
     scenario: Scenario
@@ -42,12 +44,48 @@ class Result:
     interrupted_at: int | None = None
     results: dict[str, list[Any]] = field(default_factory=dict)
     compared: list[Compared] = field(default_factory=list)
+    read: frozenset[source.Keys] = frozenset()
 
 
 MOST_UNREAD = 8
 """Keys that nothing read, each with a warning of its own."""
 
+MOST_PLANS = 16
+"""Plans that are kept for runs that share them."""
+
 Progress = Callable[[Simulation], None]
+
+
+class Plans:
+    """The plans of jobs, each made once for all runs that have its model, parameters with the files they name, ranks,
+    nodes, seed and name in common; those used last are kept. ``made`` counts them.
+
+    Of parameters that went into a shared plan nobody knows who read them, so none counts as unread.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[Any, Any, Any]] = OrderedDict()
+        self._known = scenario.Known()
+        self.made = 0
+
+    def of(self, job: Job, nodes: int, simulation: Simulation) -> Any:
+        """Return the plan of ``job`` on ``nodes`` nodes, made now or before."""
+        files = scenario.digests(job.params, self._known)
+        key = repr((job.model, job.params, files, job.ranks, nodes, job.name, simulation.seed))
+        rng = simulation.rng(f"plan of {job.name}")
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            plan, drawn_from, state = self._kept[key]
+            # A program that draws from its plan's stream would find it further on in the next run.
+            if drawn_from.bit_generator.state == state:
+                rng.bit_generator.state = state
+                return plan
+        self.made += 1
+        plan = registry.load(job.model).plan(job.params, job.ranks or 0, nodes, rng)
+        self._kept[key] = plan, rng, rng.bit_generator.state
+        if len(self._kept) > MOST_PLANS:
+            self._kept.popitem(last=False)
+        return plan
 
 
 def read_scenario(name: str, overrides: list[str] | None = None, seed: int | None = None) -> Scenario:
@@ -56,17 +94,19 @@ def read_scenario(name: str, overrides: list[str] | None = None, seed: int | Non
     return scenario.read(scenario.find(name), overrides, seed)
 
 
-def run(asked: Scenario, *, folder: Path | None = None, progress: Progress | None = None) -> Result:
+def run(
+    asked: Scenario, *, folder: Path | None = None, progress: Progress | None = None, plans: Plans | None = None
+) -> Result:
     """Run ``asked`` to its end and return the result; the same scenario gives the same bytes.
 
     Full chunks of rows are spilled to Parquet in ``folder`` where one is given. Where slowdowns are wanted, every job
     is simulated once more alone, for its makespan. ``progress`` is called when everything is planned, and now and then
-    while time runs. A keyboard interrupt ends the run early: the result then holds what was simulated so far. Raises
-    ``InputError`` and ``SimulationError``.
+    while time runs. Plans are taken from ``plans``, if given, and added there. A keyboard interrupt ends the run early:
+    the result then holds what was simulated so far. Raises ``InputError`` and ``SimulationError``.
     """
     simulation = Simulation(seed=asked.seed, progress=progress)
     recorder, reads = Recorder(folder), Reads()
-    cluster = _Cluster(reads.lend(asked), simulation, recorder)
+    cluster = _Cluster(reads.lend(asked), simulation, recorder, reads, plans)
     interrupted_at = None
     try:
         if progress is not None:
@@ -80,18 +120,25 @@ def run(asked: Scenario, *, folder: Path | None = None, progress: Progress | Non
     with trace.uninterrupted():
         found, tables = cluster.found(interrupted_at)
         digest, warnings = trace.digest(tables), [*cluster.said(), *_doubts(asked, tables)]
+        # Both are read in this module: the one always used, the other only where something was drawn.
+        reads.seen.add(("slowdown",))
+        if not simulation.seed_matters:
+            reads.seen.discard(("seed",))
         if interrupted_at is None:
-            warnings += _unread(asked, reads, simulation.seed_matters)
+            warnings += _unread(asked, reads)
     wanted = asked.is_shared if asked.slowdown is None else asked.slowdown
     if wanted and interrupted_at is None:
-        late = _add_slowdowns(asked, found, progress)
+        late = _add_slowdowns(asked, found, progress, plans)
         if late:
             interrupted_at = simulation.now
             warnings.append(f"interrupted while {late!r} ran alone: its slowdown and those after it are missing")
-    return Result(asked, tables, found, warnings, digest, interrupted_at, cluster.results(), cluster.compared())
+    return Result(
+        asked, tables, found, warnings, digest, interrupted_at, cluster.results(), cluster.compared(),
+        frozenset(reads.seen),
+    )  # fmt: skip
 
 
-def _add_slowdowns(asked: Scenario, found: dict[str, Any], progress: Progress | None) -> str:
+def _add_slowdowns(asked: Scenario, found: dict[str, Any], progress: Progress | None, plans: Plans | None) -> str:
     """Simulate every job of ``asked`` alone and put into ``found`` what the others cost it; return the job at which the
     user interrupted, or an empty text."""
     name = ""
@@ -101,7 +148,7 @@ def _add_slowdowns(asked: Scenario, found: dict[str, Any], progress: Progress | 
             about = found["jobs"][name]
             alone = about["makespan_ps"]
             if asked.is_shared:
-                result = run(asked.alone(job), progress=progress)
+                result = run(asked.alone(job), progress=progress, plans=plans)
                 if result.interrupted_at is not None:
                     return name
                 alone = result.metrics["jobs"][name]["makespan_ps"]
@@ -117,8 +164,11 @@ class _Cluster:
     Fabric ranks are numbered over the jobs in their order, then over the GPUs with background traffic.
     """
 
-    def __init__(self, asked: Scenario, simulation: Simulation, recorder: Recorder) -> None:
+    def __init__(
+        self, asked: Scenario, simulation: Simulation, recorder: Recorder, reads: Reads, plans: Plans | None
+    ) -> None:
         self._asked, self._simulation, self._recorder = asked, simulation, recorder
+        self._reads, self._plans = reads, plans
         machine, gpus = asked.machine, sum(map(len, asked.nodes))
         self._topology = machine.build_topology()
         hosts = [gpu for placed in asked.gpus.values() for gpu in placed]
@@ -149,7 +199,11 @@ class _Cluster:
         memory = Memory(self._simulation, library, flags)
         self._memories.append(memory)
         cost, nodes = Roofline(), {gpu // machine.gpus for gpu in gpus}
-        plan = workload.plan(job.params, world, len(nodes), self._simulation.rng(f"plan of {job.name}"))
+        if self._plans is None:
+            plan = workload.plan(job.params, world, len(nodes), self._simulation.rng(f"plan of {job.name}"))
+        else:
+            shared = Job(job.model, self._reads.whole(job.params), job.name, world)
+            plan = self._plans.of(shared, len(nodes), self._simulation)
         self._ranks[job.name] = ranks = []
         for index in range(world):
             device = Device(machine.gpu, self._simulation, self._fabric, first + index)
@@ -217,13 +271,9 @@ def _life(rank: Rank, workload: Workload, plan: Any, start: int) -> Program:
     yield from workload.program(rank, plan)
 
 
-def _unread(asked: Scenario, reads: Reads, seed_matters: bool) -> Iterator[str]:
+def _unread(asked: Scenario, reads: Reads) -> Iterator[str]:
     """Yield a sentence for every key that somebody wrote and the run did not read."""
-    # Both are read in this module: the one always used, the other only where something was drawn.
-    own = {("slowdown",): True, ("seed",): seed_matters}
-    idle = sorted(
-        ".".join(map(str, keys)) for keys in asked.stated if not (own[keys] if keys in own else reads.has_seen(keys))
-    )
+    idle = sorted(".".join(map(str, keys)) for keys in asked.stated if not reads.has_seen(keys))
     yield from (f"{key} is set, but nothing read it: another value changes nothing" for key in idle[:MOST_UNREAD])
     if len(idle) > MOST_UNREAD:
         yield f"and {len(idle) - MOST_UNREAD} more keys that nothing read"

@@ -30,6 +30,12 @@ class Reads:
             return [self.lend(part, (*keys, i)) for i, part in enumerate(value)]  # type: ignore[return-value]
         return value
 
+    def whole(self, lent: T) -> T:
+        """Return the record behind one that was ``lent``; all of it counts as read."""
+        _, value, keys = getattr(lent, _LENT)
+        self.seen.add(keys)
+        return value  # type: ignore[no-any-return]
+
     def has_seen(self, keys: Keys) -> bool:
         """Return whether the value at ``keys``, something around it or something in it was read."""
         return any(keys[: len(seen)] == seen[: len(keys)] for seen in self.seen)

@@ -1,6 +1,5 @@
 """A result to a run folder and back: manifest, metrics, tables as Parquet; whole or not at all."""
 
-import hashlib
 import json
 import platform
 import shutil
@@ -39,20 +38,7 @@ PACKAGES = ("numpy", "numba", "simpy", "pyarrow")
 def run_name(asked: Scenario) -> str:
     """Return the name of the run folder: the scenario's name and eight digits of the digest of everything that decides
     it, the contents of the files that it names included."""
-    text = json.dumps([scenario.resolved(asked), _digests(asked)], sort_keys=True)
-    return f"{asked.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def _digests(asked: Scenario) -> dict[str, str]:
-    """Return the SHA-256 of every file that the scenario reads, by its name there."""
-    found = {}
-    for name, path in scenario.files(asked).items():
-        try:
-            with path.open("rb") as stream:
-                found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {reason(error)}") from None
-    return found
+    return f"{asked.name}-{scenario.fingerprint(asked)[:8]}"
 
 
 @contextmanager
@@ -145,7 +131,7 @@ def _manifest(result: Result) -> str:
     if result.interrupted_at is not None:
         manifest["interrupted_at_ps"] = result.interrupted_at
     manifest["warnings"] = result.warnings
-    inputs = _digests(result.scenario)
+    inputs = scenario.digests(result.scenario)
     if inputs:
         manifest["sha256_of_inputs"] = inputs
     manifest["versions"] = {"simcore": version("simcore"), "python": platform.python_version()} | {

@@ -1,12 +1,14 @@
 """From a source to a frozen `Scenario`: allowed keys, units, the hardware sheet below, and the way back to YAML."""
 
 import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, get_args, get_origin
 
 from simcore import hardware, placement, registry, source, traffic, units
 from simcore.errors import FieldError, InputError, quoted, reason
@@ -115,6 +117,49 @@ class Scenario:
         )
 
 
+@dataclass
+class Known:
+    """What was found out while scenarios were read that share most of their parts: hardware sheets, the ranks that
+    parameters call for with the keys that this was read from, digests of files. Files are taken to stay as they
+    are."""
+
+    sheets: dict[Path, source.Document] = field(default_factory=dict)
+    worlds: dict[str, tuple[int | None, set[source.Keys]]] = field(default_factory=dict)
+    digests: dict[Path, str] = field(default_factory=dict)
+    workloads: dict[str, Any] = field(default_factory=dict)
+
+    def workload(self, model: str) -> Any:
+        """Return the workload ``model``; raises ``InputError``."""
+        if model not in self.workloads:
+            self.workloads[model] = registry.load(model)
+        return self.workloads[model]
+
+    def sheet(self, path: Path) -> source.Document:
+        """Return the values of the hardware sheet in ``path``, to be changed at will."""
+        if path not in self.sheets:
+            self.sheets[path] = hardware.Sheet.read(path).values
+        return self.sheets[path].copy()
+
+    def world(self, job: Job) -> tuple[int | None, set[source.Keys]]:
+        """Return the ranks that the parameters of ``job`` call for, and the keys in them that say so; raises
+        ``InputError``."""
+        key = repr((job.model, job.params))
+        if key not in self.worlds:
+            reads = Reads()
+            self.worlds[key] = self.workload(job.model).world(reads.lend(job.params)), reads.seen
+        return self.worlds[key]
+
+    def digest(self, path: Path) -> str:
+        """Return the SHA-256 of a file, hexadecimal; raises ``InputError`` where it cannot be read."""
+        if path not in self.digests:
+            try:
+                with path.open("rb") as stream:
+                    self.digests[path] = hashlib.file_digest(stream, "sha256").hexdigest()
+            except OSError as error:
+                raise InputError(f"{path}: cannot be read: {reason(error)}") from None
+        return self.digests[path]
+
+
 def names() -> dict[str, Path]:
     """Return every scenario that has a name: bundled ones, and each paper's own by the paper's name."""
     bundled = {path.stem: path for path in sorted(source.bundle("scenarios").glob("*.yaml"))}
@@ -149,28 +194,37 @@ def find(name: str) -> Path:
 def read(path: Path, overrides: list[str] | None = None, seed: int | None = None) -> Scenario:
     """Return the scenario in ``path`` with ``key=value`` overrides; the manifest of a run is read as the scenario that
     made it."""
-    document = source.read(path)
-    stated = set(_leaves(document.value))
-    if isinstance(document.value, dict) and "manifest" in document.value:
-        if not isinstance(document.value.get("scenario"), dict):
-            raise document.error(("manifest",), "a manifest without its scenario")
-        document = document.at("scenario")
-        # A manifest states every value there is; nobody asked for each of them.
-        stated = set()
+    described, stated = document(path)
     for assignment in [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]:
-        keys = source.override(document, assignment)
-        stated |= {keys + inner for inner in _leaves(document.at(*keys).value)}
-    return build(document, path.stem if path.stem != "scenario" else path.parent.name, stated)
+        keys = source.override(described, assignment)
+        stated |= {keys + inner for inner in leaves(described.at(*keys).value)}
+    return build(described, usual_name(path), stated)
 
 
-def _leaves(value: Any, keys: source.Keys = ()) -> Iterator[source.Keys]:
+def document(path: Path) -> tuple[source.Document, set[source.Keys]]:
+    """Return what stands in ``path``, a scenario or the manifest of a run, and the keys that somebody wrote there."""
+    found = source.read(path)
+    if isinstance(found.value, dict) and "manifest" in found.value:
+        if not isinstance(found.value.get("scenario"), dict):
+            raise found.error(("manifest",), "a manifest without its scenario")
+        # A manifest states every value there is; nobody asked for each of them.
+        return found.at("scenario"), set()
+    return found, set(leaves(found.value))
+
+
+def usual_name(path: Path) -> str:
+    """Return what a scenario in ``path`` is called unless it names itself."""
+    return path.stem if path.stem != "scenario" else path.parent.name
+
+
+def leaves(value: Any, keys: source.Keys = ()) -> Iterator[source.Keys]:
     """Yield the keys of every value that is neither a mapping nor a list of mappings."""
     if isinstance(value, dict):
         for key, part in value.items():
-            yield from _leaves(part, (*keys, key))
+            yield from leaves(part, (*keys, key))
     elif isinstance(value, list) and any(isinstance(part, dict) for part in value):
         for i, part in enumerate(value):
-            yield from _leaves(part, (*keys, i))
+            yield from leaves(part, (*keys, i))
     else:
         yield keys
 
@@ -197,28 +251,31 @@ def read_machine(name: str, overrides: list[str]) -> Machine:
     if not isinstance(document.value["machine"], dict):
         raise document.error(("machine",), "expected keys with values")
     document.value["machine"] = {"node": name, "sharing": "fair"} | document.value["machine"]
-    _put_sheet_below(document)
+    _put_sheet_below(document, Known())
     machine = document.at("machine").build(Machine)
     _check_topology(document, machine)
     return machine
 
 
-def build(document: source.Document, name: str, stated: Iterable[source.Keys] = ()) -> Scenario:
+def build(
+    document: source.Document, name: str, stated: Iterable[source.Keys] = (), known: Known | None = None
+) -> Scenario:
     """Return the scenario that ``document`` describes, called ``name`` unless it names itself; ``stated`` are the keys
-    that somebody wrote."""
+    that somebody wrote, ``known`` what the reading of others like it has found out."""
+    known = known or Known()
     if not isinstance(document.value, dict):
         raise document.error((), "expected keys with values")
     document.value.setdefault("name", name)
     machine = document.value.get("machine")
     if isinstance(machine, dict) and isinstance(machine.get("node"), str):
-        _put_sheet_below(document)
+        _put_sheet_below(document, known)
     _check_shapes(document)
     scenario = document.build(Scenario, also=["base"])
     _check_topology(document, scenario.machine)
     jobs, streams = _named(document, scenario)
     gpus = scenario.machine.gpu_count
     reads = Reads()
-    jobs = [_complete(document.at("workloads", i), job, gpus, reads, i) for i, job in enumerate(jobs)]
+    jobs = [_complete(document.at("workloads", i), job, gpus, reads, known, i) for i, job in enumerate(jobs)]
     jobs = _settled(document, jobs, gpus)
     for i, about in enumerate(streams):
         traffic.check(document.at("traffic", i), about, gpus)
@@ -227,13 +284,13 @@ def build(document: source.Document, name: str, stated: Iterable[source.Keys] = 
     return scenario
 
 
-def _put_sheet_below(document: source.Document) -> None:
+def _put_sheet_below(document: source.Document, known: Known) -> None:
     place = document.place(("machine", "node"))
     try:
         path = hardware.find(document.value["machine"]["node"], place.folder)
     except InputError as error:
         raise document.error(("machine", "node"), str(error)) from None
-    sheet = hardware.Sheet.read(path).values
+    sheet = known.sheet(path)
     source.merge(sheet, document.at("machine"))
     document.put(("machine",), sheet)
 
@@ -287,11 +344,11 @@ def _named(document: source.Document, scenario: Scenario) -> tuple[list[Job], li
     return jobs, [dataclasses.replace(about, name=name) for about, name in zip(scenario.traffic, rest, strict=True)]
 
 
-def _complete(document: source.Document, job: Job, gpus: int, reads: Reads, number: int) -> Job:
+def _complete(document: source.Document, job: Job, gpus: int, reads: Reads, known: Known, number: int) -> Job:
     """Return ``job``, the scenario's ``number``-th, with its parameters read, and its number of ranks where it does not
     depend on other jobs."""
     try:
-        workload = registry.load(job.model)
+        workload = known.workload(job.model)
     except InputError as error:
         raise document.error(("model",), str(error)) from None
     if job.params is None:
@@ -300,9 +357,10 @@ def _complete(document: source.Document, job: Job, gpus: int, reads: Reads, numb
         raise document.error(("params",), "expected keys with values")
     params: Any = document.at("params").build(workload.Params)
     try:
-        wanted = workload.world(reads.lend(params, ("workloads", number, "params")))
+        wanted, seen = known.world(dataclasses.replace(job, params=params))
     except InputError as error:
         raise document.error(("params",), str(error)) from None
+    reads.seen |= {("workloads", number, "params", *keys) for keys in seen}
     if job.ranks is not None and wanted is not None and job.ranks != wanted:
         raise document.error(("ranks",), f"{job.ranks} ranks, but the parameters of {job.model} call for {wanted}")
     ranks = job.ranks or wanted
@@ -356,7 +414,7 @@ def _check_placement(document: source.Document, job: Job, gpus: int) -> None:
 def resolved(record: Any) -> dict[str, Any]:
     """Return a frozen record as plain values for YAML, defaults included, quantities as text with units; reading that
     back gives an equal record."""
-    hints = get_type_hints(type(record), include_extras=True)
+    hints = source.type_hints(type(record))
     plain = {part.name: _plain(getattr(record, part.name), hints[part.name]) for part in dataclasses.fields(record)}
     return {key: value for key, value in plain.items() if value not in (None, [], {})}
 
@@ -388,19 +446,45 @@ def _quantity(hint: Any) -> units.Quantity | None:
 def files(record: Any) -> dict[str, Path]:
     """Return the path of every file that a frozen record names, by its name there."""
     found: dict[str, Path] = {}
-    hints = get_type_hints(type(record), include_extras=True)
-    for part in dataclasses.fields(record):
-        value = getattr(record, part.name)
-        for mark in getattr(hints[part.name], "__metadata__", ()):
-            if isinstance(mark, source.File) and mark.many:
-                several = source.matching(source.locate(value, mark.package))
-                found |= {f"{value}: {path.name}": path for path in several}
-            elif isinstance(mark, source.File):
-                found[value] = source.locate(value, mark.package)
+    kind: Any = type(record)
+    for name, mark in _file_fields(kind):
+        value = getattr(record, name)
+        if mark is not None and mark.many:
+            several = source.matching(source.locate(value, mark.package))
+            found |= {f"{value}: {path.name}": path for path in several}
+        elif mark is not None:
+            found[value] = source.locate(value, mark.package)
         for each in value if isinstance(value, list) else [value]:
             if dataclasses.is_dataclass(each):
                 found |= files(each)
     return found
+
+
+@cache
+def _file_fields(record: Any) -> list[tuple[str, source.File | None]]:
+    """Return the fields of a record, each with its mark as the name of a file; those without that cannot hold
+    records are left out."""
+    found: list[tuple[str, source.File | None]] = []
+    for name, hint in source.type_hints(record).items():
+        marks = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, source.File)]
+        if name in {part.name for part in dataclasses.fields(record)} and (
+            marks or hint not in (int, str, bool, float)
+        ):
+            found.append((name, marks[0] if marks else None))
+    return found
+
+
+def digests(record: Any, known: Known | None = None) -> dict[str, str]:
+    """Return the SHA-256 of every file that a frozen record names, by its name there."""
+    known = known or Known()
+    return {name: known.digest(path) for name, path in files(record).items()}
+
+
+def fingerprint(asked: Scenario, known: Known | None = None) -> str:
+    """Return the SHA-256 of everything in a scenario that decides its run, contents of the files that it names
+    included."""
+    text = json.dumps([resolved(asked), digests(asked, known)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def schema() -> dict[str, Any]:

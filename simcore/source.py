@@ -8,6 +8,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -94,6 +95,10 @@ class Document:
     prefix: Keys = ()
     """Keys that lead to this part in the document it was taken from; only for messages."""
 
+    def copy(self) -> "Document":
+        """Return a document that can be changed without changing this one."""
+        return Document(_copied(self.value), self.file, dict(self.places), dict(self.key_places), self.prefix)
+
     def place(self, keys: Keys, *, of_key: bool = False) -> Place:
         """Return the place of the value at ``keys``, or of the nearest value around it."""
         if of_key and keys in self.key_places:
@@ -153,12 +158,14 @@ class Document:
 
         ``also`` are keys that a file may have beside those of the record, read by now: messages list them too.
         """
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
         value = self._prepared(self.value, record, (), also)
         try:
             # JSON mode is the one in which strict validation still turns mappings into records and lists into tuples.
-            return TypeAdapter(record).validate_json(json.dumps(value), strict=True)
+            kind: Any = record
+            read: T = _adapter(kind).validate_json(json.dumps(value), strict=True)
+            return read
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise self._explained(first, error.error_count() - 1) from None
@@ -172,7 +179,7 @@ class Document:
             if isinstance(mark, Tagged) and isinstance(value, str):
                 return {mark.key: value}
         if dataclasses.is_dataclass(wanted) and isinstance(value, dict):
-            hints = get_type_hints(wanted, include_extras=True)
+            hints = type_hints(wanted)
             allowed = [f.name for f in dataclasses.fields(wanted) if f.init]
             for key in value:
                 if key not in allowed:
@@ -239,6 +246,30 @@ class Document:
         elif problem["type"] != "quantity":
             sentence = f"{sentence[0].lower()}{sentence[1:]}, not {_kind(value)}"
         return self.error(keys, sentence + (f" (and {others} more)" if others else ""))
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(part) for key, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list) else value
+
+
+@cache
+def _adapter(record: Any) -> Any:
+    """Return what validates a ``record``; making one takes longer than using it a hundred times."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(record)
+
+
+def type_hints(record: Any) -> Mapping[str, Any]:
+    """Return the type hints of a record, marks included."""
+    return _type_hints(record)
+
+
+@cache
+def _type_hints(record: Any) -> Mapping[str, Any]:
+    return get_type_hints(record, include_extras=True)
 
 
 def unknown(noun: str, given: object, allowed: list[str], elsewhere: Sequence[str] = ()) -> str:
@@ -521,7 +552,7 @@ def _fields(hint: Any) -> tuple[Any, ...]:
 def _tagged(record: Any, value: Any) -> bool:
     if not (dataclasses.is_dataclass(record) and isinstance(value, dict)):
         return False
-    hints = get_type_hints(record)
+    hints = type_hints(record)
     return any(get_origin(hints.get(tag)) is Literal and value.get(tag) in get_args(hints[tag]) for tag in TAGS)
 
 

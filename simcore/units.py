@@ -121,6 +121,16 @@ def _foreign(shown: str, unit: str, dimension: Dimension) -> str:
     return f"{shown}: unknown unit {_quoted(unit)}; " + (f"did you mean '{near[0]}'?" if near else wanted)
 
 
+def dimension(text: object) -> Dimension | None:
+    """Return what the quantity that ``text`` states measures, by its unit; None where it is no number with a unit.
+
+    >>> dimension("50GB/s").name, dimension("50")
+    ('bandwidth', None)
+    """
+    match = _QUANTITY.fullmatch(text) if isinstance(text, str) and len(text) < 200 else None
+    return _OF_UNIT.get(match[2]) if match and match[2] else None
+
+
 def text(value: int, dimension: Dimension) -> str:
     """Return text that ``parse`` reads back to exactly ``value``, in the largest unit that needs at most six decimals.
 

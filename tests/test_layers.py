@@ -21,8 +21,8 @@ FLOORS = {
     6: ["flags", "fit"],
     7: ["workload", "registry", "traffic"],
     8: ["scenario"],
-    9: ["assembly"],
-    10: ["report", "plot", "bench", "validation"],
+    9: ["assembly", "sweep"],
+    10: ["report", "plot", "bench", "validation", "executors"],
     11: ["claims"],
     12: ["cli"],
 }

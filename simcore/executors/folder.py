@@ -1,0 +1,110 @@
+"""A sweep folder: the table as Parquet and CSV, and a manifest that says of what; whole or not at all."""
+
+import hashlib
+import platform
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from simcore import source
+from simcore.errors import InputError, writing
+from simcore.executors import Swept
+from simcore.executors.store import LIBRARIES
+from simcore.sweep import Continuum, Sweep, table
+from simcore.trace import uninterrupted
+
+LAYOUT = 1
+"""Version of the layout of a sweep folder."""
+MANIFEST, PARQUET, CSV = "manifest.yaml", "points.parquet", "points.csv"
+MOST_FAILURES = 1_000
+"""Failures that the manifest lists; the table has them all."""
+
+
+def usual(sweep: Sweep) -> Path:
+    """Return the folder of ``sweep`` unless told otherwise: its name and eight digits of the digest of its points."""
+    described = [sweep.base.value, list(map(_settings, sweep.points)), sweep.metrics]
+    return Path("runs") / f"{sweep.name}-sweep-{hashlib.sha256(repr(described).encode()).hexdigest()[:8]}"
+
+
+def _settings(point: Any) -> dict[str, Any]:
+    return {key: part.value for key, part in point.changes.items()}
+
+
+def check(folder: Path) -> None:
+    """Raise ``InputError`` where ``folder`` holds anything, but no sweep."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: exists and is no folder; give another --out")
+    if folder.is_dir() and any(folder.iterdir()) and not is_sweep(folder):
+        raise InputError(f"{folder}: exists and is not a sweep folder; it is left alone, give another --out")
+
+
+def is_sweep(folder: Path) -> bool:
+    """Return whether ``folder`` holds a sweep: a manifest that says so."""
+    if not source.is_file(folder / MANIFEST):
+        return False
+    try:
+        stated = source.read(folder / MANIFEST, inherit=False).value
+    except InputError:
+        return False
+    return isinstance(stated, dict) and "sweep" in stated
+
+
+def write(swept: Swept, folder: Path) -> list[Path]:
+    """Write the table and the manifest of ``swept`` into ``folder``; return the files. Raises ``InputError`` for a
+    folder that is no sweep's, and for a metric that no point has."""
+    import pyarrow.csv as pa_csv
+    import pyarrow.parquet as pq
+
+    check(folder)
+    found = table.arrow(table.columns(swept.sweep, swept.records))
+    with writing(folder), uninterrupted():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".simcore-", dir=folder) as name:
+            staged = Path(name)
+            pq.write_table(found, staged / PARQUET)
+            pa_csv.write_csv(found, staged / CSV)
+            (staged / MANIFEST).write_text(_manifest(swept), encoding="utf-8")
+            # The manifest, which makes a folder a sweep, goes first and comes last.
+            (folder / MANIFEST).unlink(missing_ok=True)
+            return [(staged / each).replace(folder / each) for each in (PARQUET, CSV, MANIFEST)]
+
+
+def _manifest(swept: Swept) -> str:
+    import yaml
+
+    sweep, failures = swept.sweep, swept.failures
+    about: dict[str, Any] = {
+        "layout": LAYOUT,
+        "points": len(swept.records),
+        "failed": len(failures),
+        "warnings": [*table.doubts(sweep, swept.records), *swept.warnings],
+        "failures": [{"why": why, "command": sweep.command(point)} for point, why in failures[:MOST_FAILURES]],
+        "versions": {"simcore": version("simcore"), "python": platform.python_version()}
+        | {name: version(name) for name in LIBRARIES},
+    }
+    return yaml.safe_dump(
+        {"manifest": about, "sweep": described(sweep), "scenario": sweep.base.value}, sort_keys=False, width=120
+    )
+
+
+def described(sweep: Sweep) -> dict[str, Any]:
+    """Return a sweep as plain values: its scenario, what is set, its axes with all values, and how they combine."""
+    axes: dict[str, Any] = {}
+    for name, axis in sweep.axes.items():
+        if isinstance(axis, Continuum):
+            low, high = axis.range.value(0), axis.range.value(1)
+            axes[name] = {"set": axis.key, "range": f"{low}..{high} {axis.range.spacing}"}
+        else:
+            keys = list(dict.fromkeys(key for entry in axis for key in entry.changes))
+            listed = {key: [entry.changes[key].value for entry in axis] for key in keys}
+            axes[name] = {"values": [entry.value for entry in axis], "set": listed}
+    samples = sweep.samples
+    return {
+        "scenario": str(sweep.file),
+        "set": {key: part.value for key, part in sweep.fixed.items()},
+        "axes": axes,
+        **({"samples": {"count": samples.count, "method": samples.method, "seed": samples.seed}} if samples else {}),
+        "repeats": sweep.repeats,
+        "metrics": list(sweep.metrics),
+    }
