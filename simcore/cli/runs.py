@@ -70,6 +70,18 @@ def plot(folder: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run f
     print_files(_draw(report.load_run(folder), folder))
 
 
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The page to write; default RUN_DIR/report.html.")
+    ] = None,
+) -> None:
+    """Write the report of a run: one HTML page that opens from disk, without a network."""
+    from simcore import page
+
+    print_files([page.write_run(folder, out)])
+
+
 def check(name: ScenarioName, overrides: Overrides = [], seed: Seed = None) -> None:  # noqa: B006 typer copies it
     """Read a scenario and the machine in it without running it; say what is wrong, or print it resolved."""
     import yaml
