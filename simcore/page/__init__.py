@@ -53,7 +53,9 @@ def last_end(result: Result) -> int:
     """Return the instant at which everything was over, ps, background traffic included; 1 where nothing happened."""
     import pyarrow.compute as pc
 
-    ends = [pc.max(result.tables[kind][name]).as_py() for kind, name in (("spans", "t1_ps"), ("transfers", "arrived_ps"))]
+    ends = [
+        pc.max(result.tables[kind][name]).as_py() for kind, name in (("spans", "t1_ps"), ("transfers", "arrived_ps"))
+    ]
     return max((end for end in ends if end), default=1)
 
 

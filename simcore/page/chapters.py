@@ -44,7 +44,14 @@ def summary(result: Result) -> Chapter:
     ]  # fmt: skip
     body = [_cards(cards)]
     if result.interrupted_at is not None:
-        body.insert(0, element("p", {"class": "warning"}, f"Interrupted by its user at {short(result.interrupted_at, TIME)}: this is the run up to there."))
+        body.insert(
+            0,
+            element(
+                "p",
+                {"class": "warning"},
+                f"Interrupted by its user at {short(result.interrupted_at, TIME)}: this is the run up to there.",
+            ),
+        )
     body.append(_jobs(found["jobs"]) if len(found["jobs"]) > 1 else Markup())
     body.append(_ranks(dict(ranks_of(found))))
     return Chapter("summary", "Summary", joined(*body))
@@ -74,8 +81,18 @@ def _jobs(jobs: Mapping[str, Mapping[str, Any]]) -> Markup:
         row: list[Content | tuple[str, float]] = [name, measured(job["makespan_ps"], TIME)]
         if slow:
             alone, slowdown = job.get("alone_makespan_ps"), job.get("slowdown")
-            row += [measured(alone, TIME) if alone is not None else "-", (f"{slowdown:.3f}", slowdown) if slowdown else "-"]
-        rows.append([*row, counted(job["messages"]), measured(job["data_bytes"], SIZE), measured(job["queue_delay_ps"]["mean"], TIME)])
+            row += [
+                measured(alone, TIME) if alone is not None else "-",
+                (f"{slowdown:.3f}", slowdown) if slowdown else "-",
+            ]
+        rows.append(
+            [
+                *row,
+                counted(job["messages"]),
+                measured(job["data_bytes"], SIZE),
+                measured(job["queue_delay_ps"]["mean"], TIME),
+            ]
+        )
     headings = ["job", "makespan", *(["alone", "slowdown"] if slow else []), "messages", "data", "queue delay, mean"]
     return joined(element("h3", None, "Jobs"), table(headings, rows, label="jobs", numeric=range(1, 7)))
 
@@ -124,7 +141,9 @@ def timeline(lines: Mapping[str, Any]) -> Chapter:
         )
     if lines["hidden"]:
         said.append(f"{lines['hidden']:,} more work-groups are not shown; of each rank evenly many are.")
-    body = joined(chart("timeline", "timeline", "timeline of all ranks"), [element("p", {"class": "hint"}, each) for each in said])
+    body = joined(
+        chart("timeline", "timeline", "timeline of all ranks"), [element("p", {"class": "hint"}, each) for each in said]
+    )
     return Chapter("timeline", "Timeline", body)
 
 
@@ -152,7 +171,9 @@ def drawing(result: Result, lanes: Mapping[str, Any]) -> Chapter:
     used = dict(zip(lanes["names"], lanes.get("mean", []), strict=True))
     joined_by = f", {asked.nodes} nodes on a {asked.network.topology}" if asked.network else ""
     about = f"{asked.name}: {asked.description} ({asked.topology}{joined_by}, {asked.sharing} links)"
-    return Chapter("machine", "Machine", joined(element("p", None, about), machine.drawing(asked.build_topology().graph(), used)))
+    return Chapter(
+        "machine", "Machine", joined(element("p", None, about), machine.drawing(asked.build_topology().graph(), used))
+    )
 
 
 def matrix(cells: Mapping[str, Any]) -> Chapter:
@@ -165,21 +186,31 @@ def matrix(cells: Mapping[str, Any]) -> Chapter:
     left = len(cells["cells"]) - len(most)
     more = element("p", {"class": "hint"}, f"{left:,} more pairs in metrics.json") if left else ""
     held = table(["from", "to", "bytes", "messages"], rows, label="pairs", numeric=(2, 3), filtered=len(rows) > 12)
-    details = element("details", None, element("summary", None, f"the {len(rows)} pairs with most bytes as a table"), held, more)
+    details = element(
+        "details", None, element("summary", None, f"the {len(rows)} pairs with most bytes as a table"), held, more
+    )
     return Chapter("matrix", "Traffic matrix", joined(chart("matrix", "pairs", "bytes from rank to rank"), details))
 
 
 def parameters(result: Result, folder: Path) -> Chapter:
     """Return every parameter with where it comes from."""
     rows = [
-        [each.key, each.value, element("span", {"class": f"kind {each.kind}"}, each.kind), joined(_linked(each.source), f" ({each.note})" if each.note else "")]
+        [
+            each.key,
+            each.value,
+            element("span", {"class": f"kind {each.kind}"}, each.kind),
+            joined(_linked(each.source), f" ({each.note})" if each.note else ""),
+        ]
         for each in provenance.parameters(result.scenario, folder)
     ]
     hint = (
         "spec: a vendor's figure; measured; fitted; assumed; scenario: stated by the scenario, or following from what it states; "
         "default: nobody stated it."
     )
-    body = joined(element("p", {"class": "hint"}, hint), table(["parameter", "value", "kind", "source"], rows, label="parameters", filtered=True))
+    body = joined(
+        element("p", {"class": "hint"}, hint),
+        table(["parameter", "value", "kind", "source"], rows, label="parameters", filtered=True),
+    )
     return Chapter("parameters", "Parameters", body)
 
 
@@ -213,7 +244,9 @@ def _shown(key: str, value: Any) -> str:
         return f"{value:.6g}"
     if not isinstance(value, int):
         return str(value)
-    unit = next((d for end, d in (("_ps", TIME), ("_bytes", SIZE)) if any(part.endswith(end) for part in key.split("."))), None)
+    unit = next(
+        (d for end, d in (("_ps", TIME), ("_bytes", SIZE)) if any(part.endswith(end) for part in key.split("."))), None
+    )
     return f"{value:,}" + (f" {unit.base} ({short(value, unit)})" if unit else "")
 
 

@@ -29,7 +29,9 @@ def drawing(graph: "networkx.DiGraph[Any]", used: Mapping[str, float]) -> Markup
              for x, y, w, h, _ in place.boxes]  # fmt: skip
     names = [name for name in graph if name in place.places]
     nodes = [_node(graph, place, name, HEIGHT) for name in names]
-    rows = [element("text", {"x": 0, "y": HEIGHT - y, "class": "row"}, text.replace("\n", " ")) for y, text in place.rows]
+    rows = [
+        element("text", {"x": 0, "y": HEIGHT - y, "class": "row"}, text.replace("\n", " ")) for y, text in place.rows
+    ]
     left = 120 if place.rows else 10
     switches = sum(graph.nodes[name]["kind"] == "switch" for name in graph)
     about = f"{len(graph) - switches} GPUs, {switches} switches, {graph.number_of_edges()} directed links"
@@ -41,7 +43,10 @@ def drawing(graph: "networkx.DiGraph[Any]", used: Mapping[str, float]) -> Markup
     shades = [element("span", {"class": f"shade use{level}"}) for level in range(LEVELS + 1)]
     said = f"{about}{place.remark}" + (f"; {hidden} idle links are not drawn" if hidden else "")
     legend = element("p", {"class": "legend"}, "mean utilisation 0 % ", shades, " 100 %; ", said)
-    return joined(element("div", {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": "machine"}, picture_), legend)
+    return joined(
+        element("div", {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": "machine"}, picture_),
+        legend,
+    )
 
 
 def level(share: float) -> int:
@@ -54,10 +59,12 @@ def _links(graph: "networkx.DiGraph[Any]", place: "Picture", used: Mapping[str, 
     for tail, head in graph.edges:
         if tail in place.places and head in place.places:
             both.setdefault((min(tail, head), max(tail, head)), []).append((tail, head))
-    shares = {
-        pair: max(used.get(graph.edges[edge]["server"], 0.0) for edge in edges) for pair, edges in both.items()
-    }
-    inside = [pair for pair, edges in both.items() if place.shows_inside or not graph.edges[edges[0]]["inside"] or shares[pair]]
+    shares = {pair: max(used.get(graph.edges[edge]["server"], 0.0) for edge in edges) for pair, edges in both.items()}
+    inside = [
+        pair
+        for pair, edges in both.items()
+        if place.shows_inside or not graph.edges[edges[0]]["inside"] or shares[pair]
+    ]
     drawn = sorted(inside, key=lambda pair: -shares[pair])[:MOST_LINES]
     found = []
     # The busiest come last, above the others.
@@ -66,7 +73,8 @@ def _links(graph: "networkx.DiGraph[Any]", place: "Picture", used: Mapping[str, 
         failed = any(graph.edges[edge]["failed"] for edge in both[pair])
         shade = "failed" if failed else f"use{level(shares[pair])}"
         found += [
-            element("path", {"d": _path(line), "class": f"link {shade}", "data-tip": text}) for line in _lines(place, *pair)
+            element("path", {"d": _path(line), "class": f"link {shade}", "data-tip": text})
+            for line in _lines(place, *pair)
         ]
     return found, len(both) - len(drawn)
 
@@ -91,13 +99,20 @@ def _node(graph: "networkx.DiGraph[Any]", place: "Picture", name: str, height: f
     x, y = place.places[name]
     y = height - y
     if graph.nodes[name]["kind"] == "gpu":
-        shape = element("circle", {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": f"{max(place.radius, 1.5):.1f}", "class": "gpu"})
+        shape = element(
+            "circle", {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": f"{max(place.radius, 1.5):.1f}", "class": "gpu"}
+        )
         room = 1.8 * place.radius
     else:
         w, h = place.switch
-        shape = element("rect", {"x": f"{x - w / 2:.1f}", "y": f"{y - h / 2:.1f}", "width": w, "height": h, "rx": 3, "class": "switch"})
+        shape = element(
+            "rect",
+            {"x": f"{x - w / 2:.1f}", "y": f"{y - h / 2:.1f}", "width": w, "height": h, "rx": 3, "class": "switch"},
+        )
         room = w - 4
     short_name = name.rpartition(".")[2]
-    text = next((each for each in (short_name, short_name.lstrip("abcdefghijklmnopqrstuvwxyz")) if 6.6 * len(each) <= room), "")
+    text = next(
+        (each for each in (short_name, short_name.lstrip("abcdefghijklmnopqrstuvwxyz")) if 6.6 * len(each) <= room), ""
+    )
     label = element("text", {"x": f"{x:.1f}", "y": f"{y + 4:.1f}", "class": "name"}, text) if text else ""
     return element("g", {"data-tip": name}, shape, label)

@@ -83,11 +83,16 @@ def table(
         for i, heading in enumerate(headings)
     ]
     body = element(
-        "table", {"class": "sortable"}, element("thead", None, element("tr", None, heads)), element("tbody", None, lines)
+        "table",
+        {"class": "sortable"},
+        element("thead", None, element("tr", None, heads)),
+        element("tbody", None, lines),
     )
     # A region that scrolls must be reachable from the keyboard.
     held = element("div", {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": label}, body)
-    field = element("input", {"type": "search", "class": "filter", "placeholder": "filter rows", "aria-label": f"filter: {label}"})
+    field = element(
+        "input", {"type": "search", "class": "filter", "placeholder": "filter rows", "aria-label": f"filter: {label}"}
+    )
     return element("div", {"class": "tabled"}, field if filtered else "", held)
 
 

@@ -36,14 +36,29 @@ def reasons(tables: detail.Tables) -> Chapter:
     for i in order[:MOST_REASONS]:
         bar = _bar(total[i] / most if most else 0)
         longest = int(length[waits & (reason == i)].max())
-        cells = [(f"{int(count[i]):,}", int(count[i])), *((short(v, TIME), float(v)) for v in (total[i], total[i] / count[i], longest))]
+        cells = [
+            (f"{int(count[i]):,}", int(count[i])),
+            *((short(v, TIME), float(v)) for v in (total[i], total[i] / count[i], longest)),
+        ]
         rows.append([words[i] or "(no reason)", bar, *cells])
     if not rows:
         told: Markup = element("p", {"class": "quiet"}, "Nobody waited.")
     else:
-        told = table(["reason", "share", "waits", "in all", "mean", "longest"], rows, label="reasons of waits", numeric=range(2, 6), filtered=len(rows) > 12)
-    more = element("p", {"class": "hint"}, f"{len(order) - MOST_REASONS} more reasons") if len(order) > MOST_REASONS else ""
-    body = joined(chart("shares", "shares", "where the time of each rank went"), element("h3", None, "Reasons"), told, more)
+        told = table(
+            ["reason", "share", "waits", "in all", "mean", "longest"],
+            rows,
+            label="reasons of waits",
+            numeric=range(2, 6),
+            filtered=len(rows) > 12,
+        )
+    more = (
+        element("p", {"class": "hint"}, f"{len(order) - MOST_REASONS} more reasons")
+        if len(order) > MOST_REASONS
+        else ""
+    )
+    body = joined(
+        chart("shares", "shares", "where the time of each rank went"), element("h3", None, "Reasons"), told, more
+    )
     return Chapter("waits", "Waits", body)
 
 
@@ -86,7 +101,13 @@ def flags(tables: detail.Tables) -> Chapter:
     waits = np.bincount(rank, minlength=len(ranks))
     most = reads.max() or 1
     lines = [
-        [name, _bar(reads[i] / most), (f"{int(reads[i]):,}", int(reads[i])), (f"{int(waits[i]):,}", int(waits[i])), (f"{reads[i] / waits[i]:.4g}", float(reads[i] / waits[i]))]
+        [
+            name,
+            _bar(reads[i] / most),
+            (f"{int(reads[i]):,}", int(reads[i])),
+            (f"{int(waits[i]):,}", int(waits[i])),
+            (f"{reads[i] / waits[i]:.4g}", float(reads[i] / waits[i])),
+        ]
         for i, name in enumerate(ranks)
     ]
     body = joined(
@@ -122,7 +143,12 @@ def curves(tables: detail.Tables, end: int) -> dict[str, Any]:
     return {"reads": {"x": edges.round().tolist(), "y": so_far.round(3).tolist()}, "delays": _histogram(late)}
 
 
-def _cumulated(edges: "np.ndarray[Any, Any]", begin: "np.ndarray[Any, Any]", stop: "np.ndarray[Any, Any]", weight: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _cumulated(
+    edges: "np.ndarray[Any, Any]",
+    begin: "np.ndarray[Any, Any]",
+    stop: "np.ndarray[Any, Any]",
+    weight: "np.ndarray[Any, Any]",
+) -> "np.ndarray[Any, Any]":
     """Return the sum up to each edge of weights spread evenly from begin to stop."""
     import numpy as np
 
@@ -136,7 +162,9 @@ def _cumulated(edges: "np.ndarray[Any, Any]", begin: "np.ndarray[Any, Any]", sto
     return found
 
 
-def _steps(edges: "np.ndarray[Any, Any]", at: "np.ndarray[Any, Any]", weight: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _steps(
+    edges: "np.ndarray[Any, Any]", at: "np.ndarray[Any, Any]", weight: "np.ndarray[Any, Any]"
+) -> "np.ndarray[Any, Any]":
     import numpy as np
 
     order = np.argsort(at, kind="stable")
@@ -150,7 +178,11 @@ def _histogram(late: "np.ndarray[Any, Any]") -> dict[str, Any]:
     if not len(late):
         return {"edges": [], "counts": []}
     low, high = float(max(1, late.min())), float(max(2, late.max()))
-    edges = np.geomspace(low, high, BINS + 1) if high > 4 * low else np.linspace(late.min(), max(late.max(), late.min() + 1), BINS + 1)
+    edges = (
+        np.geomspace(low, high, BINS + 1)
+        if high > 4 * low
+        else np.linspace(late.min(), max(late.max(), late.min() + 1), BINS + 1)
+    )
     counts, _ = np.histogram(np.clip(late, edges[0], edges[-1]), edges)
     return {"edges": edges.tolist(), "counts": counts.tolist()}
 
@@ -158,4 +190,6 @@ def _histogram(late: "np.ndarray[Any, Any]") -> dict[str, Any]:
 def _bar(part: float) -> Markup:
     """Return a bar as long as its share of the longest."""
     shape = element("rect", {"class": "bar", "width": f"{100 * part:.2f}", "height": 10})
-    return element("svg", {"viewBox": "0 0 100 10", "class": "spark", "preserveAspectRatio": "none", "aria-hidden": "true"}, shape)
+    return element(
+        "svg", {"viewBox": "0 0 100 10", "class": "spark", "preserveAspectRatio": "none", "aria-hidden": "true"}, shape
+    )

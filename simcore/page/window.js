@@ -136,7 +136,7 @@ function drawTimeAxis(pen, time, left, right, y, height) {
     const x = left + (each - time.begin) * scale;
     pen.moveTo(x + 0.5, y);
     pen.lineTo(x + 0.5, height);
-    const text = `${(each / length).toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals })} ${unit}`;
+    const text = `${(each / length + 0).toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals })} ${unit}`;
     const half = pen.measureText(text).width / 2;
     if (x - half > left - 30 && x + half < right + 4) pen.fillText(text, x, y / 2);
   }
