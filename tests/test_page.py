@@ -1,4 +1,4 @@
-"""The page of a run: its text stays text, its level of detail loses no time, and a browser opens it without complaint."""
+"""The page of a run: its text stays text, its detail loses no time, and a browser opens it without complaint."""
 
 import json
 import re
@@ -66,7 +66,8 @@ def test_a_million_spans_make_a_small_timeline() -> None:
     for rank in range(4):
         begin = np.arange(count) * 1000
         recorder.extend("spans", {
-            "location": [f"rank{rank}"] * count, "t0_ps": begin, "t1_ps": begin + 1000, "activity": ["compute", "wait"] * (count // 2),
+            "location": [f"rank{rank}"] * count, "t0_ps": begin, "t1_ps": begin + 1000,
+            "activity": ["compute", "wait"] * (count // 2),
             "reason": ["", "flag of rank1"] * (count // 2), "what": ["kernel"] * count, "size_bytes": begin * 0,
         })  # fmt: skip
 

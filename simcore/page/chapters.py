@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from simcore.assembly import Result
-from simcore.page import detail, machine, provenance, waits
+from simcore.page import machine, provenance, waits
 from simcore.page.markup import Chapter, Content, Markup, chart, element, joined, table
 from simcore.units import RATE, SIZE, TIME, Dimension, short
 
@@ -35,11 +35,14 @@ def summary(result: Result) -> Chapter:
     """Return what the run is, what came out, and a row a job and a rank."""
     found, links = result.metrics, result.metrics["links"]
     flags, moved, queue = found["flags"], found["transfers"], found["queue_delay_ps"]
+    carried = f"{short(moved['data_bytes'], SIZE)} of data, {short(moved['flag_bytes'], SIZE)} of flags"
+    use = f"mean of {links['used']} in use, peak {links['utilisation_peak']:.1%}"
+    late = f"mean; p95 {short(queue['p95'], TIME)}, max {short(queue['max'], TIME)}"
     cards = [
         ("makespan", short(found["makespan_ps"], TIME), "simulated"),
-        ("messages", f"{moved['messages']:,}", f"{short(moved['data_bytes'], SIZE)} of data, {short(moved['flag_bytes'], SIZE)} of flags"),
-        ("links", f"{links['utilisation_mean']:.2%}", f"mean of {links['used']} in use, peak {links['utilisation_peak']:.1%}"),
-        ("queue delay", short(queue["mean"], TIME), f"mean; p95 {short(queue['p95'], TIME)}, max {short(queue['max'], TIME)}"),
+        ("messages", f"{moved['messages']:,}", carried),
+        ("links", f"{links['utilisation_mean']:.2%}", use),
+        ("queue delay", short(queue["mean"], TIME), late),
         ("flag reads", f"{flags['flag_reads']:,}", f"in {flags['waits']:,} waits, {flags['wakeups']:,} wake-ups"),
     ]  # fmt: skip
     body = [_cards(cards)]
@@ -60,7 +63,8 @@ def summary(result: Result) -> Chapter:
 def _cards(cards: Sequence[tuple[str, str, str]]) -> Markup:
     return element(
         "dl", {"class": "cards"},
-        [element("div", None, element("dt", None, name), element("dd", {"class": "figure"}, value), element("dd", None, about))
+        [element("div", None, element("dt", None, name), element("dd", {"class": "figure"}, value),
+                 element("dd", None, about))
          for name, value, about in cards],
     )  # fmt: skip
 
@@ -132,12 +136,15 @@ def warnings(result: Result) -> Chapter:
 def timeline(lines: Mapping[str, Any]) -> Chapter:
     """Return who did what when; ``lines`` is what ``detail.timeline`` found."""
     said = [
-        "Drag to move, Ctrl and wheel or pinch to zoom, Shift and drag to zoom into a stretch, double click to zoom in. "
-        "With the keyboard: arrows, + and -, 0 for everything, n and p for the next and previous bar, Enter to open a rank."
+        "Drag to move, Ctrl and wheel or pinch to zoom, Shift and drag to zoom into a stretch, double click "
+        "to zoom in. "
+        "With the keyboard: arrows, + and -, 0 for everything, n and p for the next and previous "
+        "bar, Enter to open a rank."
     ]
     if lines["merged"]:
         said.append(
-            f"Level of detail: neighbouring spans shorter than {short(lines['merged'], TIME)} are drawn as one bar, in the colour of most of its time."
+            f"Level of detail: neighbouring spans shorter than {short(lines['merged'], TIME)} are "
+            "drawn as one bar, in the colour of most of its time."
         )
     if lines["hidden"]:
         said.append(f"{lines['hidden']:,} more work-groups are not shown; of each rank evenly many are.")
@@ -159,8 +166,11 @@ def links(lanes: Mapping[str, Any]) -> Chapter:
     hidden = f" {lanes['hidden']:,} more links are not shown; the busiest of each class are." if lanes["hidden"] else ""
     body = joined(
         chart("links", "links", "use of links over time"),
-        element("p", {"class": "hint"}, f"On the time axis of the timeline; a bin is {short(lanes['width'], TIME)}.{hidden}"),
-        table(["link", "utilisation, mean", "peak", "carried", "rate, mean"], rows, label="links", numeric=range(1, 5), filtered=len(rows) > 12),
+        element("p", {"class": "hint"}, f"On the timeline's axis; a bin is {short(lanes['width'], TIME)}.{hidden}"),
+        table(
+            ["link", "utilisation, mean", "peak", "carried", "rate, mean"], rows, label="links", numeric=range(1, 5),
+            filtered=len(rows) > 12,
+        ),
     )  # fmt: skip
     return Chapter("links", "Links", body)
 
@@ -204,7 +214,8 @@ def parameters(result: Result, folder: Path) -> Chapter:
         for each in provenance.parameters(result.scenario, folder)
     ]
     hint = (
-        "spec: a vendor's figure; measured; fitted; assumed; scenario: stated by the scenario, or following from what it states; "
+        "spec: a vendor's figure; measured; fitted; assumed; scenario: stated by the scenario, or following "
+        "from what it states; "
         "default: nobody stated it."
     )
     body = joined(

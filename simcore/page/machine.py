@@ -37,7 +37,9 @@ def drawing(graph: "networkx.DiGraph[Any]", used: Mapping[str, float]) -> Markup
     about = f"{len(graph) - switches} GPUs, {switches} switches, {graph.number_of_edges()} directed links"
     shift = element("g", {"transform": f"translate({left} 0)"}, parts, lines, nodes)
     picture_ = element(
-        "svg", {"viewBox": f"0 0 {SIDE + left + 10:.0f} {HEIGHT:.0f}", "class": "machine", "role": "img", "aria-label": f"the machine: {about}"},
+        "svg",
+        {"viewBox": f"0 0 {SIDE + left + 10:.0f} {HEIGHT:.0f}", "class": "machine", "role": "img",
+         "aria-label": f"the machine: {about}"},
         shift, rows,
     )  # fmt: skip
     shades = [element("span", {"class": f"shade use{level}"}) for level in range(LEVELS + 1)]

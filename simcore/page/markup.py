@@ -126,11 +126,12 @@ def document(title: str, subtitle: str, chapters: Sequence[Chapter], data: Mappi
         )
         for chapter in chapters
     ]  # fmt: skip
+    unable = element("noscript", None, element("p", {"class": "warning"}, "Diagrams need JavaScript."))
     body = joined(
         element("a", {"class": "skip", "href": f"#{chapters[0].anchor}"}, "skip to the contents"),
         head,
         element("nav", {"aria-label": "chapters"}, links),
-        element("main", None, element("noscript", None, element("p", {"class": "warning"}, "Diagrams need JavaScript.")), sections),
+        element("main", None, unable, sections),
         element("div", {"id": "tip", "role": "tooltip", "hidden": True}),
     )  # fmt: skip
     return (

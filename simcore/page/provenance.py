@@ -57,7 +57,7 @@ def flat(values: Any, key: str = "") -> dict[str, str]:
         parts = dict(enumerate(values))
     else:
         return {key: values if isinstance(values, str) else json.dumps(values, default=str)}
-    found = {}
+    found: dict[str, str] = {}
     for name, part in parts.items():
         found |= flat(part, f"{key}.{name}" if key else str(name))
     return found

@@ -116,7 +116,10 @@ def flags(tables: detail.Tables) -> Chapter:
         element("p", {"class": "hint"}, "A poller's reads are drawn evenly over its wait, a sleeper's where it ends."),
         chart("delays", "delays", "waits by the time from flag set to flag seen"),
         element("h3", None, "Reads by rank"),
-        table(["rank", "share", "reads", "waits", "reads a wait"], lines, label="reads by rank", numeric=range(2, 5), filtered=len(lines) > 12),
+        table(
+            ["rank", "share", "reads", "waits", "reads a wait"], lines, label="reads by rank", numeric=range(2, 5),
+            filtered=len(lines) > 12,
+        ),
     )  # fmt: skip
     return Chapter("flags", "Flag reads", body)
 
