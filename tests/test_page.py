@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simcore import page, read_scenario, run, write_run
-from simcore.page import detail
+from simcore.page import detail, differences
 from simcore.page.markup import Chapter, document, element, embedded
 from simcore.trace import Recorder
 
@@ -97,3 +97,17 @@ def test_a_browser_opens_the_page_without_an_error(folder: Path, tmp_path: Path)
     assert "CONSOLE" not in done.stderr
     assert re.search(r'data-ready="\d+"', done.stdout)
     assert done.stdout.count("<canvas") >= 6
+
+
+def test_two_runs_are_told_apart_by_what_was_changed(folder: Path, tmp_path: Path) -> None:
+    other = write_run(run(read_scenario("fused_gemv", ["wait.policy=monitor"])), tmp_path / "monitor")
+
+    path, a, b = page.write_comparison(folder, other, tmp_path / "compare.html")
+
+    assert [(each.key, each.first, each.second) for each in differences.inputs(a, b)] == [
+        ("wait.policy", "spin", "monitor")
+    ]
+    changed = {each.key: each for each in differences.outputs(a, b)}
+    assert int(changed["flags.flag_reads"].first) > int(changed["flags.flag_reads"].second)
+    assert differences.inputs(a, a) == differences.outputs(a, a) == []
+    assert path.read_text(encoding="utf-8").count('data-chart="timeline"') == 2

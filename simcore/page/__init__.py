@@ -6,7 +6,7 @@ from typing import Any
 from simcore import report
 from simcore.assembly import Result
 from simcore.errors import writing
-from simcore.page import chapters, detail, waits
+from simcore.page import chapters, detail, differences, waits
 from simcore.page.markup import document
 from simcore.units import TIME, short
 
@@ -47,6 +47,16 @@ def run_page(result: Result, folder: Path) -> str:
     )
     data: dict[str, Any] = {"timeline": lines, "links": lanes, "pairs": cells, "shares": waits.shares(lines)}
     return document(asked.name, about, parts, data | waits.curves(result.tables, end))
+
+
+def write_comparison(first: Path, second: Path, path: Path) -> tuple[Path, Result, Result]:
+    """Write the page that compares the runs in two folders; return its path and both runs."""
+    a, b = report.load_run(first), report.load_run(second)
+    end = max(last_end(a), last_end(b))
+    data = {"first": detail.timeline(a.tables, end), "second": detail.timeline(b.tables, end)}
+    names = (f"A: {first.name}", f"B: {second.name}")
+    parts = differences.changes(a, b, names)
+    return save(document(f"{names[0]}, {names[1]}", "two runs compared", parts, data), path), a, b
 
 
 def last_end(result: Result) -> int:
