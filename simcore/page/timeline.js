@@ -72,6 +72,7 @@ class Timeline {
   draw() {
     const [pen] = surface(this.canvas, this.height);
     const [left, right] = this.plot(), scroll = this.pane.scrollTop;
+    drawTimeAxis(pen, this.time, left, right, AXIS, this.height);
     pen.save();
     pen.beginPath();
     pen.rect(0, AXIS, right + 6, this.height - AXIS);
@@ -83,7 +84,6 @@ class Timeline {
       this.drawName(pen, row, i, left, top, tall);
     });
     pen.restore();
-    drawTimeAxis(pen, this.time, left, right, AXIS, this.height);
     this.drawCursor(pen, left, right, scroll);
     drawMark(pen, this.canvas, this.height);
   }
