@@ -30,6 +30,7 @@ OWN = {
     comparison.FILE,
     "timeline.png",
     "traffic.png",
+    "report.html",
 }
 """Files of a run folder that are simcore's: an older run's are replaced, whatever lies beside them stays."""
 PACKAGES = ("numpy", "numba", "simpy", "pyarrow")

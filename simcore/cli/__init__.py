@@ -15,8 +15,9 @@ BROKEN_PIPE = 1
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command in (
-    runs.run, runs.plot, runs.check, runs.models, machines.presets, fits.fit, fits.calibrate, runs.schema,
-    sweeps.sweep, benchmarks.bench, claims.reproduce, claims.figure,
+    runs.run, sweeps.sweep, runs.plot, runs.report, runs.compare, runs.check,
+    runs.models, machines.presets, fits.fit, fits.calibrate, runs.schema,
+    benchmarks.bench, claims.reproduce, claims.figure,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(collectives.app, name="collective", help="Explain collectives step by step; time them on a machine.")

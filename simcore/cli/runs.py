@@ -70,6 +70,36 @@ def plot(folder: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run f
     print_files(_draw(report.load_run(folder), folder))
 
 
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The page to write; default RUN_DIR/report.html.")
+    ] = None,
+) -> None:
+    """Write the report of a run: one HTML page that opens from disk, without a network."""
+    from simcore import page
+
+    print_files([page.write_run(folder, out)])
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A run folder.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another run folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The page to write.")] = Path("compare.html"),
+) -> None:
+    """Say what differs in the inputs of two runs and what that did to their metrics; write both timelines as a page."""
+    from simcore import page
+    from simcore.page import differences
+
+    path, a, b = page.write_comparison(first, second, out)
+    for heading, found in (("inputs", differences.inputs(a, b)), ("metrics", differences.outputs(a, b))):
+        print(f"{heading:8} {len(found) or 'none'} differ")
+        for each in found:
+            change = "" if each.change is None else f" ({each.change:+.2%})"
+            print(f"  {each.key}: {each.first} -> {each.second}{change}")
+    print_files([path])
+
+
 def check(name: ScenarioName, overrides: Overrides = [], seed: Seed = None) -> None:  # noqa: B006 typer copies it
     """Read a scenario and the machine in it without running it; say what is wrong, or print it resolved."""
     import yaml

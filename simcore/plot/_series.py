@@ -57,14 +57,19 @@ def links_of(tables: Tables) -> dict[str, list[Any]]:
 
 
 def busiest(links: Mapping[str, Sequence[Any]]) -> tuple[list[str], int]:
-    """Return the links to show, in natural order, and how many are left out.
+    """Return the links that a figure shows, in natural order, and how many are left out."""
+    carried: dict[str, int] = {}
+    for name, size in zip(links["link"], links["size_bytes"], strict=True):
+        carried[name] = carried.get(name, 0) + size
+    return chosen_links(carried, MOST_LINKS)
+
+
+def chosen_links(carried: Mapping[str, float], most: int) -> tuple[list[str], int]:
+    """Return ``most`` of the links that ``carried`` bytes, in natural order, and how many are left out.
 
     The classes of links (names without their numbers: gpu->leaf, leaf->spine) take turns, each with the busiest it has
     left: the many within nodes do not hide the few between them.
     """
-    carried: dict[str, int] = {}
-    for name, size in zip(links["link"], links["size_bytes"], strict=True):
-        carried[name] = carried.get(name, 0) + size
     turn: dict[str, int] = {}
     of_class: Counter[str] = Counter()
     by_load = sorted(carried, key=lambda name: (-carried[name], natural(name)))
@@ -72,7 +77,7 @@ def busiest(links: Mapping[str, Sequence[Any]]) -> tuple[list[str], int]:
         kind = re.sub(r"\d+", "", name)
         turn[name] = of_class[kind]
         of_class[kind] += 1
-    chosen = sorted(by_load, key=turn.__getitem__)[:MOST_LINKS]
+    chosen = sorted(by_load, key=turn.__getitem__)[:most]
     return sorted(chosen, key=natural), len(carried) - len(chosen)
 
 

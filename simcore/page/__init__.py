@@ -1,0 +1,81 @@
+"""Pages that explain a run, a sweep or two runs: each one HTML file that opens from disk and fetches nothing."""
+
+from pathlib import Path
+from typing import Any
+
+from simcore import report
+from simcore.assembly import Result
+from simcore.errors import writing
+from simcore.page import chapters, detail, differences, waits
+from simcore.page.markup import document
+from simcore.units import TIME, short
+
+RUN_PAGE = "report.html"
+"""Name of a run's page in its folder."""
+
+
+def write_run(folder: Path, path: Path | None = None) -> Path:
+    """Write the page of the run in ``folder``, ``report.html`` in it unless ``path`` says otherwise; return its path.
+
+    Raises ``InputError`` where ``folder`` is no run folder, or the page cannot be written.
+    """
+    return save(run_page(report.load_run(folder), folder), path or folder / RUN_PAGE)
+
+
+def run_page(result: Result, folder: Path) -> str:
+    """Return the page of ``result``, whose hardware sheet is looked for in ``folder`` too."""
+    asked, end = result.scenario, last_end(result)
+    lines, lanes = detail.timeline(result.tables, end), detail.links(result.tables, end)
+    cells = detail.pairs(result.tables, report.rank_names(result))
+    parts = [
+        chapters.summary(result),
+        chapters.warnings(result),
+        chapters.timeline(lines),
+        chapters.links(lanes),
+        chapters.drawing(result, lanes),
+        chapters.matrix(cells),
+        *chapters.waiting(result),
+        chapters.parameters(result, folder),
+        chapters.metrics(result),
+        chapters.origin(result),
+    ]
+    policy = f", wait policy {asked.wait.policy}" if result.metrics["flags"]["waits"] else ""
+    models = ", ".join(dict.fromkeys(job.model for job in asked.workloads))
+    about = (
+        f"{models} on {asked.machine.gpu_count} GPUs of {asked.machine.name}{policy}: "
+        f"{short(result.metrics['makespan_ps'], TIME)} simulated"
+    )
+    data: dict[str, Any] = {"timeline": lines, "links": lanes, "pairs": cells, "shares": waits.shares(lines)}
+    return document(asked.name, about, parts, data | waits.curves(result.tables, end))
+
+
+def write_comparison(first: Path, second: Path, path: Path) -> tuple[Path, Result, Result]:
+    """Write the page that compares the runs in two folders; return its path and both runs."""
+    a, b = report.load_run(first), report.load_run(second)
+    end = max(last_end(a), last_end(b))
+    data = {"first": detail.timeline(a.tables, end), "second": detail.timeline(b.tables, end)}
+    names = (f"A: {first.name}", f"B: {second.name}")
+    parts = differences.changes(a, b, names)
+    return save(document(f"{names[0]}, {names[1]}", "two runs compared", parts, data), path), a, b
+
+
+def last_end(result: Result) -> int:
+    """Return the instant at which everything was over, ps, background traffic included; 1 where nothing happened."""
+    import pyarrow.compute as pc
+
+    ends = [
+        pc.max(result.tables[kind][name]).as_py() for kind, name in (("spans", "t1_ps"), ("transfers", "arrived_ps"))
+    ]
+    return max((end for end in ends if end), default=1)
+
+
+def save(page: str, path: Path) -> Path:
+    """Write ``page`` whole or not at all; return ``path``."""
+    scratch = path.with_name(f".{path.name}.part")
+    with writing(path):
+        try:
+            scratch.write_text(page, encoding="utf-8")
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+    return path

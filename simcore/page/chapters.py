@@ -1,0 +1,273 @@
+"""The chapters of a run's page: each from tables and metrics alone, numbers with their units."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from simcore.assembly import Result
+from simcore.page import machine, provenance, waits
+from simcore.page.markup import Chapter, Content, Markup, chart, element, joined, table
+from simcore.units import RATE, SIZE, TIME, Dimension, short
+
+MOST_PAIRS = 200
+"""Pairs of ranks in the table below the matrix; all are in the matrix."""
+DURATIONS = {"compute": "compute_ps", "wait": "wait_ps", "replayed": "replay_ps", "communication": "communication_ps",
+             "exposed": "exposed_communication_ps"}  # fmt: skip
+"""Durations of a rank by the heading of their column."""
+
+
+def measured(value: float, dimension: Dimension) -> tuple[str, float]:
+    """Return a cell of a table: a quantity for its reader, and the number to sort it by."""
+    return short(value, dimension), value
+
+
+def counted(value: int) -> tuple[str, int]:
+    """Return a cell of a table: a count, and the number to sort it by."""
+    return f"{value:,}", value
+
+
+def share(value: float) -> tuple[str, float]:
+    """Return a cell of a table: a fraction as a percentage, and the number to sort it by."""
+    return f"{value:.2%}", value
+
+
+def summary(result: Result) -> Chapter:
+    """Return what the run is, what came out, and a row a job and a rank."""
+    found, links = result.metrics, result.metrics["links"]
+    flags, moved, queue = found["flags"], found["transfers"], found["queue_delay_ps"]
+    carried = f"{short(moved['data_bytes'], SIZE)} of data, {short(moved['flag_bytes'], SIZE)} of flags"
+    use = f"mean of {links['used']} in use, peak {links['utilisation_peak']:.1%}"
+    late = f"mean; p95 {short(queue['p95'], TIME)}, max {short(queue['max'], TIME)}"
+    cards = [
+        ("makespan", short(found["makespan_ps"], TIME), "simulated"),
+        ("messages", f"{moved['messages']:,}", carried),
+        ("links", f"{links['utilisation_mean']:.2%}", use),
+        ("queue delay", short(queue["mean"], TIME), late),
+        ("flag reads", f"{flags['flag_reads']:,}", f"in {flags['waits']:,} waits, {flags['wakeups']:,} wake-ups"),
+    ]  # fmt: skip
+    body = [_cards(cards)]
+    if result.interrupted_at is not None:
+        body.insert(
+            0,
+            element(
+                "p",
+                {"class": "warning"},
+                f"Interrupted by its user at {short(result.interrupted_at, TIME)}: this is the run up to there.",
+            ),
+        )
+    body.append(_jobs(found["jobs"]) if len(found["jobs"]) > 1 else Markup())
+    body.append(_ranks(dict(ranks_of(found))))
+    return Chapter("summary", "Summary", joined(*body))
+
+
+def _cards(cards: Sequence[tuple[str, str, str]]) -> Markup:
+    return element(
+        "dl", {"class": "cards"},
+        [element("div", None, element("dt", None, name), element("dd", {"class": "figure"}, value),
+                 element("dd", None, about))
+         for name, value, about in cards],
+    )  # fmt: skip
+
+
+def ranks_of(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the location and the metrics of every rank of all jobs."""
+    if "ranks" in found:
+        yield from found["ranks"].items()
+    else:
+        for name, job in found["jobs"].items():
+            yield from ((f"{name}.{rank}", about) for rank, about in job.get("ranks", {}).items())
+
+
+def _jobs(jobs: Mapping[str, Mapping[str, Any]]) -> Markup:
+    slow = any("slowdown" in job for job in jobs.values())
+    rows = []
+    for name, job in jobs.items():
+        row: list[Content | tuple[str, float]] = [name, measured(job["makespan_ps"], TIME)]
+        if slow:
+            alone, slowdown = job.get("alone_makespan_ps"), job.get("slowdown")
+            row += [
+                measured(alone, TIME) if alone is not None else "-",
+                (f"{slowdown:.3f}", slowdown) if slowdown else "-",
+            ]
+        rows.append(
+            [
+                *row,
+                counted(job["messages"]),
+                measured(job["data_bytes"], SIZE),
+                measured(job["queue_delay_ps"]["mean"], TIME),
+            ]
+        )
+    headings = ["job", "makespan", *(["alone", "slowdown"] if slow else []), "messages", "data", "queue delay, mean"]
+    return joined(element("h3", None, "Jobs"), table(headings, rows, label="jobs", numeric=range(1, 7)))
+
+
+def _ranks(ranks: Mapping[str, Mapping[str, Any]]) -> Markup:
+    if not ranks:
+        return Markup()
+    done = {name: key for name, key in DURATIONS.items() if any(rank.get(key) for rank in ranks.values())}
+    usual = {*DURATIONS.values(), "end_ps", "overlap_fraction"}
+    counts = sorted({key for rank in ranks.values() for key, value in rank.items() if value and key not in usual})
+    rows = [
+        [
+            name,
+            measured(rank["end_ps"], TIME),
+            *(measured(rank[key], TIME) for key in done.values()),
+            share(rank["overlap_fraction"]),
+            *(_counter(key, rank.get(key, 0)) for key in counts),
+        ]
+        for name, rank in ranks.items()
+    ]
+    headings = ["rank", "end", *done, "overlap", *(key.removesuffix("_ps").replace("_", " ") for key in counts)]
+    held = table(headings, rows, label="ranks", numeric=range(1, len(headings)), filtered=len(rows) > 12)
+    return joined(element("h3", None, "Ranks"), held)
+
+
+def _counter(key: str, value: int) -> tuple[str, float]:
+    return measured(value, TIME) if key.endswith("_ps") else counted(value)
+
+
+def warnings(result: Result) -> Chapter:
+    """Return what the run's reader should know before believing it."""
+    lines = [element("li", None, warning) for warning in result.warnings]
+    body = element("ul", {"class": "warnings"}, lines) if lines else element("p", {"class": "quiet"}, "None.")
+    return Chapter("warnings", "Warnings", body)
+
+
+def timeline(lines: Mapping[str, Any]) -> Chapter:
+    """Return who did what when; ``lines`` is what ``detail.timeline`` found."""
+    said = [
+        "Drag to move, Ctrl and wheel or pinch to zoom, Shift and drag to zoom into a stretch, double click "
+        "to zoom in. "
+        "With the keyboard: arrows, + and -, 0 for everything, n and p for the next and previous "
+        "bar, Enter to open a rank."
+    ]
+    if lines["merged"]:
+        said.append(
+            f"Level of detail: neighbouring spans shorter than {short(lines['merged'], TIME)} are "
+            "drawn as one bar, in the colour of most of its time."
+        )
+    if lines["hidden"]:
+        said.append(f"{lines['hidden']:,} more work-groups are not shown; of each rank evenly many are.")
+    body = joined(
+        chart("timeline", "timeline", "timeline of all ranks"), [element("p", {"class": "hint"}, each) for each in said]
+    )
+    return Chapter("timeline", "Timeline", body)
+
+
+def links(lanes: Mapping[str, Any]) -> Chapter:
+    """Return how busy each link was when, and the links by their use; ``lanes`` is what ``detail.links`` found."""
+    if not lanes["names"]:
+        return Chapter("links", "Links", element("p", {"class": "quiet"}, "No link was used."))
+    rows = [
+        [name, share(mean), share(peak), measured(size, SIZE), measured(size / lanes["end"] * 1e12, RATE)]
+        for name, mean, peak, size in zip(*(lanes[key] for key in ("names", "mean", "peak", "size")), strict=True)
+    ]
+    rows.sort(key=lambda row: -row[1][1])
+    hidden = f" {lanes['hidden']:,} more links are not shown; the busiest of each class are." if lanes["hidden"] else ""
+    body = joined(
+        chart("links", "links", "use of links over time"),
+        element("p", {"class": "hint"}, f"On the timeline's axis; a bin is {short(lanes['width'], TIME)}.{hidden}"),
+        table(
+            ["link", "utilisation, mean", "peak", "carried", "rate, mean"], rows, label="links", numeric=range(1, 5),
+            filtered=len(rows) > 12,
+        ),
+    )  # fmt: skip
+    return Chapter("links", "Links", body)
+
+
+def drawing(result: Result, lanes: Mapping[str, Any]) -> Chapter:
+    """Return the machine, its links coloured by their mean utilisation."""
+    asked = result.scenario.machine
+    used = dict(zip(lanes["names"], lanes.get("mean", []), strict=True))
+    joined_by = f", {asked.nodes} nodes on a {asked.network.topology}" if asked.network else ""
+    about = f"{asked.name}: {asked.description} ({asked.topology}{joined_by}, {asked.sharing} links)"
+    return Chapter(
+        "machine", "Machine", joined(element("p", None, about), machine.drawing(asked.build_topology().graph(), used))
+    )
+
+
+def matrix(cells: Mapping[str, Any]) -> Chapter:
+    """Return who sent how much to whom; ``cells`` is what ``detail.pairs`` found."""
+    if not cells["cells"]:
+        return Chapter("matrix", "Traffic matrix", element("p", {"class": "quiet"}, "Nothing was sent."))
+    names = cells["names"]
+    most = sorted(cells["cells"], key=lambda cell: -cell[2])[:MOST_PAIRS]
+    rows = [[names[src], names[dst], measured(size, SIZE), counted(count)] for src, dst, size, count in most]
+    left = len(cells["cells"]) - len(most)
+    more = element("p", {"class": "hint"}, f"{left:,} more pairs in metrics.json") if left else ""
+    held = table(["from", "to", "bytes", "messages"], rows, label="pairs", numeric=(2, 3), filtered=len(rows) > 12)
+    details = element(
+        "details", None, element("summary", None, f"the {len(rows)} pairs with most bytes as a table"), held, more
+    )
+    return Chapter("matrix", "Traffic matrix", joined(chart("matrix", "pairs", "bytes from rank to rank"), details))
+
+
+def parameters(result: Result, folder: Path) -> Chapter:
+    """Return every parameter with where it comes from."""
+    rows = [
+        [
+            each.key,
+            each.value,
+            element("span", {"class": f"kind {each.kind}"}, each.kind),
+            joined(_linked(each.source), f" ({each.note})" if each.note else ""),
+        ]
+        for each in provenance.parameters(result.scenario, folder)
+    ]
+    hint = (
+        "spec: a vendor's figure; measured; fitted; assumed; scenario: stated by the scenario, or following "
+        "from what it states; "
+        "default: nobody stated it."
+    )
+    body = joined(
+        element("p", {"class": "hint"}, hint),
+        table(["parameter", "value", "kind", "source"], rows, label="parameters", filtered=True),
+    )
+    return Chapter("parameters", "Parameters", body)
+
+
+def _linked(source: str) -> Markup:
+    """Return a source, the web address that it begins with as a link."""
+    address = source.split(" ")[0].rstrip(",;:)")
+    if not address.startswith("https://"):
+        return joined(source)
+    return joined(element("a", {"href": address, "rel": "noreferrer"}, address), source[len(address) :])
+
+
+def metrics(result: Result) -> Chapter:
+    """Return all metrics by their key in metrics.json."""
+    rows = [[key, (_shown(key, value), value)] for key, value in leaves(result.metrics)]
+    return Chapter("metrics", "Metrics", table(["metric", "value"], rows, label="metrics", numeric=(1,), filtered=True))
+
+
+def leaves(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of every metric but the bytes of pairs, which the matrix holds."""
+    for key, value in found.items():
+        if key == "bytes_per_pair":
+            continue
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _shown(key: str, value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if not isinstance(value, int):
+        return str(value)
+    unit = next(
+        (d for end, d in (("_ps", TIME), ("_bytes", SIZE)) if any(part.endswith(end) for part in key.split("."))), None
+    )
+    return f"{value:,}" + (f" {unit.base} ({short(value, unit)})" if unit else "")
+
+
+def origin(result: Result) -> Chapter:
+    """Return what identifies the run: its seed and the digest of its tables."""
+    facts = {"scenario": result.scenario.name, "seed": str(result.scenario.seed), "digest of all tables": result.digest}
+    rows = [[key, value] for key, value in facts.items()]
+    return Chapter("origin", "Origin", table(["what", "value"], rows, label="origin"))
+
+
+def waiting(result: Result) -> list[Chapter]:
+    """Return why ranks waited, and what their flags cost."""
+    return [waits.reasons(result.tables), waits.flags(result.tables)]
