@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from simcore.plot import Bar, BarPanel, Curve, CurvePanel, bars, curves
-from simcore.studies import optimum, sensitivity
+from simcore.studies import optimum, sensitivity, with_unit
 from simcore.units import RATE, SIZE, TIME, Dimension
 
 UNITS: tuple[tuple[str, Dimension], ...] = (("_bytes_per_s", RATE), ("_bytes", SIZE), ("_ps", TIME))
@@ -21,8 +21,8 @@ def draw_sensitivity(found: sensitivity.Found, title: str, path: Path) -> Path:
     said = {
         "one_at_a_time": "one axis at a time, the others as the scenario says (dashed); bars run from the least to the "
         "greatest value along an axis",
-        "morris": "Morris: mean size of the effect of a step along an axis, and its spread, which curves and interactions "
-        "make; whiskers: 95 % confidence",
+        "morris": "Morris: mean size of the effect of a step along an axis, and its spread by curves and interactions; "
+        "whiskers: 95 % confidence",
         "sobol": "Sobol: share of the variance that an axis makes with its interactions (total), and alone (first); "
         "whiskers: 95 % confidence",
     }
@@ -83,9 +83,8 @@ def draw_optimum(found: optimum.Found, title: str, path: Path) -> Path:
     objectives = found.asked.objectives
     ways = [1.0 if objective.way == "minimise" else -1.0 for objective in objectives]
     values = [[way * trial.costs[k] for trial in found.trials if not trial.failed] for k, way in enumerate(ways)]
-    scales = [
-        unit_of(str(o.formula), max(map(abs, each), default=1.0)) for o, each in zip(objectives, values, strict=True)
-    ]
+    columns = [with_unit(found.swept.sweep, str(objective.formula)) for objective in objectives]
+    scales = list(map(unit_of, columns, [max(map(abs, each), default=1.0) for each in values]))
     names = [
         f"{o.formula} ({unit})" if unit else str(o.formula) for o, (unit, _) in zip(objectives, scales, strict=True)
     ]
@@ -104,11 +103,11 @@ def draw_optimum(found: optimum.Found, title: str, path: Path) -> Path:
         points = CurvePanel(curves=[curve for curve in panels if curve.x], x_label="point", y_label=names[0],
                             drawn="points", height=300)  # fmt: skip
         return curves([points, steps] if kept else [points], path, title=title, subtitle=subtitle)
+    others = [trial for trial in kept if trial not in found.best]
     drawn = [
-        ("on the front", found.best),
-        ("keeps the limits" if found.asked.limits else "point", kept),
+        ("on the front", found.best), ("keeps the limits" if found.asked.limits else "point", others),
         ("breaks a limit", broken),
-    ]
+    ]  # fmt: skip
     panel = CurvePanel(
         curves=[Curve(label, of(trials, 0), of(trials, 1)) for label, trials in drawn if trials],
         x_label=names[0], y_label=names[1], drawn="points", height=460,
