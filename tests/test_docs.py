@@ -193,12 +193,16 @@ def test_the_readme_names_every_command() -> None:
         assert f"simcore {name}" in text("README.md")
 
 
-EXAMPLES = [path.stem for path in sorted((ROOT / "simcore").glob("*.py")) if ">>>" in path.read_text(encoding="utf-8")]
+EXAMPLES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in sorted((ROOT / "simcore").rglob("*.py"))
+    if ">>>" in path.read_text(encoding="utf-8")
+]
 
 
 @pytest.mark.parametrize("module", EXAMPLES)
 def test_examples_in_docstrings_are_true(module: str) -> None:
-    failed, tried = doctest.testmod(importlib.import_module(f"simcore.{module}"))
+    failed, tried = doctest.testmod(importlib.import_module(module))
 
     assert (failed, tried > 0) == (0, True)
 
