@@ -1,10 +1,12 @@
-"""Figures from the tables of a run: who did what, which link was busy, who sent how much to whom, the machine."""
+"""Figures from the tables of a run or a sweep: who did what, which link was busy, who sent how much to whom, what moves
+a metric, the machine; for papers and for the screen."""
 
 from simcore.plot._bars import Bar, BarPanel, bars
-from simcore.plot._canvas import WIDTH, time_unit
+from simcore.plot._canvas import METADATA, Drawing, save, time_unit
 from simcore.plot._curves import Curve, CurvePanel, curves
 from simcore.plot._places import HEIGHT, SIDE, Picture, picture
 from simcore.plot._series import MOST_LINKS, chosen_links, per_column
+from simcore.plot._style import WIDTHS
 from simcore.plot._timeline import COLOURS, OTHER, WAITS, activity_classes, activity_image, job_borders, timeline
 from simcore.plot._timelines import timelines
 from simcore.plot._topology import link_kinds, topology
@@ -13,15 +15,17 @@ from simcore.plot._traffic import pair_matrix, traffic
 __all__ = [
     "COLOURS",
     "HEIGHT",
+    "METADATA",
     "MOST_LINKS",
     "OTHER",
     "SIDE",
     "WAITS",
-    "WIDTH",
+    "WIDTHS",
     "Bar",
     "BarPanel",
     "Curve",
     "CurvePanel",
+    "Drawing",
     "Picture",
     "activity_classes",
     "activity_image",
@@ -33,6 +37,7 @@ __all__ = [
     "pair_matrix",
     "per_column",
     "picture",
+    "save",
     "time_unit",
     "timeline",
     "timelines",

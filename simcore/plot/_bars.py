@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
-from simcore.plot._canvas import GRID, INK, Boxes, new_figure, put_title, save
-from simcore.plot._curves import PALETTE
+from simcore.plot._canvas import EDGE, Drawing, Sheet, sheet_of
+from simcore.plot._style import HATCHES, INK, PALETTE
 
-HATCHES = ("", "//", "..", "xx")
-"""What tells series apart besides their colours."""
 ROW = 34
 """Pixels of a label with its bars."""
 
@@ -46,49 +43,53 @@ class BarPanel:
         object.__setattr__(self, "series", list(dict.fromkeys(bar.series for bar in self.bars)))
 
 
-def bars(panels: Sequence[BarPanel], path: Path, *, title: str, subtitle: str = "") -> Path:
-    """Draw ``panels`` one below the other; return ``path``."""
-    top, gap, bottom = 84, 92, 64
-    heights = [ROW * max(1, len(panel.labels)) + 16 for panel in panels]
-    figure = new_figure(top + sum(heights) + gap * (len(panels) - 1) + bottom)
-    longest = max((len(label) for panel in panels for label in panel.labels), default=0)
-    box = Boxes(figure, min(520, 40 + 8 * longest), 60)
-    below = top
-    for panel, height in zip(panels, heights, strict=True):
-        _draw(box.add(below, height), panel)
-        below += height + gap
-    put_title(figure, title, subtitle)
-    return save(figure, path)
+def bars(panels: Sequence[BarPanel], *, title: str, subtitle: str = "", width: str = "screen") -> Drawing:
+    """Return a figure of ``panels`` one below the other."""
+    with sheet_of(width) as sheet:
+        heights = [ROW * max(1, len(panel.labels)) + 16 for panel in panels]
+        keys = [panel.series if len(panel.series) > 1 else [] for panel in panels]
+        legends = [sheet.legend_room(names, sheet.width - 2 * EDGE) for names in keys]
+        above = [legend + (24 if panel.title else 0) + 4 for panel, (_, legend) in zip(panels, legends, strict=True)]
+        head, bottom = sheet.head(title, subtitle), 64
+        sheet.begin(head + sum(heights) + sum(above) + bottom * len(panels), title, subtitle)
+        top, placed = head, []
+        for panel, height, free, (columns, legend) in zip(panels, heights, above, legends, strict=True):
+            axes = sheet.axes(90, top + free, sheet.width - 90 - 30, height)
+            handles = _draw(sheet, axes, panel)
+            if len(panel.series) > 1:
+                sheet.legend(axes, handles, EDGE, top + free - legend, columns)
+            placed.append(axes)
+            top += free + height + bottom
+        sheet.fit(placed)
+        return sheet.figure
 
 
-def _draw(axes: Any, panel: BarPanel) -> None:
+def _draw(sheet: Sheet, axes: Any, panel: BarPanel) -> list[Any]:
+    """Draw a panel; return what its legend shows."""
     height = 0.72 / max(1, len(panel.series))
+    styles = [
+        {"facecolor": PALETTE[k % len(PALETTE)], "hatch": HATCHES[k % len(HATCHES)], "edgecolor": "white"}
+        for k in range(len(panel.series))
+    ]
     for bar in panel.bars:
         k = panel.series.index(bar.series)
         y = panel.labels.index(bar.label) + (k - (len(panel.series) - 1) / 2) * height
-        style = {"color": PALETTE[k % len(PALETTE)], "hatch": HATCHES[k % len(HATCHES)], "edgecolor": "white"}
-        axes.barh(y, bar.end - bar.begin, left=bar.begin, height=0.9 * height, zorder=3, **style)
+        axes.barh(y, bar.end - bar.begin, left=bar.begin, height=0.9 * height, zorder=3, **styles[k])
         if bar.error:
-            axes.errorbar([bar.end], [y], xerr=bar.error, color=INK, capsize=4, lw=1.4, zorder=4)
+            axes.errorbar([bar.end], [y], xerr=bar.error, color=INK, marker="", lw=sheet.points(1.4), zorder=4)
         if bar.note:
-            furthest = max(bar.begin, bar.end + bar.error)
-            axes.annotate(
-                bar.note, (furthest, y), (6, 0), textcoords="offset points", va="center", fontsize=9, color=INK
-            )
+            furthest = (max(bar.begin, bar.end + bar.error), y)
+            apart = (sheet.points(6), 0)
+            axes.annotate(bar.note, furthest, apart, textcoords="offset points", va="center", color=INK, zorder=6)
     if panel.base is not None:
-        axes.axvline(panel.base, color=INK, lw=1.2, ls="--", zorder=5)
+        axes.axvline(panel.base, color=INK, lw=sheet.points(1.2), ls="--", marker="", zorder=2)
     axes.set_ylim(len(panel.labels) - 0.5, -0.5)
-    axes.set_yticks(range(len(panel.labels)), panel.labels)
-    axes.tick_params(labelsize=10)
-    axes.margins(x=0.22 if any(bar.note for bar in panel.bars) else 0.04)
+    axes.set_yticks(range(len(panel.labels)), [sheet.elide(label, sheet.width / 3) for label in panel.labels])
+    # Notes stand behind the bars and need their room.
+    longest = max((sheet.measure(bar.note) for bar in panel.bars), default=0.0)
+    axes.margins(x=min(0.9, 0.04 + 1.6 * longest / sheet.width))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-    axes.grid(axis="x", color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(panel.x_label, fontsize=11)
-    axes.set_title(panel.title, fontsize=11, loc="left", color=INK)
-    if len(panel.series) > 1:
-        handles = [
-            Patch(facecolor=PALETTE[k], hatch=HATCHES[k % len(HATCHES)], edgecolor="white", label=name)
-            for k, name in enumerate(panel.series)
-        ]
-        axes.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False, fontsize=10)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(sheet.fill(panel.x_label, sheet.width - 120))
+    axes.set_title(panel.title)
+    return [Patch(label=name, **style) for name, style in zip(panel.series, styles, strict=True)]

@@ -2,19 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from simcore.plot._canvas import GRID, INK, Boxes, new_figure, put_title, save
-
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5E3C99", "#222222")
-"""Okabe and Ito's order, safe for colour-blind readers; markers differ too."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-REFERENCE = "#777777"
+from simcore.plot._canvas import EDGE, Drawing, Sheet, sheet_of
+from simcore.plot._style import DASHES, INK, MARKERS, PALETTE, REFERENCE
 
 
 @dataclass(frozen=True)
@@ -44,23 +39,47 @@ class CurvePanel:
     height: int = 360
 
 
-def curves(panels: Sequence[CurvePanel], path: Path, *, title: str, subtitle: str = "") -> Path:
-    """Draw ``panels`` one below the other, legends beside them; return ``path``."""
-    top, gap, bottom = 84, 86, 64
-    figure = new_figure(top + sum(panel.height for panel in panels) + gap * (len(panels) - 1) + bottom)
-    longest = max((len(label) for panel in panels for label in _labels(panel)), default=0)
-    box = Boxes(figure, 122, min(620, 110 + 8 * longest))
-    below = top
-    for panel in panels:
-        _draw(box.add(below, panel.height), panel)
-        below += panel.height + gap
-    put_title(figure, title, subtitle)
-    return save(figure, path)
+def curves(panels: Sequence[CurvePanel], *, title: str, subtitle: str = "", width: str = "screen") -> Drawing:
+    """Return a figure of ``panels`` one below the other, legends beside them, or below in a figure for a paper."""
+    with sheet_of(width) as sheet:
+        return stacked(sheet, [(_heights(sheet, panel), panel) for panel in panels], title, subtitle)
+
+
+def _heights(sheet: Sheet, panel: CurvePanel) -> float:
+    return panel.height if sheet.wide else min(panel.height, 0.62 * sheet.width)
+
+
+def stacked(sheet: Sheet, panels: Sequence[tuple[float, CurvePanel]], title: str, subtitle: str) -> Drawing:
+    """Draw ``panels``, each with its height, one below the other."""
+    head, side = sheet.head(title, subtitle), sheet.width - 2 * EDGE
+    labels = [[sheet.fill(text, 260 if sheet.wide else side - 60) for text in _labels(panel)] for _, panel in panels]
+    right = max((sheet.measure(text) + 70 for texts in labels for text in texts), default=30) if sheet.wide else 30
+    legends = [(1, 0.0) if sheet.wide else sheet.legend_room(texts, side) for texts in labels]
+    above = [24 if panel.title else 0 for _, panel in panels]
+    rows = [top + height + 56 + legend for (height, _), (_, legend), top in zip(panels, legends, above, strict=True)]
+    sheet.begin(head + sum(rows) + 16 * (len(rows) - 1) + 8, title, subtitle)
+    tops = [head + top + sum(rows[:i]) + 16 * i for i, top in enumerate(above)]
+    placed = [
+        sheet.axes(90, top, sheet.width - 90 - right, height) for top, (height, _) in zip(tops, panels, strict=True)
+    ]
+    drawn = [_draw(sheet, axes, panel) for axes, (_, panel) in zip(placed, panels, strict=True)]
+    sheet.fit(placed)
+    for axes, handles, texts, (columns, _) in zip(placed, drawn, labels, legends, strict=True):
+        left, top, width, height = sheet.place(axes)
+        for handle, text in zip(handles, texts, strict=True):
+            handle.set_label(text)
+        shown = [handle for handle in handles if handle.get_label()]
+        if shown:
+            sheet.legend(axes, shown, *((left + width + 14, top) if sheet.wide else (EDGE, top + height + 54)), columns)
+    return sheet.figure
 
 
 def _labels(panel: CurvePanel) -> list[str]:
-    fits = [_fit_label(curve) for curve in panel.curves if curve.fitted]
-    return [*(c.label for c in panel.curves), *fits, *(line[0] for line in panel.lines), *(b[0] for b in panel.bars)]
+    """Return what the legend says, in its order."""
+    found = []
+    for curve in panel.curves:
+        found += [curve.label, *([_fit_label(curve)] if curve.fitted else [])]
+    return [*found, *(line[0] for line in panel.lines), *(bar[0] for bar in panel.bars)]
 
 
 def _fit_label(curve: Curve) -> str:
@@ -68,39 +87,44 @@ def _fit_label(curve: Curve) -> str:
     return f"{intercept:.4g} {'+' if slope >= 0 else '-'} {abs(slope):.3g} x, r2 {r2:.4f}"
 
 
-def _draw(axes: Any, panel: CurvePanel) -> None:
-    handles = []
+def _draw(sheet: Sheet, axes: Any, panel: CurvePanel) -> list[Any]:
+    """Draw a panel; return what its legend shows, in the order of its labels."""
+    handles: list[Any] = []
     for i, curve in enumerate(panel.curves):
-        colour = PALETTE[i % len(PALETTE)]
-        style: dict[str, Any] = {"color": colour, "lw": 0 if curve.fitted or panel.drawn == "points" else 1.6}
-        steps = panel.drawn == "steps"
-        style |= {"drawstyle": "steps-pre"} if steps else {"marker": MARKERS[i % len(MARKERS)], "ms": 6}
+        style = line_style(i)
+        thin: dict[str, Any] = {"color": style["color"], "marker": "", "lw": sheet.points(1.2)}
+        if curve.fitted or panel.drawn == "points":
+            style["ls"] = ""
+        if panel.drawn == "steps":
+            style |= {"drawstyle": "steps-pre", "marker": ""}
         axes.plot(curve.x, curve.y, zorder=3, **style)
-        handles.append(Line2D([], [], label=curve.label, **style))
+        handles.append(Line2D([], [], **style))
         if curve.fitted:
             x = np.linspace(min(curve.x), max(curve.x), 200)
-            axes.plot(x, curve.fitted[0] + curve.fitted[1] * x, color=colour, lw=1.2, zorder=2)
-            handles.append(Line2D([], [], color=colour, lw=1.2, label=_fit_label(curve)))
+            axes.plot(x, curve.fitted[0] + curve.fitted[1] * x, zorder=2, **thin)
+            handles.append(Line2D([], [], **thin))
     _scale(axes, panel)
     # References come after the scales were set, so that they do not move them off what was measured.
-    for dashes, (label, intercept, slope) in zip(("--", ":", "-.") * len(panel.lines), panel.lines, strict=False):
+    for dashes, (_, intercept, slope) in zip(("--", ":", "-.") * len(panel.lines), panel.lines, strict=False):
         x = _span(axes, panel)
-        axes.plot(x, intercept + slope * x, color=REFERENCE, ls=dashes, lw=1.4, zorder=1, scaley=False, scalex=False)
-        handles.append(Line2D([], [], color=REFERENCE, ls=dashes, lw=1.4, label=label))
-    for label, at, low, high in panel.bars:
-        axes.errorbar([at], [(low + high) / 2], yerr=(high - low) / 2, color=INK, capsize=7, lw=2.2, zorder=4)
-        handles.append(Line2D([], [], color=INK, marker="_", ms=12, mew=2.2, lw=0, label=label))
-    axes.grid(color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(panel.x_label, fontsize=11)
-    axes.set_ylabel(panel.y_label, fontsize=11)
-    axes.set_title(panel.title, fontsize=11, loc="left", color=INK)
-    axes.tick_params(labelsize=10)
-    if any(handle.get_label() for handle in handles):
-        axes.legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(1.012, 1.0), frameon=False, fontsize=10.5,
-            borderaxespad=0,
-        )  # fmt: skip
+        dashed: dict[str, Any] = {"color": REFERENCE, "ls": dashes, "lw": sheet.points(1.4), "marker": ""}
+        axes.plot(x, intercept + slope * x, zorder=1, scaley=False, scalex=False, **dashed)
+        handles.append(Line2D([], [], **dashed))
+    for _, at, low, high in panel.bars:
+        axes.errorbar(
+            [at], [(low + high) / 2], yerr=(high - low) / 2, color=INK, marker="", lw=sheet.points(2.2), zorder=4
+        )
+        handles.append(Line2D([], [], color=INK, marker="_", ms=sheet.points(12), mew=sheet.points(2.2), lw=0))
+    axes.set_xlabel(panel.x_label)
+    axes.set_ylabel(panel.y_label)
+    axes.set_title(sheet.fill(panel.title, sheet.width - 120))
+    return handles
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Return colour, marker and dashes of the line with a number; none of the first 28 looks like another."""
+    i, again = number % len(PALETTE), number // len(PALETTE)
+    return {"color": PALETTE[i], "marker": MARKERS[(i + again) % len(MARKERS)], "ls": DASHES[again % len(DASHES)]}
 
 
 def _scale(axes: Any, panel: CurvePanel) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from simcore.plot._canvas import DPI, GROUND, HEAT, INK, WIDTH, Floats, Tables, time_unit
+from simcore.plot._canvas import EDGE, Floats, Sheet, Tables, time_unit
+from simcore.plot._style import GROUND, HEAT
 from simcore.trace import natural
 
 MOST_LINKS = 32
@@ -89,15 +89,21 @@ def makespan(tables: Tables) -> int:
     return max((end for end in ends if end), default=1)
 
 
-def rows_height(count: int, comfortable: int, least: int) -> int:
-    """Return pixels of all rows: comfortable for few, less each for many, never less than ``least``, and in all enough
-    for a colour bar."""
+def rows_height(sheet: Sheet, count: int, comfortable: int, least: int) -> int:
+    """Return pixels of all rows: comfortable for few, less each for many, and in all enough for a colour bar. On a
+    screen never less than ``least`` each; a page of a paper ends."""
+    least = least if sheet.wide else 1
     return max(90, count * max(least, min(comfortable, 480 // max(1, count))))
 
 
-def margin(names: Sequence[str]) -> int:
+def margin(sheet: Sheet, names: Sequence[str]) -> float:
     """Return pixels that the names of rows take, with the title of the axis left of them."""
-    return 36 + 8 * max(map(len, names))
+    return 46 + max(sheet.measure(row_name(sheet, name)) for name in names)
+
+
+def row_name(sheet: Sheet, name: str) -> str:
+    """Return the name of a row as it is shown: where it would take a third of the sheet, without its middle."""
+    return sheet.elide(name, sheet.width / 3)
 
 
 def draw_heat(axes: Any, values: Floats, **more: Any) -> Any:
@@ -110,32 +116,35 @@ def draw_heat(axes: Any, values: Floats, **more: Any) -> Any:
     # Sums over columns leave rests of rounding where there was nothing.
     shown = np.ma.masked_less(values, 1e-9 * top)
     axes.set_facecolor(GROUND)
+    axes.grid(visible=False)
     return axes.imshow(shown, interpolation="nearest", cmap=HEAT, norm=PowerNorm(0.5, 0, top), **more)
 
 
-def label_rows(axes: Any, names: Sequence[str], height: float) -> None:
+def label_rows(sheet: Sheet, axes: Any, names: Sequence[str], height: float) -> None:
     """Label every row, or every k-th where labels would touch."""
-    every = max(1, math.ceil(13 * len(names) / height)) if names else 1
+    every = max(1, math.ceil(15 * len(names) / height)) if names else 1
     shown = range(0, len(names), every)
-    axes.set_yticks([i + 0.5 for i in shown], [names[i] for i in shown], fontsize=9)
+    axes.set_yticks([i + 0.5 for i in shown], [row_name(sheet, names[i]) for i in shown])
     axes.tick_params(axis="y", length=0)
 
 
 def draw_links(
-    figure: Figure, axes: Any, values: Floats, names: Sequence[str], hidden: int, end: int, height: int, label: str
+    sheet: Sheet, axes: Any, values: Floats, names: Sequence[str], hidden: int, end: int, label: str
 ) -> None:
     """Draw one row a link, coloured by (names, columns) ``values``."""
     heat = draw_heat(axes, values, aspect="auto", extent=(0, end, len(names), 0))
-    label_rows(axes, names, height)
-    _name_links(figure, axes, len(names), hidden)
-    _colour_bar(figure, heat, axes, label)
+    left, top, width, height = sheet.place(axes)
+    label_rows(sheet, axes, names, height)
+    # The rows are named at the left edge, clear of their labels whatever their length.
+    text = f"busiest {len(names)} of {len(names) + hidden} links" if hidden else "links"
+    sheet.text(EDGE, top + height / 2, text, rotation=90, va="center", ha="center")
+    bar = sheet.colour_bar(heat, left + width + 14, top, min(height, 220), label)
+    bar.locator = MaxNLocator(4)
+    bar.update_ticks()
 
 
-def _name_links(figure: Figure, axes: Any, shown: int, hidden: int) -> None:
-    """Name the rows of links at the left edge, clear of their labels whatever their length."""
-    where = axes.get_position()
-    text = f"busiest {shown} of {shown + hidden} links" if hidden else "links"
-    figure.text(8 / WIDTH, (where.y0 + where.y1) / 2, text, rotation=90, va="center", fontsize=10, color=INK)
+BAR = 92
+"""Pixels right of rows of links, for their colour bar."""
 
 
 def draw_time_axis(axes: Any, end: int) -> None:
@@ -151,16 +160,4 @@ def draw_time_axis(axes: Any, end: int) -> None:
     )
     axes.set_xlim(0, end)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale:g}"))
-    axes.tick_params(axis="x", labelsize=9)
-    axes.set_xlabel(f"simulated time ({unit})", fontsize=10)
-
-
-def _colour_bar(figure: Figure, heat: Any, beside: Any, label: str) -> None:
-    where = beside.get_position()
-    left = where.x1 * WIDTH + 14
-    height = min(where.height, 220 / (figure.get_figheight() * DPI))
-    bar = figure.colorbar(heat, cax=figure.add_axes((left / WIDTH, where.y1 - height, 12 / WIDTH, height)))
-    bar.set_label(label, fontsize=10)
-    bar.ax.tick_params(labelsize=9)
-    bar.locator = MaxNLocator(4)
-    bar.outline.set_visible(False)
+    axes.set_xlabel(f"simulated time ({unit})")

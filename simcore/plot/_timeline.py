@@ -1,16 +1,15 @@
 """Who did what when, above how much each link was used."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
-from simcore.plot._canvas import INK, WIDTH, Boxes, Floats, Tables, draw_nothing, new_figure, put_title, save
+from simcore.plot._canvas import EDGE, Drawing, Floats, Run, Sheet, Tables, draw_nothing, sheet_of, tables_of
 from simcore.plot._series import (
+    BAR,
     busiest,
     draw_links,
     draw_time_axis,
@@ -22,25 +21,65 @@ from simcore.plot._series import (
     rows_height,
     spread,
 )
+from simcore.plot._style import INK, PALETTE
 from simcore.trace import natural, parted
 from simcore.units import TIME, short
 
 # Okabe and Ito's palette, safe for colour-blind readers; lightness differs too, so the classes survive a grey print.
-COLOURS = {"compute": "#0072B2", "send": "#CC79A7", "replay": "#7FCDBB", "idle": "#DDDDDD"}
+COLOURS = {"compute": PALETTE[0], "send": PALETTE[3], "replay": "#7FCDBB", "idle": "#DDDDDD"}
 MEANINGS = {"replay": "recorded collective"}
-WAITS = ["#E69F00", "#F0E442", "#D55E00", "#8C4A00", "#F7C99B", "#5E3C99"]
+WAITS = [PALETTE[4], "#F0E442", PALETTE[1], "#8C4A00", "#F7C99B", "#5E3C99"]
 """Colours of waits, by reason where there are few, else by the first word of the reason."""
 OTHER = "#555555"
-LABEL_LETTERS = 23
-"""Letters of a line in the legend, which has a margin of its own."""
+BESIDE = 210
+"""Pixels right of the rows, for the legend."""
 MOST_PARTS = 32
 """Work-groups or streams that are drawn; where there are more, their ranks speak for them."""
 
 
-def timeline(tables: Tables, path: Path, *, title: str = "") -> Path:
-    """Draw one row a rank, and a work-group or stream where these are few (activities), above one row a link
-    (utilisation), on one time axis; return ``path``."""
-    spans, links = tables["spans"].to_pydict(), links_of(tables)
+def timeline(run: Run | Tables, *, title: str | None = None, width: str = "screen") -> Drawing:
+    """Return a figure with one row a rank, and a work-group or stream where these are few (activities), above one row a
+    link (utilisation), on one time axis."""
+    tables, title = tables_of(run, title)
+    with sheet_of(width) as sheet:
+        return _timeline(sheet, tables, title)
+
+
+def _timeline(sheet: Sheet, tables: Tables, title: str) -> Drawing:
+    spans, rows, ranks, parts = _rows(tables)
+    links = links_of(tables)
+    names, hidden = busiest(links)
+    end = makespan(tables)
+    if not rows:
+        return draw_nothing(sheet, title)
+    said = _said(rows, ranks, parts) + f", {len(names) + hidden} links in use, {short(end, TIME)} of simulated time"
+    top, left = sheet.head(title, said), margin(sheet, [*rows, *names])
+    room = sheet.width - left - (BESIDE if sheet.wide else BAR if names else 2 * EDGE)
+    image, colours = activity_image(spans, rows, end, sheet.columns(room))
+    beside = BESIDE - 60 if sheet.wide else sheet.width - 2 * EDGE - 60
+    labels = [sheet.fill(name, beside) for name in colours]
+    columns, legend = sheet.legend_room(labels, 1 if sheet.wide else sheet.width - 2 * EDGE)
+    upper = max(rows_height(sheet, len(rows), 26, 6), legend if sheet.wide else 0)
+    gap, lower = 22, rows_height(sheet, len(names), 16, 9) if names else -22
+    below = top + upper + gap + lower
+    sheet.begin(below + 58 + (0 if sheet.wide else legend + 6), title, said)
+    axes = sheet.axes(left, top, room, upper)
+    _draw_activities(sheet, axes, image, rows, end)
+    handles = [Patch(color=colour, label=label) for label, colour in zip(labels, colours.values(), strict=True)]
+    sheet.legend(axes, handles, *((left + room + 14, top) if sheet.wide else (EDGE, below + 56)), columns)
+    if names:
+        axes.tick_params(bottom=False, labelbottom=False)
+        axes = sheet.axes(left, top + upper + gap, room, lower)
+        used = 100 * per_column(links, names, "busy_ps", end, sheet.columns(room))
+        draw_links(sheet, axes, used, names, hidden, end, "utilisation (%)")
+    draw_time_axis(axes, end)
+    sheet.part(axes)
+    return sheet.figure
+
+
+def _rows(tables: Tables) -> tuple[dict[str, list[Any]], list[str], list[str], list[str]]:
+    """Return the spans that are drawn, their rows, the ranks, and what these are parted into."""
+    spans: dict[str, list[Any]] = tables["spans"].to_pydict()
     rows = sorted(set(spans["location"]), key=natural)
     ranks = [row for row in rows if not parted(row)[1]]
     parts = [part for _, part in map(parted, rows) if part]
@@ -48,33 +87,16 @@ def timeline(tables: Tables, path: Path, *, title: str = "") -> Path:
         rows, drawn = ranks, set(ranks)
         kept = [place for place, where in enumerate(spans["location"]) if where in drawn]
         spans = {name: [column[place] for place in kept] for name, column in spans.items()}
-    names, hidden = busiest(links)
-    end = makespan(tables)
-    if not rows:
-        return draw_nothing(path, title)
-    left, right, top, gap, bottom = margin([*rows, *names]), 210, 60, 22, 58
-    columns = WIDTH - left - right
-    image, colours = activity_image(spans, rows, end, columns)
-    labels = [fill(name, LABEL_LETTERS) for name in colours]
-    upper = max(rows_height(len(rows), 26, 6), sum(8 + 14 * (1 + label.count("\n")) for label in labels))
-    lower = rows_height(len(names), 16, 9) if names else -gap
-    figure = new_figure(top + upper + gap + lower + bottom)
-    box = Boxes(figure, left, right)
-    axes = box.add(top, upper)
-    _draw_activities(axes, image, dict(zip(labels, colours.values(), strict=True)), rows, end, upper)
-    if names:
-        axes.tick_params(bottom=False, labelbottom=False)
-        axes = box.add(top + upper + gap, lower)
-        used = 100 * per_column(links, names, "busy_ps", end, columns)
-        draw_links(figure, axes, used, names, hidden, end, lower, "utilisation (%)")
-    draw_time_axis(axes, end)
+    return spans, rows, ranks, parts
+
+
+def _said(rows: Sequence[str], ranks: Sequence[str], parts: Sequence[str]) -> str:
     jobs = len(job_borders(rows)) + 1
     who = f"{len(ranks)} ranks" + (f" of {jobs} jobs" if jobs > 1 else "")
     if parts:
         kind = "work-groups" if parts[0].startswith("wg") else "streams"
         who += f", {len(parts)} {kind}" + (" (not drawn)" if len(parts) > MOST_PARTS else "")
-    put_title(figure, title, f"{who}, {len(names) + hidden} links in use, {short(end, TIME)} of simulated time")
-    return save(figure, path)
+    return who
 
 
 def activity_classes(activities: Sequence[str], reasons: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -133,15 +155,11 @@ def job_borders(rows: Sequence[str]) -> list[int]:
     return [i for i in range(1, len(jobs)) if jobs[i] != jobs[i - 1]]
 
 
-def _draw_activities(
-    axes: Any, image: Floats, colours: Mapping[str, str], rows: Sequence[str], end: int, height: int
-) -> None:
+def _draw_activities(sheet: Sheet, axes: Any, image: Floats, rows: Sequence[str], end: int) -> None:
+    height = sheet.place(axes)[3]
+    axes.grid(visible=False)
     axes.imshow(image, aspect="auto", interpolation="nearest", extent=(0, end, len(rows), 0))
     if height / len(rows) >= 10:
-        axes.hlines(range(1, len(rows)), 0, end, color="white", lw=2)
-    axes.hlines(job_borders(rows), 0, end, color=INK, lw=1.5)
-    label_rows(axes, rows, height)
-    axes.legend(
-        handles=[Patch(color=colour, label=name) for name, colour in colours.items()],
-        loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=10, borderaxespad=0,
-    )  # fmt: skip
+        axes.hlines(range(1, len(rows)), 0, end, color="white", lw=sheet.points(2))
+    axes.hlines(job_borders(rows), 0, end, color=INK, lw=sheet.points(1.5))
+    label_rows(sheet, axes, rows, height)

@@ -1,16 +1,16 @@
 """Several runs on one time axis: who did what, every read of a flag, and how many reads there were until then."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from simcore.plot._canvas import GRID, INK, WIDTH, Boxes, Floats, Tables, draw_nothing, new_figure, put_title
-from simcore.plot._canvas import save as save_figure
-from simcore.plot._series import draw_time_axis, margin
+from simcore.plot._canvas import EDGE, Drawing, Floats, Sheet, Tables, draw_nothing, sheet_of
+from simcore.plot._series import draw_time_axis, label_rows, margin
+from simcore.plot._style import INK
 from simcore.plot._timeline import activity_image
 from simcore.trace import natural
 from simcore.units import TIME, short
@@ -28,39 +28,48 @@ POLLED = {"spin", "backoff", "yield"}
 """Policies under which a waiter reads as long as it waits; under the others it reads where the wait begins and ends."""
 
 
-def timelines(runs: Mapping[str, Tables], path: Path, *, title: str = "") -> Path:
-    """Draw for each of ``runs`` (tables ``spans`` and ``flags``) its waiters, with a tick for every read, above the sum
-    of their reads; return ``path``.
+def timelines(runs: Mapping[str, Tables], *, title: str = "", width: str = "screen") -> Drawing:
+    """Return a figure of each of ``runs`` (tables ``spans`` and ``flags``): its waiters, with a tick for every read,
+    above the sum of their reads.
 
     Model: the table of waits holds how many reads a wait took, not when. A poller's are drawn evenly over its wait;
     of a sleeper's the last is drawn at its end, the others at its begin.
     """
-    rows = _waiters(runs)
-    if not rows:
-        return draw_nothing(path, title)
+    with sheet_of(width) as sheet:
+        rows = _waiters(runs)
+        return _timelines(sheet, runs, rows, title) if rows else draw_nothing(sheet, title)
+
+
+def _timelines(sheet: Sheet, runs: Mapping[str, Tables], rows: Sequence[str], title: str) -> Drawing:
     end = max(max(tables["spans"]["t1_ps"].to_pylist(), default=1) for tables in runs.values())
     reads = {name: _reads(tables) for name, tables in runs.items()}
     most = max(weights.sum() for _, weights, _ in reads.values())
-    left, right, top, gap, bottom = max(110, margin(rows)), 232, 92, 40, 56
-    body = ROW * len(rows)
-    figure = new_figure(top + len(runs) * (body + STRIP + 8) + gap * (len(runs) - 1) + bottom)
-    box = Boxes(figure, left, right)
-    below = top
-    for number, (name, tables) in enumerate(runs.items()):
-        upper, lower = box.add(below, body), box.add(below + body + 8, STRIP)
-        spans = tables["spans"].to_pydict()
-        image, colours = activity_image(_of_rows(spans, rows), rows, end, WIDTH - left - right)
-        _draw_rows(upper, image, rows, end)
-        _draw_reads(upper, reads[name], rows)
-        _draw_sum(lower, reads[name], end, most, last=number == len(runs) - 1)
-        upper.set_title(_said(name, tables), fontsize=11.5, loc="left", color=INK, weight="bold")
-        if not number:
-            _draw_legend(upper, colours)
-        below += body + STRIP + 8 + gap
     who = len({where for tables in runs.values() for where in tables["flags"]["location"].to_pylist()})
     shown = f"{len(rows)} of {who} waiters" if who > len(rows) else f"{who} waiters"
-    put_title(figure, title, f"{shown}, one row each, on one time axis; below them the reads of flags of all, summed")
-    return save_figure(figure, path)
+    said = f"{shown}, one row each, on one time axis; below them the reads of flags of all, summed"
+    left, right = max(110, margin(sheet, rows)), 232 if sheet.wide else 2 * EDGE
+    room, body = sheet.width - left - right, ROW * len(rows)
+    names = [sheet.lines(_said(name, tables), sheet.width - left - EDGE) for name, tables in runs.items()]
+    spans = [_of_rows(tables["spans"].to_pydict(), rows) for tables in runs.values()]
+    images, colours = zip(*(activity_image(each, rows, end, sheet.columns(room)) for each in spans), strict=True)
+    handles = _legend(sheet, {name: colour for each in colours for name, colour in each.items()})
+    columns, legend = sheet.legend_room([str(handle.get_label()) for handle in handles], sheet.width - 2 * EDGE)
+    top, heights = sheet.head(title, said), [26 + 17 * len(lines) + body + 8 + STRIP for lines in names]
+    below = top + sum(heights)
+    sheet.begin(below + 58 + (0 if sheet.wide else legend), title, said)
+    begin = top
+    for number, (name, image) in enumerate(zip(runs, images, strict=True)):
+        begin += heights[number] - body - 8 - STRIP
+        upper, lower = sheet.axes(left, begin, room, body), sheet.axes(left, begin + body + 8, room, STRIP)
+        _draw_rows(sheet, upper, image, rows, end)
+        _draw_reads(sheet, upper, reads[name], rows)
+        _draw_sum(sheet, lower, reads[name], end, most, last=number == len(runs) - 1)
+        upper.set_title("\n".join(names[number]))
+        if not number:
+            sheet.legend(upper, handles, *((left + room + 14, begin) if sheet.wide else (EDGE, below + 56)),
+                         1 if sheet.wide else columns)  # fmt: skip
+        begin += body + 8 + STRIP
+    return sheet.figure
 
 
 def _said(name: str, tables: Tables) -> str:
@@ -102,43 +111,41 @@ def _reads(tables: Tables) -> Reads:
     return np.concatenate(instants), np.concatenate(weights), whose
 
 
-def _draw_rows(axes: Any, image: Floats, rows: Sequence[str], end: int) -> None:
+def _draw_rows(sheet: Sheet, axes: Any, image: Floats, rows: Sequence[str], end: int) -> None:
+    axes.grid(visible=False)
     axes.imshow(image, aspect="auto", interpolation="nearest", extent=(0, end, len(rows), 0), alpha=0.75)
-    axes.hlines(range(1, len(rows)), 0, end, color="white", lw=3)
-    axes.set_yticks([i + 0.5 for i in range(len(rows))], rows, fontsize=9)
-    axes.tick_params(axis="y", length=0)
+    axes.hlines(range(1, len(rows)), 0, end, color="white", lw=sheet.points(3))
+    label_rows(sheet, axes, rows, ROW * len(rows))
     axes.tick_params(axis="x", bottom=False, labelbottom=False)
 
 
-def _draw_reads(axes: Any, reads: Reads, rows: Sequence[str]) -> None:
+def _draw_reads(sheet: Sheet, axes: Any, reads: Reads, rows: Sequence[str]) -> None:
     row_of = {name: i for i, name in enumerate(rows)}
     chosen = [(instant, row_of[where]) for instant, _, where in zip(*reads, strict=True) if where in row_of]
     instants, places = np.array(chosen, np.float64).reshape(-1, 2).T
-    axes.vlines(instants, places + 0.42, places + 0.92, color=READ, lw=0.7)
+    axes.vlines(instants, places + 0.42, places + 0.92, color=READ, lw=sheet.points(0.7))
 
 
-def _draw_sum(axes: Any, reads: Reads, end: int, most: float, *, last: bool) -> None:
+def _draw_sum(sheet: Sheet, axes: Any, reads: Reads, end: int, most: float, *, last: bool) -> None:
     order = np.argsort(reads[0], kind="stable")
     sums = np.cumsum(np.concatenate(([0], reads[1][order])))
     x = np.concatenate(([0], reads[0][order], [end]))
     y = np.concatenate((sums, sums[-1:]))
     axes.fill_between(x, y, step="post", color=READ, alpha=0.25, lw=0)
-    axes.step(x, y, where="post", color=READ, lw=1.6)
+    axes.step(x, y, where="post", color=READ, marker="", lw=sheet.points(1.6))
     axes.set_ylim(0, 1.12 * most)
-    axes.grid(axis="y", color=GRID)
+    axes.grid(visible=False, axis="x")
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.tick_params(labelsize=9)
-    axes.set_ylabel("reads so far", fontsize=9.5)
+    axes.set_ylabel("reads so far")
     draw_time_axis(axes, end)
+    sheet.part(axes)
     if not last:
         axes.set_xlabel("")
         axes.tick_params(axis="x", labelbottom=False)
 
 
-def _draw_legend(axes: Any, colours: Mapping[str, str]) -> None:
+def _legend(sheet: Sheet, colours: Mapping[str, str]) -> list[Any]:
     handles: list[Any] = [Patch(color=colour, alpha=0.75, label=name) for name, colour in colours.items()]
-    handles.append(axes.plot([], [], color=READ, marker="|", ms=9, mew=1.2, lw=0, label="a read of a flag")[0])
-    axes.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(1.012, 1.0), frameon=False, fontsize=10.5, borderaxespad=0
-    )
+    mark = {"color": READ, "marker": "|", "ms": sheet.points(9), "mew": sheet.points(1.2), "lw": 0}
+    return [*handles, Line2D([], [], label="a read of a flag", **mark)]
