@@ -101,13 +101,34 @@ def compare(
 
 
 def check(name: ScenarioName, overrides: Overrides = [], seed: Seed = None) -> None:  # noqa: B006 typer copies it
-    """Read a scenario and the machine in it without running it; say what is wrong, or print it resolved."""
+    """Read a scenario and the machine in it, or a sweep and all of its points, without running anything; say what is
+    wrong, or print it resolved."""
     import yaml
 
     from simcore import assembly, scenario
+    from simcore.sweep import reading
+
+    if reading.find(name) is not None:
+        _check_sweep(name, overrides, seed)
+        return
 
     asked = assembly.read_scenario(name, overrides, seed)
     print(yaml.safe_dump(scenario.resolved(asked), sort_keys=False, width=120), end="")
+
+
+def _check_sweep(name: str, overrides: list[str], seed: int | None) -> None:
+    import yaml
+
+    from simcore.executors.folder import described
+    from simcore.scenario import Known
+    from simcore.sweep import reading
+
+    sweep = reading.read(name, overrides if seed is None else [*overrides, f"seed={seed}"])
+    known = Known()
+    for point in sweep.points:
+        sweep.asked(point, known)
+    about = {"points": len(sweep.points), **described(sweep)}
+    print(yaml.safe_dump(about, sort_keys=False, width=120), end="")
 
 
 def models() -> None:
