@@ -2,12 +2,11 @@
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import Browser, needs_chromium
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +16,6 @@ from simcore.page.markup import Chapter, document, element, embedded
 from simcore.trace import Recorder
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
@@ -78,25 +76,11 @@ def test_a_million_spans_make_a_small_timeline() -> None:
     assert len(embedded(made)) < 4_000_000
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
-def test_a_browser_opens_the_page_without_an_error(folder: Path, tmp_path: Path) -> None:
-    path = page.write_run(folder, tmp_path / "report.html")
-    asked = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--enable-logging=stderr",
-        "--virtual-time-budget=3000",
-        "--dump-dom",
-    ]
-
-    done = subprocess.run(
-        [str(CHROMIUM), *asked, path.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-
-    assert "CONSOLE" not in done.stderr
-    assert re.search(r'data-ready="\d+"', done.stdout)
-    assert done.stdout.count("<canvas") >= 6
+@needs_chromium
+def test_a_browser_opens_the_page_without_an_error(folder: Path, tmp_path: Path, browser: Browser) -> None:
+    with browser.page(page.write_run(folder, tmp_path / "report.html")) as opened:
+        assert opened.run("document.querySelectorAll('canvas').length") >= 6
+        assert opened.problems == opened.requests == []
 
 
 def test_two_runs_are_told_apart_by_what_was_changed(folder: Path, tmp_path: Path) -> None:
