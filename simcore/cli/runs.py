@@ -71,15 +71,15 @@ def plot(folder: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run f
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder, or a sweep folder.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The page to write; default RUN_DIR/report.html.")
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The page to write; default DIR/report.html.")
     ] = None,
 ) -> None:
-    """Write the report of a run: one HTML page that opens from disk, without a network."""
+    """Write the report of a run or a sweep: one HTML page that opens from disk, without a network."""
     from simcore import page
 
-    print_files([page.write_run(folder, out)])
+    print_files([page.write(folder, out)])
 
 
 def compare(

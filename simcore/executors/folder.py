@@ -5,7 +5,7 @@ import platform
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simcore import source
 from simcore.errors import InputError, writing
@@ -13,6 +13,9 @@ from simcore.executors import Swept
 from simcore.executors.store import LIBRARIES
 from simcore.sweep import Continuum, Sweep, table
 from simcore.trace import uninterrupted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LAYOUT = 1
 """Version of the layout of a sweep folder."""
@@ -50,6 +53,28 @@ def is_sweep(folder: Path) -> bool:
     return isinstance(stated, dict) and "sweep" in stated
 
 
+def load(folder: Path) -> tuple[dict[str, Any], "pa.Table"]:
+    """Return the manifest and the table of the sweep in ``folder``; raises ``InputError`` where it holds none that can
+    be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not is_sweep(folder):
+        raise InputError(f"{folder}: is no sweep folder; simcore sweep writes one")
+    about = source.read(folder / MANIFEST, inherit=False).value
+    layout = about.get("manifest", {}).get("layout")
+    if layout != LAYOUT:
+        raise InputError(f"{folder / MANIFEST}: layout {layout}; this version reads {LAYOUT}: sweep again")
+    try:
+        found = pq.read_table(folder / PARQUET)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{folder / PARQUET}: cannot be read: {str(error).splitlines()[0]}; sweep again") from None
+    missing = [name for name in about["manifest"]["axes"] if name not in found.column_names]
+    if missing:
+        raise InputError(f"{folder / PARQUET}: lacks the column {missing[0]}, which the manifest names; sweep again")
+    return about, found
+
+
 def write(swept: Swept, folder: Path) -> list[Path]:
     """Write the table and the manifest of ``swept`` into ``folder``; return the files. Raises ``InputError`` for a
     folder that is no sweep's, and for a metric that no point has."""
@@ -78,6 +103,7 @@ def _manifest(swept: Swept) -> str:
         "layout": LAYOUT,
         "points": len(swept.records),
         "failed": len(failures),
+        "axes": table.axis_columns(sweep),
         "warnings": [*table.doubts(sweep, swept.records), *swept.warnings],
         "failures": [{"why": why, "command": sweep.command(point)} for point, why in failures[:MOST_FAILURES]],
         "versions": {"simcore": version("simcore"), "python": platform.python_version()}

@@ -6,12 +6,24 @@ from typing import Any
 from simcore import report
 from simcore.assembly import Result
 from simcore.errors import writing
-from simcore.page import chapters, detail, differences, waits
-from simcore.page.markup import document
+from simcore.executors import folder as folders
+from simcore.page import chapters, detail, differences, sweeps, waits
+from simcore.page.markup import SWEEP, document
 from simcore.units import TIME, short
 
 RUN_PAGE = "report.html"
 """Name of a run's page in its folder."""
+
+
+def write(folder: Path, path: Path | None = None) -> Path:
+    """Write the page of the run or the sweep in ``folder``, ``report.html`` in it unless ``path`` says otherwise;
+    return its path. Raises ``InputError`` where ``folder`` holds neither, or the page cannot be written."""
+    if not folders.is_sweep(folder):
+        return write_run(folder, path)
+    about, found = folders.load(folder)
+    subtitle, parts, data = sweeps.page_parts(about, found)
+    name = folder.resolve().name
+    return save(document(name, subtitle, parts, data, SWEEP), path or folder / RUN_PAGE)
 
 
 def write_run(folder: Path, path: Path | None = None) -> Path:

@@ -38,14 +38,14 @@ def summary(result: Result) -> Chapter:
     carried = f"{short(moved['data_bytes'], SIZE)} of data, {short(moved['flag_bytes'], SIZE)} of flags"
     use = f"mean of {links['used']} in use, peak {links['utilisation_peak']:.1%}"
     late = f"mean; p95 {short(queue['p95'], TIME)}, max {short(queue['max'], TIME)}"
-    cards = [
+    figures = [
         ("makespan", short(found["makespan_ps"], TIME), "simulated"),
         ("messages", f"{moved['messages']:,}", carried),
         ("links", f"{links['utilisation_mean']:.2%}", use),
         ("queue delay", short(queue["mean"], TIME), late),
         ("flag reads", f"{flags['flag_reads']:,}", f"in {flags['waits']:,} waits, {flags['wakeups']:,} wake-ups"),
     ]  # fmt: skip
-    body = [_cards(cards)]
+    body = [cards(figures)]
     if result.interrupted_at is not None:
         body.insert(
             0,
@@ -60,12 +60,13 @@ def summary(result: Result) -> Chapter:
     return Chapter("summary", "Summary", joined(*body))
 
 
-def _cards(cards: Sequence[tuple[str, str, str]]) -> Markup:
+def cards(figures: Sequence[tuple[str, str, str]]) -> Markup:
+    """Return a card a figure: its name, its value, and a line about it."""
     return element(
         "dl", {"class": "cards"},
         [element("div", None, element("dt", None, name), element("dd", {"class": "figure"}, value),
                  element("dd", None, about))
-         for name, value, about in cards],
+         for name, value, about in figures],
     )  # fmt: skip
 
 

@@ -79,7 +79,7 @@ class Axes {
     pen.strokeStyle = colour("line");
     pen.fillStyle = colour("soft");
     pen.textAlign = "right";
-    for (const [value, text] of marksOf(this.ys, this.logY, this.dimensionY, 5)) {
+    for (const [value, text] of this.marksY || marksOf(this.ys, this.logY, this.dimensionY, 5)) {
       pen.beginPath();
       pen.moveTo(this.left, Math.round(up(value)) + 0.5);
       pen.lineTo(wide - this.right, Math.round(up(value)) + 0.5);
@@ -87,7 +87,7 @@ class Axes {
       pen.fillText(text, this.left - 6, up(value));
     }
     pen.textAlign = "center";
-    for (const [value, text] of marksOf(this.xs, this.logX, this.dimensionX, Math.max(2, Math.floor((wide - this.left) / 110)))) {
+    for (const [value, text] of this.marksX || marksOf(this.xs, this.logX, this.dimensionX, Math.max(2, Math.floor((wide - this.left) / 110)))) {
       pen.fillText(text, Math.min(wide - pen.measureText(text).width / 2 - 2, across(value)), this.height - this.bottom + 12);
     }
     pen.fillText(this.nameX, (this.left + wide - this.right) / 2, this.height - 9);
@@ -156,3 +156,7 @@ function delaysChart(place, data, label) {
     },
   });
 }
+
+CHARTS.shares = (place, data, label) => new Shares(place, data, label);
+CHARTS.reads = readsChart;
+CHARTS.delays = delaysChart;

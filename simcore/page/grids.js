@@ -195,3 +195,6 @@ class Matrix {
     this.paint();
   }
 }
+
+CHARTS.links = (place, data, label) => new Lanes(place, data, label, windowOf(Number(place.dataset.end) || data.end, place.dataset.window));
+CHARTS.matrix = (place, data, label) => new Matrix(place, data, label);

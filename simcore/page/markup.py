@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-SCRIPTS = ("shell.js", "window.js", "timeline.js", "grids.js", "charts.js", "start.js")
-"""The page's own scripts, in the order in which they build on each other."""
+RUN = ("shell.js", "window.js", "timeline.js", "grids.js", "charts.js", "start.js")
+SWEEP = ("shell.js", "charts.js", "points.js", "lines.js", "heat.js", "front.js", "parallel.js", "rows.js", "start.js")
+"""The scripts of the two kinds of pages, in the order in which they build on each other."""
 
 
 class Markup(str):
@@ -102,13 +103,15 @@ def chart(kind: str, source: str, label: str, **more: object) -> Markup:
     return element("div", about | {f"data-{key}": value for key, value in more.items()})
 
 
-def document(title: str, subtitle: str, chapters: Sequence[Chapter], data: Mapping[str, Any]) -> str:
-    """Return the whole page: it fetches nothing, and runs no script but its own.
+def document(
+    title: str, subtitle: str, chapters: Sequence[Chapter], data: Mapping[str, Any], scripts: Sequence[str] = RUN
+) -> str:
+    """Return the whole page: it fetches nothing, and runs no script but its own ``scripts``.
 
     The policy in its head names the digests of its one script and its one style sheet, so that a browser runs nothing
     else even where markup had slipped in.
     """
-    style, script = _asset("page.css"), "".join(_asset(name) for name in SCRIPTS)
+    style, script = _asset("page.css"), "".join(_asset(name) for name in scripts)
     policy = (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"

@@ -1,6 +1,8 @@
 "use strict";
 // What every chart stands on: the embedded numbers, units, colours, the tip, the theme, sortable tables.
 
+// By kind, what draws it: (place, data, label).
+const CHARTS = {};
 const NUMBERS = JSON.parse(document.getElementById("numbers").textContent);
 const UNITS = {
   time: [["s", 1e12], ["ms", 1e9], ["us", 1e6], ["ns", 1e3], ["ps", 1]],

@@ -1,14 +1,5 @@
 // Puts every chart in its place.
 
-const CHARTS = {
-  timeline: (place, data, label) => new Timeline(place, data, label, windowOf(Number(place.dataset.end) || data.end, place.dataset.window)),
-  links: (place, data, label) => new Lanes(place, data, label, windowOf(Number(place.dataset.end) || data.end, place.dataset.window)),
-  matrix: (place, data, label) => new Matrix(place, data, label),
-  shares: (place, data, label) => new Shares(place, data, label),
-  reads: readsChart,
-  delays: delaysChart,
-};
-
 startTips();
 startTables();
 for (const place of document.querySelectorAll(".chart")) {

@@ -241,3 +241,5 @@ function firstAfter(list, value) {
   }
   return low;
 }
+
+CHARTS.timeline = (place, data, label) => new Timeline(place, data, label, windowOf(Number(place.dataset.end) || data.end, place.dataset.window));

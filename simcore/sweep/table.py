@@ -37,6 +37,11 @@ def columns(sweep: Sweep, records: Sequence[Record]) -> dict[str, list[Any]]:
     return found
 
 
+def axis_columns(sweep: Sweep) -> list[str]:
+    """Return the names of the columns that hold what the points vary, in order."""
+    return [name for name, _ in _of_axes(sweep)]
+
+
 def _of_axes(sweep: Sweep) -> Iterator[tuple[str, list[Any]]]:
     """Yield a column an axis, and one a key where an axis sets several."""
     points = sweep.points

@@ -1,0 +1,276 @@
+"""The page of a sweep: what every axis does, charts of any metric over any axes, and all points as a table."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from simcore.page.chapters import cards
+from simcore.page.markup import Chapter, Content, Markup, chart, element, joined, table
+from simcore.units import RATE, SIZE, TIME, Dimension, short
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DIMENSIONS: dict[str, tuple[str, Dimension | None]] = {
+    "bytes_per_s": ("rate", RATE),
+    "bytes": ("size", SIZE),
+    "ps": ("time", TIME),
+}
+"""What the parts of a column's name may end in, with the word for it in the scripts; everything else is a count."""
+DIGITS = 9
+"""Significant digits of numbers in the page; the table of the sweep folder has them all."""
+HEADLINES = ("makespan_ps", "flags.flag_reads", "flags.detection_delay_ps.mean", "queue_delay_ps.mean")
+"""Metrics that are shown first where they vary."""
+LEAST_EFFECT = 0.01
+"""Share by which a metric varies at least for being shown first."""
+LEAST_SAID = 0.00005
+BEYOND = 10_000
+"""Ratios of means below which an effect is none, and from which on it is written as a power of ten."""
+FEW = 8
+"""Values of an axis that make lines which can be told apart."""
+OTHERS = ("point", "digest", "failed")
+
+Values = list[Any]
+
+
+def columns_of(found: "pa.Table", axes: Sequence[str]) -> tuple[dict[str, Values], dict[str, Any]]:
+    """Return the columns of a sweep's table that vary, and the one value of each of the others; axes always vary."""
+    varying: dict[str, Values] = {}
+    same: dict[str, Any] = {}
+    for name in found.column_names:
+        if name in OTHERS:
+            continue
+        values = found[name].to_pylist()
+        there = {value for value in values if value is not None}
+        if len(there) > 1 or name in axes:
+            varying[name] = values
+        else:
+            same[name] = next(iter(there), None)
+    return varying, same
+
+
+def dimension(name: str) -> tuple[str, Dimension | None]:
+    """Return the dimension of a column by its name, as the scripts call it and as a unit."""
+    for part in reversed(name.split(".")):
+        for ending, found in DIMENSIONS.items():
+            if part.endswith(f"_{ending}"):
+                return found
+    return "count", None
+
+
+def label(name: str) -> str:
+    """Return a column's name without its unit, which stands behind every number."""
+    for ending in DIMENSIONS:
+        for part in (f"_{ending}",):
+            if name.endswith(part):
+                return name.removesuffix(part)
+            if f"{part}." in name:
+                return name.replace(f"{part}.", ".")
+    return name
+
+
+def embedded_column(name: str, values: Values) -> dict[str, Any]:
+    """Return a column as the scripts read it: numbers, or the numbers of labels; null where a point has no value."""
+    about: dict[str, Any] = {"name": name, "label": label(name), "dimension": dimension(name)[0]}
+    if all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values):
+        return about | {"values": [_short(value) for value in values]}
+    texts = [None if value is None else _text(value) for value in values]
+    labels = list(dict.fromkeys(text for text in texts if text is not None))
+    place = {text: i for i, text in enumerate(labels)}
+    return about | {"labels": labels, "values": [None if text is None else place[text] for text in texts]}
+
+
+def _short(value: float | None) -> float | None:
+    if value is None or value != value or value in (float("inf"), float("-inf")):
+        return None
+    return value if isinstance(value, int) and abs(value) < 10**DIGITS else float(f"{value:.{DIGITS}g}")
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def effects(name: str, values: Values, metric: Values) -> tuple[float, Any, Any]:
+    """Return by how much the mean of ``metric`` at the worst value of an axis exceeds that at the best, as a ratio
+    (infinite where the best is zero), and the values with the lowest and the highest mean."""
+    groups: dict[Any, list[float]] = {}
+    for value, number in zip(values, metric, strict=True):
+        if number is not None and value is not None:
+            groups.setdefault(value, []).append(float(number))
+    means = {value: sum(numbers) / len(numbers) for value, numbers in groups.items()}
+    if not means:
+        return 1.0, None, None
+    low, high = min(means, key=lambda value: means[value]), max(means, key=lambda value: means[value])
+    if means[low] == means[high]:
+        return 1.0, low, high
+    return (means[high] / means[low] if means[low] > 0 else float("inf")), low, high
+
+
+def first_metric(varying: Mapping[str, Values], axes: Sequence[str]) -> str | None:
+    """Return the metric to show first: a headline that varies, else whatever varies."""
+    metrics = [name for name in varying if name not in axes and _is_number(varying[name])]
+    for name in (*HEADLINES, *metrics):
+        numbers = [value for value in varying.get(name, []) if value is not None] if name in metrics else []
+        if numbers and max(numbers) - min(numbers) > LEAST_EFFECT * abs(max(numbers)):
+            return name
+    return next(iter(metrics), None)
+
+
+def _is_number(values: Values) -> bool:
+    return all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values)
+
+
+def page_parts(about: Mapping[str, Any], found: "pa.Table") -> tuple[str, list[Chapter], dict[str, Any]]:
+    """Return the subtitle, the chapters and the embedded data of a sweep's page."""
+    axes = [str(axis) for axis in about["manifest"]["axes"]]
+    varying, same = columns_of(found, axes)
+    metric = first_metric(varying, axes)
+    order = _first_axes(varying, axes, metric)
+    data = {
+        "count": len(found),
+        "axes": axes,
+        "columns": [embedded_column(each, values) for each, values in varying.items()],
+        "shown": {"y": metric, "x": order[0] if order else None, "by": order[1] if len(order) > 1 else None},
+    }
+    parts = [_summary(about, found, varying, axes, metric), _warnings(about)]
+    if metric is not None:
+        parts += _charts()
+    parts += [_all_points(), _constant(same), _origin(about)]
+    subtitle = f"{len(found):,} points of {about['sweep']['scenario']}: {', '.join(map(label, axes)) or 'no axes'}"
+    return subtitle, [part for part in parts if part.body], {"points": data}
+
+
+def _first_axes(varying: Mapping[str, Values], axes: Sequence[str], metric: str | None) -> list[str]:
+    """Return the axis to draw the metric over and the one whose values are lines: the number that moves it most, and of
+    the others the one that moves it most among those with few values."""
+    effect = {axis: effects(axis, varying[axis], varying[metric])[0] if metric else 1.0 for axis in axes}
+    numbers = sorted(axes, key=lambda axis: (not _is_number(varying[axis]), -effect[axis]))[:1]
+    others = [axis for axis in axes if axis not in numbers]
+    return numbers + sorted(others, key=lambda axis: (len(set(varying[axis])) > FEW, -effect[axis]))[:1]
+
+
+def _summary(
+    about: Mapping[str, Any], found: "pa.Table", varying: Mapping[str, Values], axes: Sequence[str], metric: str | None
+) -> Chapter:
+    failed = about["manifest"]["failed"]
+    figures = [
+        ("points", f"{len(found):,}", f"{failed:,} failed" if failed else "none failed"),
+        ("axes", str(len(axes)), ", ".join(map(label, axes))),
+    ]
+    if metric is not None:
+        values = varying[metric]
+        there = [i for i, value in enumerate(values) if value is not None]
+        for word, choose in (("lowest", min), ("highest", max)):
+            i = choose(there, key=lambda i: values[i])
+            at = ", ".join(f"{label(axis)} {shown(axis, varying[axis][i])}" for axis in axes)
+            figures.append((f"{word} {label(metric)}", shown(metric, values[i]), f"point {i}: {at}"))
+    return Chapter("summary", "Summary", joined(cards(figures), _effects(varying, axes)))
+
+
+def shown(name: str, value: Any) -> str:
+    """Return a value of the column ``name`` for its reader."""
+    unit = dimension(name)[1]
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return _text(value)
+    if unit is not None:
+        return short(value, unit)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _effects(varying: Mapping[str, Values], axes: Sequence[str]) -> Markup:
+    """Return a table of how much each axis moves the metrics that are shown first."""
+    metrics = [name for name in HEADLINES if name in varying]
+    metrics = metrics or [name for name in varying if name not in axes and _is_number(varying[name])][:4]
+    if not metrics or not axes:
+        return Markup()
+    rows: list[list[Content | tuple[Content, float]]] = []
+    for axis in axes:
+        row: list[Content | tuple[Content, float]] = [label(axis), _levels(axis, varying[axis])]
+        for metric in metrics:
+            ratio, low, high = effects(axis, varying[axis], varying[metric])
+            row.append(_effect(axis, ratio, low, high))
+        rows.append(row)
+    hint = (
+        "The mean of the metric at the value of the axis where it is highest, over that where it is lowest, all other "
+        "axes together."
+    )
+    held = table(
+        ["axis", "values", *map(label, metrics)], rows, label="effects of axes", numeric=range(2, 2 + len(metrics))
+    )
+    return joined(element("h3", None, "What each axis does"), held, element("p", {"class": "hint"}, hint))
+
+
+def _effect(axis: str, ratio: float, low: Any, high: Any) -> tuple[Content, float]:
+    if ratio < 1 + LEAST_SAID:
+        return "nothing", 1.0
+    said = f"x {ratio:.4g}" if ratio < BEYOND else f"x {ratio:.1e}"
+    where = f"lowest at {shown(axis, low)}, highest at {shown(axis, high)}"
+    return joined(said if ratio < float("inf") else "from zero", element("small", None, where)), min(ratio, 1e300)
+
+
+def _levels(axis: str, values: Values) -> str:
+    levels = list(dict.fromkeys(value for value in values if value is not None))
+    if len(levels) <= 5:
+        return ", ".join(shown(axis, level) for level in levels)
+    ends = (min(levels), max(levels)) if _is_number(levels) else (levels[0], levels[-1])
+    return f"{len(levels)} from {shown(axis, ends[0])} to {shown(axis, ends[1])}"
+
+
+def _warnings(about: Mapping[str, Any]) -> Chapter:
+    lines = [element("li", None, sentence) for sentence in about["manifest"]["warnings"]]
+    body = element("ul", {"class": "warnings"}, lines) if lines else element("p", {"class": "quiet"}, "None.")
+    failures = about["manifest"]["failures"]
+    if failures:
+        rows = [[each["why"], element("code", None, each["command"])] for each in failures]
+        held = table(["why", "the command that repeats it"], rows, label="failed points", filtered=len(rows) > 12)
+        body = joined(body, element("h3", None, "Failed points"), held)
+    return Chapter("warnings", "Warnings", joined(body))
+
+
+def _charts() -> Iterator[Chapter]:
+    said = {
+        "filter": ("Filter", "points filtered by axes", "What is chosen here holds for every chart and the table."),
+        "lines": ("Lines", "a metric over an axis", "A line joins means; a band runs from smallest to largest."),
+        "heat": ("Heat map", "a metric over two axes", "Each cell is the mean over the points in it."),
+        "front": (
+            "Pareto front", "points by two columns",
+            "No other point is better than one of the front in one column without being worse in the other.",
+        ),
+        "parallel": (
+            "Parallel coordinates", "all columns side by side",
+            "Drag along an axis to keep the points there, click to let all through. With the keyboard: left and right "
+            "choose an axis, up and down step through its values, Escape lets all through.",
+        ),
+    }  # fmt: skip
+    for kind, (heading, about, hint) in said.items():
+        body = joined(chart(kind, "points", about), element("p", {"class": "hint"}, hint))
+        yield Chapter(kind, heading, body)
+
+
+def _all_points() -> Chapter:
+    hint = "Words, or comparisons such as bandwidth>=100GB/s or policy=spin, separated by spaces; all must hold."
+    body = joined(chart("rows", "points", "all points"), element("p", {"class": "hint"}, hint))
+    return Chapter("points", "Points", body)
+
+
+def _constant(same: Mapping[str, Any]) -> Chapter:
+    rows = [[label(name), shown(name, value)] for name, value in same.items() if value is not None]
+    if not rows:
+        return Chapter("constant", "The same everywhere", Markup())
+    held = table(["metric", "value at every point"], rows, label="metrics that do not vary", numeric=(1,),
+                 filtered=len(rows) > 12)  # fmt: skip
+    return Chapter("constant", "The same everywhere", held)
+
+
+def _origin(about: Mapping[str, Any]) -> Chapter:
+    sweep = about["sweep"]
+    rows: list[list[Content]] = [["scenario", sweep["scenario"]]]
+    rows += [[f"set {key}", _text(value)] for key, value in sweep["set"].items()]
+    for name, axis in sweep["axes"].items():
+        rows.append([f"axis {name}", axis.get("range") or ", ".join(map(_text, axis["values"]))])
+    if "samples" in sweep:
+        rows.append(["samples", ", ".join(f"{key} {value}" for key, value in sweep["samples"].items())])
+    rows.append(["repeats", sweep["repeats"]])
+    rows += [[name, number] for name, number in about["manifest"]["versions"].items()]
+    return Chapter("origin", "Origin", table(["what", "value"], rows, label="origin"))
