@@ -22,7 +22,7 @@ class Markup(str):
 
 
 Content = str | int | float | Markup | Iterable["Content"]
-EMPTY = {"input", "br", "rect", "line", "circle", "path", "meta", "polyline", "col"}
+EMPTY = {"input", "br", "rect", "line", "circle", "path", "meta", "polyline", "col", "wbr"}
 
 
 @dataclass(frozen=True)

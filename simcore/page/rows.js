@@ -10,7 +10,7 @@ class Rows {
     const field = make("input", { type: "search", class: "filter", placeholder: "e.g. policy=spin bandwidth>=100GB/s", "aria-label": `filter: ${label}` });
     field.addEventListener("input", () => this.points.search(field.value));
     const save = make("button", { type: "button", onclick: () => this.download() }, "download as CSV");
-    this.count = make("span", { class: "count", "aria-live": "polite" });
+    this.count = make("span", { class: "count", role: "status" });
     place.append(make("div", { class: "tools" }, field, save, this.count));
     this.body = make("tbody");
     this.head = make("tr", {}, this.heading("point", null), ...this.columns.map((column) => this.heading(column.label, column)));
@@ -24,7 +24,7 @@ class Rows {
   }
 
   heading(text, column) {
-    const button = make("button", { type: "button", onclick: () => this.sortBy(column, cell) }, text);
+    const button = make("button", { type: "button", onclick: () => this.sortBy(column, cell) }, ...breakable(text));
     const cell = make("th", { scope: "col", class: column && column.labels ? false : "number" }, button);
     return cell;
   }
@@ -42,7 +42,7 @@ class Rows {
     if (column) rows.sort((a, b) => compareIn(column, a, b, way) || a - b);
     else if (way < 0) rows.reverse();
     this.rows = rows;
-    this.count.textContent = `${rows.length.toLocaleString("en-US")} of ${this.points.count.toLocaleString("en-US")} points`;
+    this.count.textContent = [countText(this.points), ...this.points.misread].join("; ");
     this.pane.scrollTop = 0;
     this.fill();
   }
