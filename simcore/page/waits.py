@@ -64,13 +64,7 @@ def reasons(tables: detail.Tables) -> Chapter:
 
 def shares(lines: Mapping[str, Any]) -> dict[str, Any]:
     """Return for each row of the timeline that is a rank the time (ps) in every class of activity."""
-    ranks = [row for row in lines["rows"] if row["parent"] < 0]
-    rows = []
-    for rank in ranks:
-        times = [0] * len(lines["classes"])
-        for kind, length in zip(rank["kind"], rank["length"], strict=True):
-            times[kind] += length
-        rows.append({"name": rank["name"], "times": times})
+    rows = [{"name": row["name"], "times": row["times"]} for row in lines["rows"] if row["parent"] < 0]
     return {"classes": lines["classes"], "rows": rows, "end": lines["end"]}
 
 
