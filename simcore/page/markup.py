@@ -15,6 +15,10 @@ SWEEP = ("shell.js", "charts.js", "points.js", "lines.js", "heat.js", "front.js"
 """The scripts of the two kinds of pages, in the order in which they build on each other."""
 
 
+LONG = 60
+"""Rows of a table from which on its frame is as high as it may be, so that a browser need not lay it out unseen."""
+
+
 class Markup(str):
     """Text that is markup already; whatever else is put into an element is escaped."""
 
@@ -90,7 +94,8 @@ def table(
         element("tbody", None, lines),
     )
     # A region that scrolls must be reachable from the keyboard.
-    held = element("div", {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": label}, body)
+    shape = "scroll long" if len(lines) > LONG else "scroll"
+    held = element("div", {"class": shape, "tabindex": "0", "role": "region", "aria-label": label}, body)
     field = element(
         "input", {"type": "search", "class": "filter", "placeholder": "filter rows", "aria-label": f"filter: {label}"}
     )
