@@ -66,7 +66,11 @@ class HeatMap {
     const wide = this.canvas.clientWidth, texts = Array.from({ length: this.ys.count }, (_, k) => this.ys.short(k));
     const left = Math.ceil(Math.min(wide * 0.3, Math.max(...texts.map((text) => pen.measureText(text).width)))) + 10;
     const high = Math.max(16, Math.min(40, 420 / this.ys.count));
-    return { left, top: 24, wide: (wide - left - 8) / this.xs.count, high, bottom: 44 };
+    const cell = (wide - left - 8) / this.xs.count, below = Array.from({ length: this.xs.count }, (_, k) => this.xs.short(k));
+    const longest = Math.max(...below.map((text) => pen.measureText(text).width)) + 8;
+    // Words that would touch stand in two rows; of numbers some go unsaid.
+    const lines = this.x.labels && longest > cell ? 2 : 1, every = this.x.labels ? 1 : Math.max(1, Math.ceil(longest / cell));
+    return { left, top: 24, wide: cell, high, bottom: 29 + 15 * lines, lines, every, below };
   }
 
   draw() {
@@ -96,21 +100,19 @@ class HeatMap {
     return this.log ? Math.log(value / this.low) / Math.log(this.high / this.low) : (value - this.low) / (this.high - this.low);
   }
 
-  label(pen, { left, top, wide, high }) {
+  label(pen, { left, top, wide, high, bottom, lines, every, below }) {
     const rows = this.ys.count, foot = top + rows * high, all = this.canvas.clientWidth;
     pen.fillStyle = colour("soft");
     pen.fillText(fitted(pen, `${this.y.label} (up)`, all - 8), 4, 10);
     pen.textAlign = "right";
     for (let row = 0; row < rows; row += 1) pen.fillText(fitted(pen, this.ys.short(row), left - 8), left - 6, top + (rows - row - 0.5) * high);
     pen.textAlign = "center";
-    const texts = Array.from({ length: this.xs.count }, (_, k) => this.xs.short(k));
-    const longest = Math.max(...texts.map((text) => pen.measureText(text).width)) + 10, every = this.x.labels ? 1 : Math.max(1, Math.ceil(longest / wide));
-    texts.forEach((text, k) => {
+    below.forEach((text, k) => {
       if (k % every !== 0) return;
-      const shown = this.x.labels ? fitted(pen, text, wide - 3) : text, half = pen.measureText(shown).width / 2 + 2;
-      pen.fillText(shown, Math.min(all - half, left + (k + 0.5) * wide), foot + 12);
+      const shown = this.x.labels ? fitted(pen, text, lines * wide - 4) : text, half = pen.measureText(shown).width / 2 + 2;
+      pen.fillText(shown, Math.min(all - half, left + (k + 0.5) * wide), foot + 12 + (k % lines) * 15);
     });
-    pen.fillText(fitted(pen, `${this.x.label} (across)`, all - 8), all / 2, foot + 32);
+    pen.fillText(fitted(pen, `${this.x.label} (across)`, all - 8), all / 2, foot + bottom - 12);
     pen.textAlign = "left";
   }
 
