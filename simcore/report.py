@@ -18,7 +18,7 @@ from simcore.assembly import Result
 from simcore.errors import InputError, quoted, reason, writing
 from simcore.formats import comparison
 from simcore.scenario import Scenario
-from simcore.trace import SCHEMAS, load_tables, uninterrupted
+from simcore.trace import SCHEMAS, load_tables, natural, uninterrupted
 
 MANIFEST = 1
 """Version of the layout of a run folder."""
@@ -132,6 +132,8 @@ def _manifest(result: Result) -> str:
     if result.interrupted_at is not None:
         manifest["interrupted_at_ps"] = result.interrupted_at
     manifest["warnings"] = result.warnings
+    if result.scenario.places:
+        manifest["stated"] = dict(sorted(result.scenario.places.items(), key=lambda item: natural(item[0])))
     inputs = scenario.digests(result.scenario)
     if inputs:
         manifest["sha256_of_inputs"] = inputs

@@ -125,7 +125,11 @@ def document(
     sections = [
         element(
             "section", {"id": chapter.anchor, "aria-labelledby": f"{chapter.anchor}-heading"},
-            element("h2", {"id": f"{chapter.anchor}-heading"}, chapter.heading), chapter.body,
+            element(
+                "details", {"class": "chapter", "open": True},
+                element("summary", None, element("h2", {"id": f"{chapter.anchor}-heading"}, chapter.heading)),
+                chapter.body,
+            ),
         )
         for chapter in chapters
     ]  # fmt: skip

@@ -119,6 +119,17 @@ function startTips() {
   addEventListener("scroll", hideTip, { passive: true, capture: true });
 }
 
+// ---- chapters: whoever is led to one finds it open
+
+function startChapters() {
+  const open = (anchor) => {
+    const chapter = anchor && document.getElementById(anchor), inside = chapter && chapter.querySelector(".chapter");
+    if (inside) inside.open = true;
+  };
+  document.querySelector("nav").addEventListener("click", (event) => open(event.target.hash && event.target.hash.slice(1)));
+  addEventListener("hashchange", () => open(location.hash.slice(1)));
+}
+
 // ---- canvases: as many pixels as the screen has, drawn again when their width changes
 
 function surface(canvas, height) {
@@ -141,7 +152,8 @@ function keepPainted(place, paint) {
   const soon = () => {
     if (waiting) return;
     waiting = true;
-    requestAnimationFrame(() => { waiting = false; paint(); });
+    // In a closed chapter there is no room to draw in; it is painted when it opens.
+    requestAnimationFrame(() => { waiting = false; if (place.clientWidth) paint(); });
   };
   painters.push(soon);
   new ResizeObserver(soon).observe(place);
