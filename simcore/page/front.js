@@ -47,7 +47,7 @@ class Front {
     Object.assign(this.axes, {
       xs: there.length ? spread(...xs, x.log, 0.04) : [0, 1], ys: there.length ? spread(...ys, y.log, 0.06) : [0, 1],
       logX: x.log && there.length > 0, logY: y.log && there.length > 0,
-      marksX: levelMarks(this.points, x), dimensionX: x.dimension, dimensionY: y.dimension, nameX: x.label, nameY: there.length ? y.label : "no points",
+      marksX: levelMarks(this.points, x, ...xs), dimensionX: x.dimension, dimensionY: y.dimension, nameX: x.label, nameY: there.length ? y.label : "no points",
     });
     this.list();
     this.axes.paint();

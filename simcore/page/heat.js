@@ -118,9 +118,10 @@ class HeatMap {
 
   about(column, row) {
     const cell = this.cells.get(row * this.xs.count + column);
-    const where = `${this.x.label} ${this.xs.text(column)}, ${this.y.label} ${this.ys.text(row)}`;
-    if (!cell) return `${where}\nno point`;
-    return `${where}\n${this.z.label}: ${this.text(cell.value)}${cell.count > 1 ? `, ${this.how} of ${cell.count} points, ${valueText(this.z, cell.low)} to ${valueText(this.z, cell.high)}` : ""}`;
+    const where = [`${this.x.label}: ${this.xs.text(column)}`, `${this.y.label}: ${this.ys.text(row)}`];
+    if (!cell) return [...where, "no point"];
+    const range = `${this.how} of ${cell.count} points, ${valueText(this.z, cell.low)} to ${valueText(this.z, cell.high)}`;
+    return [`${this.z.label}: ${this.text(cell.value)}`, ...where, ...(cell.count > 1 ? [range] : [])];
   }
 
   point(event) {
@@ -128,7 +129,7 @@ class HeatMap {
     const place = this.canvas.getBoundingClientRect(), { left, top, wide, high } = this.box, rows = this.ys.count;
     const column = Math.floor((event.clientX - place.left - left) / wide), row = rows - 1 - Math.floor((event.clientY - place.top - top) / high);
     if (column < 0 || row < 0 || column >= this.xs.count || row >= rows) hideTip();
-    else showTip(this.about(column, row), event.clientX, event.clientY);
+    else showTip(this.about(column, row).join("\n"), event.clientX, event.clientY);
   }
 
   step(event) {
@@ -137,7 +138,7 @@ class HeatMap {
     event.preventDefault();
     const [column, row] = this.cursor || [0, 0], [across, up] = this.cursor ? moves[event.key] : [0, 0];
     this.cursor = [Math.max(0, Math.min(this.xs.count - 1, column + across)), Math.max(0, Math.min(this.ys.count - 1, row + up))];
-    this.detail.textContent = this.about(...this.cursor);
+    this.detail.textContent = this.about(...this.cursor).join(", ");
     this.paint();
   }
 }

@@ -69,11 +69,13 @@ class Lines {
     this.detail.textContent = "";
     const spots = this.lines.flatMap((line) => line.spots), words = Boolean(this.x.labels);
     const low = Math.min(...spots.map((spot) => spot.low)), high = Math.max(...spots.map((spot) => spot.high));
+    // What is filtered is looked at more closely.
+    const [first, last] = spots.length ? [Math.min(...spots.map((spot) => spot.x)), Math.max(...spots.map((spot) => spot.x))] : [this.x.low, this.x.high];
     this.setLog("Y", this.logY && low > 0);
     this.setLog("X", this.logX && this.x.low > 0);
     Object.assign(this.axes, {
-      xs: words ? [-0.5, this.x.labels.length - 0.5] : spread(this.x.low, this.x.high, this.logX, 0.02), logX: this.logX,
-      marksX: levelMarks(this.points, this.x), wordsX: words, bottom: words ? 56 : 40,
+      xs: words ? [-0.5, this.x.labels.length - 0.5] : spread(first, last, this.logX, 0.02), logX: this.logX,
+      marksX: levelMarks(this.points, this.x, first, last), wordsX: words, bottom: words ? 56 : 40,
       ys: spots.length ? spread(low, high, this.logY, 0.06, low >= 0) : [0, 1], logY: this.logY && spots.length > 0,
       dimensionX: this.x.dimension, dimensionY: this.y.dimension, nameX: this.x.label, nameY: spots.length ? this.y.label : "no points",
     });

@@ -95,9 +95,10 @@ function valueText(column, value, digits = column.digits) {
 const breakable = (name) => name.split(/(?<=[._])/).flatMap((part, i) => (i > 0 ? [make("wbr"), part] : [part]));
 
 // The few values of an axis as marks on it; others have round numbers.
-function levelMarks(points, column) {
+function levelMarks(points, column, low, high) {
   if (column.labels) return column.labels.map((text, i) => [i, text]);
-  return points.axes.includes(column) && column.levels.length <= MOST_MARKS ? column.levels.map((value) => [value, valueText(column, value)]) : null;
+  if (!points.axes.includes(column) || column.levels.length > MOST_MARKS) return null;
+  return column.levels.filter((value) => value >= low && value <= high).map((value) => [value, valueText(column, value)]);
 }
 
 // The texts of both ends of a range, with digits enough to tell them apart.
