@@ -23,7 +23,7 @@ FLOORS = {
     8: ["scenario"],
     9: ["assembly", "sweep"],
     10: ["report", "plot", "bench", "validation", "executors"],
-    11: ["claims", "page"],
+    11: ["claims", "page", "studies"],
     12: ["cli"],
 }
 """The table of the design, plus metrics; a folder counts as one module."""

@@ -95,10 +95,15 @@ class Axes {
     pen.textAlign = "center";
     const below = this.marksX || marksOf(this.xs, this.logX, this.dimensionX, Math.max(2, Math.floor((wide - this.left) / 90)));
     // Words that would touch stand in two rows.
-    const room = (wide - this.left - this.right) / below.length - 6, rows = this.marksX && below.some(([, text]) => pen.measureText(text).width > room) ? 2 : 1;
+    const room = (wide - this.left - this.right) / below.length - 6, rows = this.wordsX && below.some(([, text]) => pen.measureText(text).width > room) ? 2 : 1;
+    let taken = -Infinity;
     below.forEach(([value, text], i) => {
       const shown = rows > 1 ? fitted(pen, text, 2 * room) : text, half = pen.measureText(shown).width / 2 + 2;
-      pen.fillText(shown, Math.max(half, Math.min(wide - half, across(value))), this.height - this.bottom + 12 + (i % rows) * 15);
+      const at = Math.max(half, Math.min(wide - half, across(value)));
+      // Of numbers that would touch, the later goes unsaid.
+      if (rows === 1 && at - half < taken) return;
+      taken = at + half + 4;
+      pen.fillText(shown, at, this.height - this.bottom + 12 + (i % rows) * 15);
     });
     pen.fillText(fitted(pen, this.nameX, wide - 8), (this.left + wide - this.right) / 2, this.height - 9);
     pen.textAlign = "left";

@@ -47,7 +47,7 @@ class Front {
     Object.assign(this.axes, {
       xs: there.length ? spread(...xs, x.log, 0.04) : [0, 1], ys: there.length ? spread(...ys, y.log, 0.06) : [0, 1],
       logX: x.log && there.length > 0, logY: y.log && there.length > 0,
-      dimensionX: x.dimension, dimensionY: y.dimension, nameX: x.label, nameY: there.length ? y.label : "no points",
+      marksX: levelMarks(this.points, x, ...xs), dimensionX: x.dimension, dimensionY: y.dimension, nameX: x.label, nameY: there.length ? y.label : "no points",
     });
     this.list();
     this.axes.paint();
@@ -59,7 +59,7 @@ class Front {
     const head = make("tr", {}, make("th", { scope: "col", class: "number" }, "point"), ...columns.map((column) => make("th", { scope: "col", class: kind(column) }, ...breakable(column.label))));
     this.table.replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...this.front.slice(0, MOST_LISTED).map(row))));
     this.table.hidden = !this.front.length;
-    this.title.textContent = `${this.front.length.toLocaleString("en-US")} of ${this.there.length.toLocaleString("en-US")} points are the front`;
+    this.title.textContent = `The front: ${this.front.length.toLocaleString("en-US")} of ${this.there.length.toLocaleString("en-US")} points`;
     this.more.textContent = this.front.length > MOST_LISTED ? `The first ${MOST_LISTED} are listed.` : "";
   }
 

@@ -66,7 +66,11 @@ class HeatMap {
     const wide = this.canvas.clientWidth, texts = Array.from({ length: this.ys.count }, (_, k) => this.ys.short(k));
     const left = Math.ceil(Math.min(wide * 0.3, Math.max(...texts.map((text) => pen.measureText(text).width)))) + 10;
     const high = Math.max(16, Math.min(40, 420 / this.ys.count));
-    return { left, top: 24, wide: (wide - left - 8) / this.xs.count, high, bottom: 44 };
+    const cell = (wide - left - 8) / this.xs.count, below = Array.from({ length: this.xs.count }, (_, k) => this.xs.short(k));
+    const longest = Math.max(...below.map((text) => pen.measureText(text).width)) + 8;
+    // Words that would touch stand in two rows; of numbers some go unsaid.
+    const lines = this.x.labels && longest > cell ? 2 : 1, every = this.x.labels ? 1 : Math.max(1, Math.ceil(longest / cell));
+    return { left, top: 24, wide: cell, high, bottom: 29 + 15 * lines, lines, every, below };
   }
 
   draw() {
@@ -96,29 +100,28 @@ class HeatMap {
     return this.log ? Math.log(value / this.low) / Math.log(this.high / this.low) : (value - this.low) / (this.high - this.low);
   }
 
-  label(pen, { left, top, wide, high }) {
+  label(pen, { left, top, wide, high, bottom, lines, every, below }) {
     const rows = this.ys.count, foot = top + rows * high, all = this.canvas.clientWidth;
     pen.fillStyle = colour("soft");
     pen.fillText(fitted(pen, `${this.y.label} (up)`, all - 8), 4, 10);
     pen.textAlign = "right";
     for (let row = 0; row < rows; row += 1) pen.fillText(fitted(pen, this.ys.short(row), left - 8), left - 6, top + (rows - row - 0.5) * high);
     pen.textAlign = "center";
-    const texts = Array.from({ length: this.xs.count }, (_, k) => this.xs.short(k));
-    const longest = Math.max(...texts.map((text) => pen.measureText(text).width)) + 10, every = this.x.labels ? 1 : Math.max(1, Math.ceil(longest / wide));
-    texts.forEach((text, k) => {
+    below.forEach((text, k) => {
       if (k % every !== 0) return;
-      const shown = this.x.labels ? fitted(pen, text, wide - 3) : text, half = pen.measureText(shown).width / 2 + 2;
-      pen.fillText(shown, Math.min(all - half, left + (k + 0.5) * wide), foot + 12);
+      const shown = this.x.labels ? fitted(pen, text, lines * wide - 4) : text, half = pen.measureText(shown).width / 2 + 2;
+      pen.fillText(shown, Math.min(all - half, left + (k + 0.5) * wide), foot + 12 + (k % lines) * 15);
     });
-    pen.fillText(fitted(pen, `${this.x.label} (across)`, all - 8), all / 2, foot + 32);
+    pen.fillText(fitted(pen, `${this.x.label} (across)`, all - 8), all / 2, foot + bottom - 12);
     pen.textAlign = "left";
   }
 
   about(column, row) {
     const cell = this.cells.get(row * this.xs.count + column);
-    const where = `${this.x.label} ${this.xs.text(column)}, ${this.y.label} ${this.ys.text(row)}`;
-    if (!cell) return `${where}\nno point`;
-    return `${where}\n${this.z.label}: ${this.text(cell.value)}${cell.count > 1 ? `, ${this.how} of ${cell.count} points, ${valueText(this.z, cell.low)} to ${valueText(this.z, cell.high)}` : ""}`;
+    const where = [`${this.x.label}: ${this.xs.text(column)}`, `${this.y.label}: ${this.ys.text(row)}`];
+    if (!cell) return [...where, "no point"];
+    const range = `${this.how} of ${cell.count} points, ${valueText(this.z, cell.low)} to ${valueText(this.z, cell.high)}`;
+    return [`${this.z.label}: ${this.text(cell.value)}`, ...where, ...(cell.count > 1 ? [range] : [])];
   }
 
   point(event) {
@@ -126,7 +129,7 @@ class HeatMap {
     const place = this.canvas.getBoundingClientRect(), { left, top, wide, high } = this.box, rows = this.ys.count;
     const column = Math.floor((event.clientX - place.left - left) / wide), row = rows - 1 - Math.floor((event.clientY - place.top - top) / high);
     if (column < 0 || row < 0 || column >= this.xs.count || row >= rows) hideTip();
-    else showTip(this.about(column, row), event.clientX, event.clientY);
+    else showTip(this.about(column, row).join("\n"), event.clientX, event.clientY);
   }
 
   step(event) {
@@ -135,7 +138,7 @@ class HeatMap {
     event.preventDefault();
     const [column, row] = this.cursor || [0, 0], [across, up] = this.cursor ? moves[event.key] : [0, 0];
     this.cursor = [Math.max(0, Math.min(this.xs.count - 1, column + across)), Math.max(0, Math.min(this.ys.count - 1, row + up))];
-    this.detail.textContent = this.about(...this.cursor);
+    this.detail.textContent = this.about(...this.cursor).join(", ");
     this.paint();
   }
 }

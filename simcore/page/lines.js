@@ -69,16 +69,19 @@ class Lines {
     this.detail.textContent = "";
     const spots = this.lines.flatMap((line) => line.spots), words = Boolean(this.x.labels);
     const low = Math.min(...spots.map((spot) => spot.low)), high = Math.max(...spots.map((spot) => spot.high));
+    // What is filtered is looked at more closely.
+    const [first, last] = spots.length ? [Math.min(...spots.map((spot) => spot.x)), Math.max(...spots.map((spot) => spot.x))] : [this.x.low, this.x.high];
     this.setLog("Y", this.logY && low > 0);
     this.setLog("X", this.logX && this.x.low > 0);
     Object.assign(this.axes, {
-      xs: words ? [-0.5, this.x.labels.length - 0.5] : spread(this.x.low, this.x.high, this.logX, 0.02), logX: this.logX,
-      marksX: words ? this.x.labels.map((text, i) => [i, text]) : null, bottom: words ? 56 : 40,
+      xs: words ? [-0.5, this.x.labels.length - 0.5] : spread(first, last, this.logX, 0.02), logX: this.logX,
+      marksX: levelMarks(this.points, this.x, first, last), wordsX: words, bottom: words ? 56 : 40,
       ys: spots.length ? spread(low, high, this.logY, 0.06, low >= 0) : [0, 1], logY: this.logY && spots.length > 0,
       dimensionX: this.x.dimension, dimensionY: this.y.dimension, nameX: this.x.label, nameY: spots.length ? this.y.label : "no points",
     });
     const most = Math.max(0, ...spots.map((spot) => spot.count)), binned = this.binned ? " Axes with many values are cut into stretches." : "";
-    this.note.textContent = `${summedUp(this.points, this.how, [this.x, this.by], most)}${binned}`;
+    const band = most > 1 ? " A band runs from the lowest to the highest point." : "";
+    this.note.textContent = `${summedUp(this.points, this.how, [this.x, this.by], most)}${band}${binned}`;
     this.showLegend();
     this.axes.paint();
   }
@@ -104,14 +107,19 @@ class Lines {
     pen.save();
     for (const line of this.lines) this.drawLine(pen, x, y, line);
     if (this.cursor) {
-      const { x: at, y: value } = this.spot();
+      const spot = this.spot();
       pen.strokeStyle = colour("ink");
       pen.lineWidth = 2;
       pen.beginPath();
-      pen.arc(x(at), y(value), 8, 0, 7);
+      pen.arc(this.left(x, this.lines[this.cursor[0]], spot), y(spot.y), 8, 0, 7);
       pen.stroke();
     }
     pen.restore();
+  }
+
+  // Where a spot is drawn; over words the lines stand side by side.
+  left(x, line, spot) {
+    return x(this.x.labels ? spot.x + 0.5 * ((this.lines.indexOf(line) + 0.5) / this.lines.length - 0.5) : spot.x);
   }
 
   drawLine(pen, x, y, line) {
@@ -128,12 +136,12 @@ class Lines {
     pen.setLineDash(dashes);
     pen.lineWidth = 2;
     pen.beginPath();
-    if (words) line.spots.forEach((spot) => { pen.moveTo(x(spot.x), y(spot.low)); pen.lineTo(x(spot.x), y(spot.high)); });
+    if (words) line.spots.forEach((spot) => { pen.moveTo(this.left(x, line, spot), y(spot.low)); pen.lineTo(this.left(x, line, spot), y(spot.high)); });
     else line.spots.forEach((spot) => pen.lineTo(x(spot.x), y(spot.y)));
     pen.stroke();
     pen.setLineDash([]);
     pen.textAlign = "center";
-    if (style[0] || words || line.spots.length < 2) line.spots.forEach((spot) => pen.fillText(glyph, x(spot.x), y(spot.y)));
+    if (style[0] || words || line.spots.length < 2) line.spots.forEach((spot) => pen.fillText(glyph, this.left(x, line, spot), y(spot.y)));
   }
 
   spot() { return this.lines[this.cursor[0]].spots[this.cursor[1]]; }
@@ -161,7 +169,7 @@ class Lines {
     let best = null, least = 900;
     for (const line of this.lines) {
       for (const spot of line.spots) {
-        const away = (this.axes.x(spot.x) - px) ** 2 + (this.axes.y(spot.y) - py) ** 2;
+        const away = (this.left(this.axes.x, line, spot) - px) ** 2 + (this.axes.y(spot.y) - py) ** 2;
         if (away < least) [least, best] = [away, [line, spot]];
       }
     }

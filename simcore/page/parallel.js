@@ -94,8 +94,8 @@ class Parallel {
     pen.lineWidth = 1;
     // What is filtered out stays as a faint ground to what is not.
     if (kept.size < this.points.count) {
-      pen.globalAlpha = Math.max(0.08, Math.min(0.5, 60 / this.points.count));
-      pen.strokeStyle = colour("soft");
+      pen.globalAlpha = Math.max(0.15, Math.min(0.7, 120 / this.points.count));
+      pen.strokeStyle = colour("line");
       for (let i = 0; i < this.points.count; i += 1) if (!kept.has(i)) this.line(pen, columns, i);
     }
     pen.globalAlpha = Math.max(0.05, Math.min(0.8, 80 / Math.max(1, kept.size)));

@@ -2,6 +2,7 @@
 
 const MOST_LEVELS = 200;
 const MOST_DIGITS = 10;
+const MOST_MARKS = 12;
 const COMPARISONS = {
   "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "!=": (a, b) => a !== b, "<": (a, b) => a < b, ">": (a, b) => a > b, "=": (a, b) => a === b,
 };
@@ -91,7 +92,14 @@ function valueText(column, value, digits = column.digits) {
 }
 
 // A name that may go on in the next line after a dot or an underscore.
-const breakable = (name) => name.split(/(?<=[._])/).flatMap((part) => [part, make("wbr")]);
+const breakable = (name) => name.split(/(?<=[._])/).flatMap((part, i) => (i > 0 ? [make("wbr"), part] : [part]));
+
+// The few values of an axis as marks on it; others have round numbers.
+function levelMarks(points, column, low, high) {
+  if (column.labels) return column.labels.map((text, i) => [i, text]);
+  if (!points.axes.includes(column) || column.levels.length > MOST_MARKS) return null;
+  return column.levels.filter((value) => value >= low && value <= high).map((value) => [value, valueText(column, value)]);
+}
 
 // The texts of both ends of a range, with digits enough to tell them apart.
 function endTexts(column, low, high) {

@@ -44,11 +44,16 @@ class Rows {
     this.rows = rows;
     this.count.textContent = [countText(this.points), ...this.points.misread].join("; ");
     this.pane.scrollTop = 0;
+    this.filled = "";
     this.fill();
   }
 
+  // The rows in sight and some around them, anew only where others come into sight.
   fill() {
-    const first = Math.max(0, Math.floor(this.pane.scrollTop / ROW) - 10), last = Math.min(this.rows.length, first + Math.ceil(this.pane.clientHeight / ROW) + 20);
+    const around = Math.ceil(this.pane.clientHeight / ROW / 10) * 10 + 20;
+    const first = Math.max(0, Math.floor(this.pane.scrollTop / ROW / 10) * 10 - 10), last = Math.min(this.rows.length, first + around);
+    if (this.filled === `${first} ${last}`) return;
+    this.filled = `${first} ${last}`;
     const gap = (rows) => make("tr", { "aria-hidden": "true" }, (() => { const cell = make("td", { colspan: this.columns.length + 1 }); cell.style.height = `${rows * ROW}px`; cell.style.padding = "0"; return cell; })());
     const row = (i) => make("tr", {}, make("th", { scope: "row", class: "number" }, String(i)), ...this.columns.map((column) => make("td", { class: column.labels ? false : "number" }, valueText(column, column.values[i]))));
     const parts = this.rows.slice(first, last).map(row);
@@ -58,7 +63,7 @@ class Rows {
   }
 
   download() {
-    const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+    const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
     const value = (column, i) => (column.values[i] === null ? "" : column.labels ? quoted(column.labels[column.values[i]]) : String(column.values[i]));
     const lines = [["point", ...this.columns.map((column) => quoted(column.name))].join(","), ...this.rows.map((i) => [i, ...this.columns.map((column) => value(column, i))].join(","))];
     const address = URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }));

@@ -16,11 +16,15 @@ function unitOf(dimension, largest) {
   return units.find(([, length]) => Math.abs(largest) >= length) || units[units.length - 1];
 }
 
+const formats = new Map();
 // `digits` significant digits, thousands apart, never an exponent below 1e15.
 function plain(value, digits = 4) {
   if (!Number.isFinite(value)) return String(value);
   if (value !== 0 && (Math.abs(value) >= 1e15 || Math.abs(value) < 1e-6)) return value.toExponential(digits - 1);
-  return value.toLocaleString("en-US", { maximumSignificantDigits: Math.max(digits, Math.ceil(Math.log10(Math.abs(value) + 1))) });
+  const most = Math.max(digits, Math.ceil(Math.log10(Math.abs(value) + 1)));
+  // Made once: making a format takes longer than a thousand uses of it.
+  if (!formats.has(most)) formats.set(most, new Intl.NumberFormat("en-US", { maximumSignificantDigits: most }));
+  return formats.get(most).format(value);
 }
 
 function told(dimension, value, digits = 4) {

@@ -78,7 +78,8 @@ def label(name: str) -> str:
 
 def breakable(name: str) -> Markup:
     """Return a name that may go on in the next line after a dot or an underscore."""
-    return joined((part, element("wbr")) for part in re.split(r"(?<=[._])", name))
+    first, *others = re.split(r"(?<=[._])", name)
+    return joined(first, ((element("wbr"), part) for part in others))
 
 
 def embedded_column(name: str, values: Values) -> dict[str, Any]:
@@ -173,11 +174,12 @@ def page_parts(about: Mapping[str, Any], found: "pa.Table") -> tuple[str, list[C
 
 
 def first_axes(varying: Mapping[str, Values], axes: Sequence[str], metric: str | None) -> dict[str, Any]:
-    """Return the axes to show first: ``x``, the number that moves ``metric`` most, ``by`` and ``up``, the axis that
-    moves it most of all others, of numbers alone for ``up`` where there are any, and all ``numbers``."""
+    """Return the axes to show first: ``x``, the number that moves ``metric`` most, or the words where no number moves
+    it; ``by``, the axis that moves it most of all others; ``up``, the same, but a number where another moves it; and
+    all ``numbers`` that do."""
     effect = {axis: effects(varying[axis], varying[metric])[0] if metric else 1.0 for axis in axes}
     order = sorted(axes, key=lambda axis: -effect[axis])
-    numbers = [axis for axis in order if _is_number(varying[axis])]
+    numbers = [axis for axis in order if _is_number(varying[axis]) and effect[axis] > LEAST_EFFECT]
     x = next(iter(numbers or order), None)
     others = [axis for axis in order if axis != x]
     upright = [axis for axis in numbers if axis != x] or others
@@ -199,7 +201,7 @@ def _summary(
         for word, choose in (("lowest", min), ("highest", max)):
             i = choose(there, key=lambda i: values[i])
             at = ", ".join(f"{label(axis)} {shown(axis, varying[axis][i])}" for axis in axes)
-            figures.append((f"{word} {label(metric)}", shown(metric, values[i]), f"point {i}: {at}"))
+            figures.append((joined(word, " ", breakable(label(metric))), shown(metric, values[i]), f"point {i}: {at}"))
     return Chapter("summary", "Summary", joined(cards(figures), _effects(varying, axes, metrics)))
 
 
@@ -212,7 +214,7 @@ def shown(name: str, value: Any) -> str:
         return _text(value)
     if unit is not None:
         return short(value, unit)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def _effects(varying: Mapping[str, Values], axes: Sequence[str], metrics: Sequence[str]) -> Markup:
@@ -272,7 +274,7 @@ def _warnings(about: Mapping[str, Any]) -> Chapter:
 def _charts() -> Iterator[Chapter]:
     said = {
         "filter": ("Filter", "points filtered by axes", "What is chosen here holds for every chart and the table."),
-        "lines": ("Lines", "a metric over an axis", "A band runs from the smallest to the largest point."),
+        "lines": ("Lines", "a metric over an axis", ""),
         "heat": ("Heat map", "a metric over two axes", ""),
         "front": (
             "Pareto front", "points by two columns",
