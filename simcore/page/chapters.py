@@ -140,6 +140,8 @@ def warnings(result: Result) -> Chapter:
 
 def timeline(lines: Mapping[str, Any]) -> Chapter:
     """Return who did what when; ``lines`` is what ``detail.timeline`` found."""
+    if not lines["rows"]:
+        return Chapter("timeline", "Timeline", element("p", {"class": "quiet"}, "Nobody did anything."))
     said = [
         "Drag to move, Ctrl and wheel or pinch to zoom, Shift and drag to zoom into a stretch, double click to zoom "
         "in. With the keyboard: arrows, + and -, 0 or Escape for all of the time, n and p for the next and previous "
@@ -272,7 +274,7 @@ def measured_beside(result: Result) -> Chapter:
     if ends:
         parts.append(element("h3", None, "End of a rank"))
         parts.append(table(["rank", *heads], ends, label="ends of ranks", numeric=range(1, 4), filtered=len(ends) > 12))
-    return Chapter("measured", "Measured, simulated", joined(*parts))
+    return Chapter("measured", "Measured and simulated", joined(*parts))
 
 
 def _beside(was: int, found: int) -> list[tuple[str, float]]:

@@ -67,7 +67,7 @@ def _closer(place: "Picture") -> "Picture":
     if place.boxes or place.rows or place.lines or not 2 <= len(points) <= FEW:
         return place
     nearest = min(math.dist(a, b) for i, a in enumerate(points) for b in points[:i])
-    scale = min(1.0, 3.6 * place.radius / max(nearest, 1e-9))
+    scale = min(1.0, 7 * place.radius / max(nearest, 1e-9))
     return replace(place, places={name: (x * scale, y * scale) for name, (x, y) in place.places.items()})
 
 

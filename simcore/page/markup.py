@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-RUN = ("shell.js", "window.js", "timeline.js", "grids.js", "charts.js", "start.js")
+RUN = ("shell.js", "window.js", "timeline.js", "grids.js", "charts.js", "waiting.js", "start.js")
 SWEEP = ("shell.js", "charts.js", "points.js", "lines.js", "heat.js", "front.js", "parallel.js", "rows.js", "start.js")
 """The scripts of the two kinds of pages, in the order in which they build on each other."""
 
 
-LONG = 60
+LONG = 400
 """Rows of a table from which on its frame is as high as it may be, so that a browser need not lay it out unseen."""
 
 

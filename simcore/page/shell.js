@@ -132,6 +132,7 @@ function startChapters() {
 
 // ---- canvases: as many pixels as the screen has, drawn again when their width changes
 
+const FONT = "12px system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
 function surface(canvas, height) {
   const wide = canvas.clientWidth, scale = Math.min(3, devicePixelRatio || 1);
   if (canvas.width !== Math.round(wide * scale) || canvas.height !== Math.round(height * scale)) {
@@ -142,7 +143,7 @@ function surface(canvas, height) {
   const pen = canvas.getContext("2d");
   pen.setTransform(scale, 0, 0, scale, 0, 0);
   pen.clearRect(0, 0, wide, height);
-  pen.font = "12px system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
+  pen.font = FONT;
   pen.textBaseline = "middle";
   return [pen, wide];
 }
