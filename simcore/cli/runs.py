@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simcore.cli._console import Overrides, ScenarioName, Seed, print_files, say
-from simcore.errors import Interrupted
+from simcore.errors import InputError, Interrupted, reason, writing
 
 DURATIONS = {
     "compute": "compute_ps",
@@ -135,13 +135,41 @@ def models() -> None:
         print(f"{name:20} {registry.citation(name)}")
 
 
-def schema() -> None:
+def schema(
+    outputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--outputs", metavar="PAGE", help="Make the tables of columns and metrics in a Markdown page anew."
+        ),
+    ] = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="That of sweep files.")] = False,
+) -> None:
     """Print the JSON Schema of scenario files, for editors."""
     import json
 
     from simcore import scenario
+    from simcore.sweep import reading
 
-    print(json.dumps(scenario.schema(), indent=1))
+    if outputs is not None:
+        _fill(outputs)
+        return
+    print(json.dumps(reading.schema() if sweep else scenario.schema(), indent=1))
+
+
+def _fill(page: Path) -> None:
+    from simcore.outputs import filled
+
+    try:
+        text = filled(page.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{page}: cannot be read: {reason(error) if isinstance(error, OSError) else 'is no text'}"
+        ) from None
+    except InputError as error:
+        raise InputError(f"{page}: {error}") from None
+    with writing(page):
+        page.write_text(text, encoding="utf-8")
+    print_files([page])
 
 
 def _draw(result: "Result", folder: Path) -> list[Path]:
