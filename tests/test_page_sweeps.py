@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simcore import page
+from simcore.errors import InputError
 from simcore.executors import Swept, folder
-from simcore.page import sweeps
+from simcore.page import paired, sweeps
 from simcore.sweep import reading
 from simcore.units import RATE, TIME, parse
 
@@ -24,21 +25,22 @@ AXES = ["machine.link.bandwidth=50 GB/s..800 GB/s log 5", "machine.link.latency=
         "wait.policy=spin,monitor"]  # fmt: skip
 
 
-def metrics_of(bandwidth: int, latency: int, policy: str) -> dict[str, Any]:
+def metrics_of(bandwidth: int, latency: int, policy: str, slower: int = 1) -> dict[str, Any]:
     """Return what a point of so many bytes/s and ps might give."""
-    makespan = 10**21 // bandwidth + 3 * latency + (10**9 if policy == "monitor" else 0)
+    makespan = slower * (10**21 // bandwidth + 3 * latency + (10**9 if policy == "monitor" else 0))
     reads = 1_000_000 if policy == "spin" else 7
     return {"makespan_ps": makespan, "flags": {"flag_reads": reads, "waits": 3},
             "queue_delay_ps": {"mean": makespan / 7, "max": makespan // 2}}  # fmt: skip
 
 
-def written(place: Path, axes: list[str], failed: int = 0) -> Path:
-    """Write the folder of a sweep of which the first ``failed`` points failed; return it."""
+def written(place: Path, axes: list[str], failed: int = 0, slower: int = 1) -> Path:
+    """Write the folder of a sweep of which the first ``failed`` points failed, all ``slower`` so many times; return
+    it."""
     sweep = reading.read("fused_allreduce", axes)
     records: list[dict[str, Any]] = []
     for point in sweep.points:
         bandwidth, latency, policy = (change.value for change in point.changes.values())
-        found = metrics_of(parse(bandwidth, RATE), parse(latency, TIME), policy)
+        found = metrics_of(parse(bandwidth, RATE), parse(latency, TIME), policy, slower)
         records.append({"metrics": found, "warnings": [], "digest": str(found), "read": ["machine", "wait"]})
     records[:failed] = [{"failed": f"no machine {HOSTILE}", "warnings": []}] * failed
     folder.write(Swept(sweep, records, len(records), len(records)), place)
@@ -109,6 +111,28 @@ def test_points_that_failed_are_listed_with_their_command_as_text(tmp_path: Path
     assert none.count("<code>simcore run fused_allreduce --set") == 40
     assert 'data-chart="lines"' not in none
     assert 'data-chart="rows"' in none
+
+
+def test_two_sweeps_are_compared_where_both_have_a_point(tmp_path: Path) -> None:
+    first = written(tmp_path / "first", AXES)
+    second = written(tmp_path / "second", [*AXES[:2], "wait.policy=monitor,yield"], slower=2)
+
+    path, a, b = page.write_sweep_comparison(first, second, tmp_path / "compare.html")
+
+    assert [(each.key, each.first, each.second) for each in paired.inputs(a, b)] == [
+        ("axis wait.policy", "spin, monitor", "monitor, yield")
+    ]
+    moved = {each.key: each for each in paired.outputs(a, b)}
+    assert set(moved) == {"makespan_ps", "queue_delay_ps.mean", "queue_delay_ps.max"}
+    assert moved["makespan_ps"] == paired.Moved("makespan_ps", 20, 20, 2.0, 2.0, 2.0)
+    assert paired.outputs(a, a) == paired.inputs(a, a) == []
+    about, found = paired.together(a, b)
+    assert about["manifest"]["axes"] == [BANDWIDTH, LATENCY, "wait.policy", "sweep"]
+    assert found["sweep"].to_pylist() == ["A"] * 40 + ["B"] * 40
+    assert found["point"].to_pylist() == [*range(40), *range(40)]
+    assert path.read_text(encoding="utf-8").count("20 points have the same values on all axes") == 1
+    with pytest.raises(InputError, match="is no sweep folder"):
+        page.write_sweep_comparison(first, tmp_path, path)
 
 
 @needs_chromium

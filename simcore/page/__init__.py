@@ -7,7 +7,7 @@ from simcore import report
 from simcore.assembly import Result
 from simcore.errors import writing
 from simcore.executors import folder as folders
-from simcore.page import chapters, detail, differences, origins, sweeps, waits
+from simcore.page import chapters, detail, differences, origins, paired, sweeps, waits
 from simcore.page.markup import SWEEP, document
 from simcore.units import TIME, short
 
@@ -72,6 +72,19 @@ def write_comparison(first: Path, second: Path, path: Path) -> tuple[Path, Resul
     names = (f"A: {first.name}", f"B: {second.name}")
     parts = differences.changes(a, b, names)
     return save(document(f"{names[0]}, {names[1]}", "two runs compared", parts, data), path), a, b
+
+
+def write_sweep_comparison(first: Path, second: Path, path: Path) -> tuple[Path, paired.Loaded, paired.Loaded]:
+    """Write the page that compares the sweeps in two folders; return its path and both sweeps. Raises ``InputError``
+    where either folder holds no sweep."""
+    a, b = folders.load(first), folders.load(second)
+    names = (f"A: {first.name}", f"B: {second.name}")
+    about, found = paired.together(a, b)
+    axes, parts, data = sweeps.charted(about, found)
+    data["points"]["shown"]["by"] = paired.AXIS
+    subtitle = f"two sweeps compared: {', '.join(map(sweeps.label, axes))}"
+    parts = [*paired.changes(a, b, names), *parts]
+    return save(document(f"{names[0]}, {names[1]}", subtitle, parts, data, SWEEP), path), a, b
 
 
 def last_end(result: Result) -> int:

@@ -55,7 +55,7 @@ class Front {
 
   list() {
     const { axes } = this.points, columns = [...new Set([this.x, this.y, ...axes])], kind = (column) => (column.labels ? false : "number");
-    const row = (i) => make("tr", {}, make("th", { scope: "row", class: "number" }, String(i)), ...columns.map((column) => make("td", { class: kind(column) }, valueText(column, column.values[i]))));
+    const row = (i) => make("tr", {}, make("th", { scope: "row", class: "number" }, String(this.points.numbers[i])), ...columns.map((column) => make("td", { class: kind(column) }, valueText(column, column.values[i]))));
     const head = make("tr", {}, make("th", { scope: "col", class: "number" }, "point"), ...columns.map((column) => make("th", { scope: "col", class: kind(column) }, ...breakable(column.label))));
     this.table.replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...this.front.slice(0, MOST_LISTED).map(row))));
     this.table.hidden = !this.front.length;
@@ -135,7 +135,7 @@ function frontOf(there, xs, ys, wayX, wayY) {
 
 function pointText(points, i, columns) {
   const lines = [...new Set([...columns, ...points.axes])].map((column) => `${column.label}: ${valueText(column, column.values[i])}`);
-  return [`point ${i}`, ...lines].join("\n");
+  return [`point ${points.numbers[i]}`, ...lines].join("\n");
 }
 
 CHARTS.front = (place, data, label) => new Front(place, data, label);

@@ -65,7 +65,7 @@ class HeatMap {
   frame(pen) {
     const wide = this.canvas.clientWidth, texts = Array.from({ length: this.ys.count }, (_, k) => this.ys.short(k));
     const left = Math.ceil(Math.min(wide * 0.3, Math.max(...texts.map((text) => pen.measureText(text).width)))) + 10;
-    const high = Math.max(16, Math.min(40, 420 / this.ys.count));
+    const high = Math.max(9, Math.min(40, 420 / this.ys.count));
     const cell = (wide - left - 8) / this.xs.count, below = Array.from({ length: this.xs.count }, (_, k) => this.xs.short(k));
     const longest = Math.max(...below.map((text) => pen.measureText(text).width)) + 8;
     // Words that would touch stand in two rows; of numbers some go unsaid.
@@ -105,7 +105,7 @@ class HeatMap {
     pen.fillStyle = colour("soft");
     pen.fillText(fitted(pen, `${this.y.label} (up)`, all - 8), 4, 10);
     pen.textAlign = "right";
-    for (let row = 0; row < rows; row += 1) pen.fillText(fitted(pen, this.ys.short(row), left - 8), left - 6, top + (rows - row - 0.5) * high);
+    for (let row = 0; row < rows; row += Math.ceil(14 / high)) pen.fillText(fitted(pen, this.ys.short(row), left - 8), left - 6, top + (rows - row - 0.5) * high);
     pen.textAlign = "center";
     below.forEach((text, k) => {
       if (k % every !== 0) return;

@@ -9,7 +9,9 @@ const COMPARISONS = {
 
 class Points {
   constructor(data) {
-    this.count = data.count;
+    this.count = data.numbers.length;
+    // What a point is called: its number in its sweep.
+    this.numbers = data.numbers;
     this.columns = data.columns;
     this.byName = new Map(data.columns.map((column) => [column.name, column]));
     this.axes = data.axes.map((name) => this.byName.get(name));

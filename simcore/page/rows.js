@@ -55,7 +55,7 @@ class Rows {
     if (this.filled === `${first} ${last}`) return;
     this.filled = `${first} ${last}`;
     const gap = (rows) => make("tr", { "aria-hidden": "true" }, (() => { const cell = make("td", { colspan: this.columns.length + 1 }); cell.style.height = `${rows * ROW}px`; cell.style.padding = "0"; return cell; })());
-    const row = (i) => make("tr", {}, make("th", { scope: "row", class: "number" }, String(i)), ...this.columns.map((column) => make("td", { class: column.labels ? false : "number" }, valueText(column, column.values[i]))));
+    const row = (i) => make("tr", {}, make("th", { scope: "row", class: "number" }, String(this.points.numbers[i])), ...this.columns.map((column) => make("td", { class: column.labels ? false : "number" }, valueText(column, column.values[i]))));
     const parts = this.rows.slice(first, last).map(row);
     if (first > 0) parts.unshift(gap(first));
     if (last < this.rows.length) parts.push(gap(this.rows.length - last));
@@ -65,7 +65,7 @@ class Rows {
   download() {
     const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
     const value = (column, i) => (column.values[i] === null ? "" : column.labels ? quoted(column.labels[column.values[i]]) : String(column.values[i]));
-    const lines = [["point", ...this.columns.map((column) => quoted(column.name))].join(","), ...this.rows.map((i) => [i, ...this.columns.map((column) => value(column, i))].join(","))];
+    const lines = [["point", ...this.columns.map((column) => quoted(column.name))].join(","), ...this.rows.map((i) => [this.points.numbers[i], ...this.columns.map((column) => value(column, i))].join(","))];
     const address = URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }));
     make("a", { href: address, download: "points.csv" }).click();
     setTimeout(() => URL.revokeObjectURL(address), 1000);

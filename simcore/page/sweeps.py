@@ -155,22 +155,26 @@ def _is_number(values: Values) -> bool:
 
 def page_parts(about: Mapping[str, Any], found: "pa.Table") -> tuple[str, list[Chapter], dict[str, Any]]:
     """Return the subtitle, the chapters and the embedded data of a sweep's page."""
+    axes, parts, data = charted(about, found)
+    subtitle = f"{len(found):,} points of {about['sweep']['scenario']}: {', '.join(map(label, axes)) or 'no axes'}"
+    return subtitle, [*parts, _origin(about)], data
+
+
+def charted(about: Mapping[str, Any], found: "pa.Table") -> tuple[list[str], list[Chapter], dict[str, Any]]:
+    """Return the axes of a sweep, the chapters on its points, and their embedded data."""
     axes = [str(axis) for axis in about["manifest"]["axes"]]
     varying, same = columns_of(found, axes)
     metrics = first_metrics(varying, axes)
     metric = next(iter(metrics), None)
     data = {
-        "count": len(found),
         "axes": axes,
+        "numbers": found["point"].to_pylist(),
         "columns": [embedded_column(each, values) for each, values in varying.items()],
         "shown": {"y": metric, "metrics": metrics} | first_axes(varying, axes, metric),
     }
-    parts = [_summary(about, found, varying, axes, metrics), _warnings(about)]
-    if metric is not None:
-        parts += _charts()
-    parts += [_all_points(), _constant(same), _origin(about)]
-    subtitle = f"{len(found):,} points of {about['sweep']['scenario']}: {', '.join(map(label, axes)) or 'no axes'}"
-    return subtitle, [part for part in parts if part.body], {"points": data}
+    charts = _charts() if metric is not None else ()
+    parts = [_summary(about, found, varying, axes, metrics), _warnings(about), *charts, _all_points(), _constant(same)]
+    return axes, [part for part in parts if part.body], {"points": data}
 
 
 def first_axes(varying: Mapping[str, Values], axes: Sequence[str], metric: str | None) -> dict[str, Any]:
@@ -201,7 +205,13 @@ def _summary(
         for word, choose in (("lowest", min), ("highest", max)):
             i = choose(there, key=lambda i: values[i])
             at = ", ".join(f"{label(axis)} {shown(axis, varying[axis][i])}" for axis in axes)
-            figures.append((joined(word, " ", breakable(label(metric))), shown(metric, values[i]), f"point {i}: {at}"))
+            figures.append(
+                (
+                    joined(word, " ", breakable(label(metric))),
+                    shown(metric, values[i]),
+                    f"point {found['point'][i]}: {at}",
+                )
+            )
     return Chapter("summary", "Summary", joined(cards(figures), _effects(varying, axes, metrics)))
 
 
@@ -307,12 +317,17 @@ def _constant(same: Mapping[str, Any]) -> Chapter:
     return Chapter("constant", "The same everywhere", held)
 
 
+def axis_text(axis: Mapping[str, Any]) -> str:
+    """Return the values of an axis as the manifest states them."""
+    return str(axis.get("range") or ", ".join(map(_text, axis["values"])))
+
+
 def _origin(about: Mapping[str, Any]) -> Chapter:
     sweep = about["sweep"]
     rows: list[list[Content]] = [["scenario", sweep["scenario"]]]
     rows += [[f"set {key}", _text(value)] for key, value in sweep["set"].items()]
     for name, axis in sweep["axes"].items():
-        rows.append([f"axis {name}", axis.get("range") or ", ".join(map(_text, axis["values"]))])
+        rows.append([joined("axis ", breakable(name)), axis_text(axis)])
     if "samples" in sweep:
         rows.append(["samples", ", ".join(f"{key} {value}" for key, value in sweep["samples"].items())])
     rows.append(["repeats", sweep["repeats"]])
