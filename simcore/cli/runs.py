@@ -23,7 +23,10 @@ MOST_ROWS = 8
 """Rows of a table that are printed."""
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from simcore.assembly import Result
+    from simcore.page.differences import Difference
     from simcore.simulation import Simulation
 
 
@@ -83,21 +86,35 @@ def report(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="A", help="A run folder.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Another run folder.")],
+    first: Annotated[Path, typer.Argument(metavar="A", help="A run folder, or a sweep folder.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another of the same kind.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The page to write.")] = Path("compare.html"),
 ) -> None:
-    """Say what differs in the inputs of two runs and what that did to their metrics; write both timelines as a page."""
+    """Say what differs in the inputs of two runs or sweeps and what that did to their metrics; write both as a page."""
     from simcore import page
-    from simcore.page import differences
+    from simcore.executors import folder
+    from simcore.page import differences, paired
 
+    if folder.is_sweep(first) or folder.is_sweep(second):
+        path, old, new = page.write_sweep_comparison(first, second, out)
+        _print_differences("inputs", paired.inputs(old, new))
+        moved = paired.outputs(old, new)
+        print(f"metrics  {len(moved) or 'none'} differ where both have a point")
+        for one in moved:
+            ratio = "" if one.ratio is None else f", the mean by {paired.change_text(one.ratio)}"
+            print(f"  {one.key}: at {one.count} of {one.shared} points{ratio}")
+        return print_files([path])
     path, a, b = page.write_comparison(first, second, out)
-    for heading, found in (("inputs", differences.inputs(a, b)), ("metrics", differences.outputs(a, b))):
-        print(f"{heading:8} {len(found) or 'none'} differ")
-        for each in found:
-            change = "" if each.change is None else f" ({each.change:+.2%})"
-            print(f"  {each.key}: {each.first} -> {each.second}{change}")
-    print_files([path])
+    _print_differences("inputs", differences.inputs(a, b))
+    _print_differences("metrics", differences.outputs(a, b))
+    return print_files([path])
+
+
+def _print_differences(heading: str, found: "Sequence[Difference]") -> None:
+    print(f"{heading:8} {len(found) or 'none'} differ")
+    for each in found:
+        change = "" if each.change is None else f" ({each.change:+.2%})"
+        print(f"  {each.key}: {each.first} -> {each.second}{change}")
 
 
 def check(name: ScenarioName, overrides: Overrides = [], seed: Seed = None) -> None:  # noqa: B006 typer copies it
