@@ -42,10 +42,17 @@ def folders() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def folder(name: str) -> Path:
+    """Return the folder of the workload ``name``; raises ``InputError`` with the nearest spelling."""
+    found = folders()
+    if name not in found:
+        raise InputError(source.unknown("model", name, list(found)))
+    return found[name]
+
+
 def load(name: str) -> "Workload":
     """Return the workload ``name``, imported now; raises ``InputError`` with the nearest spelling."""
-    if name not in folders():
-        raise InputError(source.unknown("model", name, list(folders())))
+    folder(name)
     workload: Workload = import_module(_package(name)).WORKLOAD()
     return workload
 

@@ -7,7 +7,7 @@ from typing import NoReturn
 import typer
 
 from simcore import errors
-from simcore.cli import benchmarks, claims, collectives, fits, machines, runs, sweeps, traces
+from simcore.cli import benchmarks, claims, collectives, fits, machines, models, runs, sweeps, traces
 from simcore.cli._console import INTERRUPTED, say
 
 BROKEN_PIPE = 1
@@ -16,7 +16,7 @@ BROKEN_PIPE = 1
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command in (
     runs.run, sweeps.sweep, runs.plot, runs.report, runs.compare, runs.check,
-    runs.models, machines.presets, fits.fit, fits.calibrate, runs.schema,
+    models.models, models.verify, machines.presets, fits.fit, fits.calibrate, runs.schema,
     benchmarks.bench, claims.reproduce, claims.figure,
 ):  # fmt: skip
     app.command()(command)

@@ -1,4 +1,4 @@
-"""Commands on scenarios and runs: run, plot, check, models, schema."""
+"""Commands on scenarios and runs: run, plot, report, compare, check, schema."""
 
 import sys
 import threading
@@ -108,14 +108,6 @@ def check(name: ScenarioName, overrides: Overrides = [], seed: Seed = None) -> N
 
     asked = assembly.read_scenario(name, overrides, seed)
     print(yaml.safe_dump(scenario.resolved(asked), sort_keys=False, width=120), end="")
-
-
-def models() -> None:
-    """List the models: one folder a paper."""
-    from simcore import registry
-
-    for name in registry.folders():
-        print(f"{name:20} {registry.citation(name)}")
 
 
 def schema() -> None:
