@@ -37,7 +37,10 @@ def folders() -> dict[str, Path]:
             )
         spec = find_spec(point.module)
         if spec is None or not spec.submodule_search_locations:
-            raise InputError(f"the model {name!r}: its entry point {point.value!r} names no package that is installed")
+            raise InputError(
+                f"the model {name!r}: its entry point {point.value!r} names no package that is there; "
+                "install it again, or pip uninstall it"
+            )
         found[name] = Path(next(iter(spec.submodule_search_locations)))
     return dict(sorted(found.items()))
 

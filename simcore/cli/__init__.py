@@ -16,7 +16,7 @@ BROKEN_PIPE = 1
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command in (
     runs.run, sweeps.sweep, runs.plot, runs.report, runs.compare, runs.check,
-    models.models, models.verify, machines.presets, fits.fit, fits.calibrate, runs.schema,
+    models.models, models.verify, models.new_model, machines.presets, fits.fit, fits.calibrate, runs.schema,
     benchmarks.bench, claims.reproduce, claims.figure,
 ):  # fmt: skip
     app.command()(command)

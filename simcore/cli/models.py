@@ -41,3 +41,22 @@ def verify(
     if failed:
         say(f"failed: {', '.join(failed)}")
         raise typer.Exit(UNMET)
+
+
+def new_model(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the model is, e.g. halo_exchange.")],
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            "--into", metavar="DIR", help="Where its folder is made; default models/ in a checkout, else here."
+        ),
+    ] = None,
+) -> None:
+    """Write a new model for you to fill in: a small one that runs and passes the battery."""
+    from simcore import scaffold
+
+    files, known = scaffold.write(name, into)
+    print_files(files)
+    if not known:
+        print(f"next     pip install -e {(into or Path()) / name}")
+    print(f"next     simcore run {name}, then simcore verify {name}")

@@ -89,7 +89,9 @@ def check_claims(subject: Subject) -> str:
             continue
         if name not in names:
             raise Unmet(f"{reading.CONSTANTS}: {source.unknown('parameter', name, names)}")
-        stated = source.Document({name: constant.value}, reading.CONSTANTS, prefix=("params",)).build(subject.workload.Params)
+        stated = source.Document({name: constant.value}, reading.CONSTANTS, prefix=("params",)).build(
+            subject.workload.Params
+        )
         if stated != defaults:
             raise Unmet(f"{reading.CONSTANTS}: {key} is {constant.value}, but the default of Params is another")
     return f"{len(paper.sheet.claims)} claims, {len(paper.constants)} constants"

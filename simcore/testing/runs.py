@@ -112,7 +112,9 @@ def _extremes(subject: Subject, case: str) -> Iterator[tuple[str, str]]:
         keys = ("workloads", subject.job(case), "params", each.name)
         if keys not in read and keys[:3] not in read:
             continue
-        quantity = next((m for m in getattr(hints[each.name], "__metadata__", ()) if isinstance(m, units.Quantity)), None)
+        quantity = next(
+            (m for m in getattr(hints[each.name], "__metadata__", ()) if isinstance(m, units.Quantity)), None
+        )
         if quantity is not None:
             yield each.name, f"0 {quantity.dimension.base}"
         elif int in (hints[each.name], *get_args(hints[each.name])) and get_origin(hints[each.name]) is not Literal:
@@ -177,7 +179,9 @@ def _compare(subject: Subject, where: str, seen: Seen) -> int:
             worst = float(np.abs(found - wanted).max(initial=0))
             allowed = float(np.sqrt(np.finfo(found.dtype).eps)) * float(np.abs(wanted).max(initial=0))
         if not worst <= allowed:
-            raise Unmet(f"{where}: result {place} is {worst:.3g} away from the reference, at most {allowed:.3g} allowed")
+            raise Unmet(
+                f"{where}: result {place} is {worst:.3g} away from the reference, at most {allowed:.3g} allowed"
+            )
     return len(expected)
 
 

@@ -75,10 +75,9 @@ class Subject:
     def __init__(self, name: str, sheet: Sheet) -> None:
         self.name, self.sheet = name, sheet
         self.folder = registry.folder(name)
-        self._changes = {"scenario": []} | {
-            case: [f"{key}={json.dumps(value)}" for key, value in changes.items()]
-            for case, changes in sheet.cases.items()
-        }
+        self._changes: dict[str, list[str]] = {"scenario": []}
+        for case, changes in sheet.cases.items():
+            self._changes[case] = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
         self._seen: dict[Any, Seen] = {}
 
     @property

@@ -93,10 +93,17 @@ FREE = ("negative", "positive", "absolute", "isfinite", "equal", "not_equal", "l
 
 @dataclass
 class Count:
-    """Operations seen so far, and the first function that the witness could not count, or ""."""
+    """Operations seen so far: ``least``, and ``most``, where the first element of a sum is an addition too; and the
+    first function that the witness could not count, or ""."""
 
-    operations: int = 0
+    least: int = 0
+    most: int = 0
     unknown: str = ""
+
+    def add(self, least: int, most: int | None = None) -> None:
+        """Count operations, their number known or between two."""
+        self.least += least
+        self.most += least if most is None else most
 
 
 def counted(run: Callable[..., Any], payloads: tuple[Any, ...]) -> Count:
@@ -112,7 +119,7 @@ def counted(run: Callable[..., Any], payloads: tuple[Any, ...]) -> Count:
 def _counting() -> Any:
     import numpy as np
 
-    class Counting(np.ndarray):  # type: ignore[type-arg]
+    class Counting(np.ndarray):
         """An array that counts the arithmetic done with it, and passes that on to what comes out."""
 
         count = Count()
@@ -130,7 +137,7 @@ def _counting() -> Any:
             if function.__name__ in _PRODUCTS:
                 left, right = (np.asarray(each) for each in arguments[:2])
                 found = function(left, right)
-                self.count.operations += 2 * int(np.size(found)) * left.shape[-1]
+                self.count.add(2 * int(np.size(found)) * left.shape[-1])
                 return found.view(Counting) if np.ndim(found) else found
             if function.__name__ in _UNSEEN:
                 self.count.unknown = self.count.unknown or function.__name__
@@ -147,10 +154,10 @@ def _add(count: Count, name: str, method: str, inputs: list[Any], found: Any) ->
     import numpy as np
 
     if name in ("matmul", "vecdot", "matvec", "vecmat"):
-        count.operations += 2 * int(np.size(found)) * inputs[0].shape[-1]
+        count.add(2 * int(np.size(found)) * inputs[0].shape[-1])
     elif name in ELEMENTWISE:
-        size = int(np.size(found))
-        count.operations += int(inputs[0].size) - size if method == "reduce" else size
+        size, read = int(np.size(found)), int(inputs[0].size)
+        count.add(*((read - size, read) if method == "reduce" else (size,)))
     elif name not in FREE:
         count.unknown = count.unknown or name
 
