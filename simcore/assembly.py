@@ -103,9 +103,9 @@ def run(
 
     Full chunks of rows are spilled to Parquet in ``folder`` where one is given. Where slowdowns are wanted, every job
     is simulated once more alone, for its makespan. ``progress`` is called when everything is planned, and now and then
-    while time runs. Plans are taken from ``plans``, if given, and added there. ``load`` gives a model's workload by name,
-    where it is not to be the registry's own. A keyboard interrupt ends the run early: the result then holds what was
-    simulated so far. Raises ``InputError`` and ``SimulationError``.
+    while time runs. Plans are taken from ``plans``, if given, and added there. ``load`` gives a model's workload by its
+    name, where it is not to be the registry's own. A keyboard interrupt ends the run early: the result then holds what
+    was simulated so far. Raises ``InputError`` and ``SimulationError``.
     """
     simulation = Simulation(seed=asked.seed, progress=progress)
     recorder, reads = Recorder(folder), Reads()

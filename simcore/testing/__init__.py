@@ -60,21 +60,22 @@ def verify(model: str) -> Iterator[Outcome]:
     sheet = read_sheet(model, list(CHECKS))
     subject = Subject(model, sheet)
     for name, check in CHECKS.items():
-        verdict, says = _judged(check, subject)
+        verdict, says = judge(check, subject)
         if name in sheet.known:
             says = f"{sheet.known[name]}: {says}" if verdict == "failed" else "passes; strike it from `known`"
             verdict = "known" if verdict == "failed" else "failed"
         yield Outcome(model, name, verdict, printable(says, 300))
 
 
-def _judged(check: Callable[[Subject], str], subject: Subject) -> tuple[Verdict, str]:
+def judge(check: Callable[[Subject], str], subject: Subject) -> tuple[Verdict, str]:
+    """Return what ``check`` finds of a model; whatever the model's own code raises is a failure with its place."""
     try:
         return "ok", check(subject)
     except Inapplicable as nothing:
         return "-", str(nothing)
     except (Unmet, SimcoreError) as unmet:
         return "failed", str(unmet)
-    except Exception as error:  # whatever the model's own code raises
+    except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"
         return "failed", f"{type(error).__name__}: {error} ({where})"

@@ -23,11 +23,15 @@ def check_formula(subject: Subject) -> str:
 
 
 def check_counted_work(subject: Subject) -> str:
-    """What a kernel counts is the arithmetic that it was seen to do."""
+    """What a kernel counts is the arithmetic that it was seen to do, and it writes no less than it returns."""
     calls, unseen = _calls(subject), set()
     for call in calls:
         count = counted(call.kernel.run, call.payloads)
-        stated = sum(call.kernel.run(*_copies(call))[1].operations.values())
+        outputs, work = call.kernel.run(*_copies(call))
+        stated, written = sum(work.operations.values()), sum(work.bytes_written.values())
+        returned = sum(each.nbytes for each in _parts(outputs))
+        if written < returned:
+            raise Unmet(f"{call} counts {written} B written, but returns {returned} B")
         if count.unknown or (stated and not count.most):
             unseen.add(f"{call.kernel.name} computes with {count.unknown or 'something'} that cannot be counted")
         elif not count.least <= stated <= count.most:

@@ -60,15 +60,7 @@ def check_other_process(subject: Subject) -> str:
 
 def check_parameters_read(subject: Subject) -> str:
     """Every parameter decides something in one of the cases."""
-    read = set()
-    for case in subject.cases:
-        seen, number = subject.run(case), subject.job(case)
-        asked = Reads()
-        subject.workload.world(asked.lend(seen.params))
-        read |= {keys[0] for keys in asked.seen if keys}
-        read |= {keys[3] for keys in seen.result.read if keys[:3] == ("workloads", number, "params") and len(keys) > 3}
-        if ("workloads", number, "params") in seen.result.read:
-            read |= {each.name for each in subject.fields}
+    read = set().union(*(_read(subject, case) for case in subject.cases))
     idle = [each.name for each in subject.fields if each.name not in read]
     if idle:
         raise Unmet(f"nothing reads {', '.join(idle)}; take it out, or give a case in verify.yaml that needs it")
@@ -88,37 +80,43 @@ def check_wrong_parameters(subject: Subject) -> str:
         else:
             raise Unmet(f"params.{wrong} is no parameter, and is taken for one")
         break
-    for case in subject.cases:
-        for name, text in _extremes(subject, case):
-            tried += 1
-            override = f"{subject.key(case, name)}={text}"
-            try:
-                subject.run(case, *subject.real(case), override)
-            except InputError:
-                continue
-            except Exception as error:
-                raise Unmet(
-                    f"case {case}: {name}={text} ends in {type(error).__name__}: {error}; `world` or `plan` raises "
-                    "InputError for what cannot be"
-                ) from error
+    for case, name, text in _extremes(subject):
+        tried += 1
+        override = f"{subject.key(case, name)}={text}"
+        try:
+            subject.run(case, *subject.real(case), override, fresh=True)
+        except InputError:
+            continue
+        except Exception as error:
+            raise Unmet(
+                f"case {case}: {name}={text} ends in {type(error).__name__}: {error}; `world` or `plan` raises "
+                "InputError for what cannot be"
+            ) from error
     return f"{tried} numbers at the edge and a misspelt name"
 
 
-def _extremes(subject: Subject, case: str) -> Iterator[tuple[str, str]]:
-    """Yield the numbers among the parameters that this case reads, each with 0 and, where a type allows it, -1."""
-    read = subject.run(case).result.read
+def _extremes(subject: Subject) -> Iterator[tuple[str, str, str]]:
+    """Yield every number among the parameters with 0 and, where its type allows that, -1, in the last case that reads
+    it: those of the sheet are the small ones."""
     hints = source.type_hints(subject.workload.Params)
     for each in subject.fields:
-        keys = ("workloads", subject.job(case), "params", each.name)
-        if keys not in read and keys[:3] not in read:
-            continue
-        quantity = next(
-            (m for m in getattr(hints[each.name], "__metadata__", ()) if isinstance(m, units.Quantity)), None
-        )
-        if quantity is not None:
-            yield each.name, f"0 {quantity.dimension.base}"
-        elif int in (hints[each.name], *get_args(hints[each.name])) and get_origin(hints[each.name]) is not Literal:
-            yield from ((each.name, "0"), (each.name, "-1"))
+        hint = hints[each.name]
+        marks = getattr(hint, "__metadata__", ())
+        quantity = next((mark for mark in marks if isinstance(mark, units.Quantity)), None)
+        number = int in (hint, *get_args(hint)) and get_origin(hint) is not Literal
+        values = [f"0 {quantity.dimension.base}"] if quantity else ["0", "-1"] if number else []
+        cases = [case for case in subject.cases if each.name in _read(subject, case)]
+        for value in values if cases else []:
+            yield cases[-1], each.name, value
+
+
+def _read(subject: Subject, case: str) -> set[str]:
+    """Return the parameters that decide something in a case."""
+    seen, whole = subject.run(case), ("workloads", subject.job(case), "params")
+    asked = Reads()
+    subject.workload.world(asked.lend(seen.params))
+    keys = {*asked.seen, *(read[3:] for read in seen.result.read if read[:3] == whole)}
+    return {each.name for each in subject.fields if () in keys or any(key[0] == each.name for key in keys if key)}
 
 
 def check_spans(subject: Subject) -> str:
@@ -205,13 +203,11 @@ def check_virtual(subject: Subject) -> str:
     if not subject.can_be_real:
         raise Inapplicable('no parameter `payload` that may be "real"')
     for case in subject.cases:
-        if subject.run(case, *subject.real(case)).result.digest != _virtual(subject, case).result.digest:
+        real = subject.run(case, *subject.real(case)).result
+        shapes = subject.run(case, f"{subject.key(case, 'payload')}=virtual").result
+        if (real.digest, real.metrics) != (shapes.digest, shapes.metrics):
             raise Unmet(f"case {case}: tables with real and with virtual payloads differ")
     return _cases(subject)
-
-
-def _virtual(subject: Subject, case: str) -> Seen:
-    return subject.run(case, f"{subject.key(case, 'payload')}=virtual")
 
 
 def check_faster_links(subject: Subject) -> str:

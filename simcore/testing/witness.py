@@ -1,6 +1,6 @@
 """Who looks on while a model runs: at its plan and its kernels, and at the arithmetic that a kernel does on arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -106,7 +106,7 @@ class Count:
         self.most += least if most is None else most
 
 
-def counted(run: Callable[..., Any], payloads: tuple[Any, ...]) -> Count:
+def counted(run: Callable[..., Any], payloads: Sequence[Any]) -> Count:
     """Return what ``run`` does to copies of ``payloads``, operation by operation, whatever it says itself: one an
     element of NumPy's arithmetic, two an element and inner dimension of a matrix product."""
     array, count = _counting(), Count()
