@@ -191,14 +191,16 @@ def find(name: str) -> Path:
     raise InputError(source.unknown("scenario", name, list(names())))
 
 
-def read(path: Path, overrides: list[str] | None = None, seed: int | None = None) -> Scenario:
+def read(
+    path: Path, overrides: list[str] | None = None, seed: int | None = None, known: Known | None = None
+) -> Scenario:
     """Return the scenario in ``path`` with ``key=value`` overrides; the manifest of a run is read as the scenario that
-    made it."""
+    made it. ``known`` as for `build`."""
     described, stated = document(path)
     for assignment in [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]:
         keys = source.override(described, assignment)
         stated |= {keys + inner for inner in leaves(described.at(*keys).value)}
-    return build(described, usual_name(path), stated)
+    return build(described, usual_name(path), stated, known)
 
 
 def document(path: Path) -> tuple[source.Document, set[source.Keys]]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from simcore import assembly, registry, source
+from simcore import assembly, registry, scenario, source
 from simcore.assembly import Result
-from simcore.scenario import Scenario
+from simcore.scenario import Known, Scenario
 from simcore.testing.witness import Call, Witness
 
 SHEET = "verify.yaml"
@@ -79,6 +79,8 @@ class Subject:
         for case, changes in sheet.cases.items():
             self._changes[case] = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
         self._seen: dict[Any, Seen] = {}
+        self._jobs: dict[str, int] = {}
+        self._known = Known()
 
     @property
     def cases(self) -> list[str]:
@@ -108,14 +110,16 @@ class Subject:
         path = self.folder / "scenario.yaml"
         if not path.is_file():
             raise Unmet("the folder has no scenario.yaml, which the model's name would run")
-        return assembly.read_scenario(str(path), [*self._changes[case], *overrides])
+        return scenario.read(path, [*self._changes[case], *overrides], known=self._known)
 
     def job(self, case: str) -> int:
         """Return which workload of the case's scenario is the model's."""
-        jobs = [i for i, job in enumerate(self.asked(case).workloads) if job.model == self.name]
-        if not jobs:
-            raise Unmet(f"case {case}: no workload of the scenario is the model {self.name!r}")
-        return jobs[0]
+        if case not in self._jobs:
+            jobs = [i for i, job in enumerate(self.asked(case).workloads) if job.model == self.name]
+            if not jobs:
+                raise Unmet(f"case {case}: no workload of the scenario is the model {self.name!r}")
+            self._jobs[case] = jobs[0]
+        return self._jobs[case]
 
     def key(self, case: str, name: str) -> str:
         """Return the dotted key of a parameter of the model in the case's scenario."""
