@@ -72,6 +72,8 @@ def test_running_a_notebook_gives_what_is_stored(path: Path, tmp_path: Path) -> 
 
     stored = json.loads(path.read_text(encoding="utf-8"))
     for fresh, old in zip(found["cells"], stored["cells"], strict=True):
-        assert [said(output) for output in fresh.get("outputs", [])] == [said(output) for output in old.get("outputs", [])]
+        assert [said(output) for output in fresh.get("outputs", [])] == [
+            said(output) for output in old.get("outputs", [])
+        ]
         pictures = [["image/png" in o.get("data", {}) for o in cell.get("outputs", [])] for cell in (fresh, old)]
         assert pictures[0] == pictures[1]

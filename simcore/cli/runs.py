@@ -1,4 +1,4 @@
-"""Commands on scenarios and runs: run, plot, check, models, schema."""
+"""Commands on scenarios and runs: run, plot, report, compare, check, schema."""
 
 import sys
 import threading
@@ -136,14 +136,6 @@ def _check_sweep(name: str, overrides: list[str], seed: int | None) -> None:
         sweep.asked(point, known)
     about = {"points": len(sweep.points), **described(sweep)}
     print(yaml.safe_dump(about, sort_keys=False, width=120), end="")
-
-
-def models() -> None:
-    """List the models: one folder a paper."""
-    from simcore import registry
-
-    for name in registry.folders():
-        print(f"{name:20} {registry.citation(name)}")
 
 
 def schema(
