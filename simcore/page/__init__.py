@@ -69,9 +69,11 @@ def write_comparison(first: Path, second: Path, path: Path) -> tuple[Path, Resul
     data = {
         name: detail.timeline(run.tables, end, report.rank_names(run)) for name, run in (("first", a), ("second", b))
     }
-    names = (f"A: {first.name}", f"B: {second.name}")
+    names = (f"A: {first.resolve().name}", f"B: {second.resolve().name}")
+    told = (f"{run.scenario.name}, {short(run.metrics['makespan_ps'], TIME)}" for run in (a, b))
+    about = "; ".join(f"{name}: {each}" for name, each in zip("AB", told, strict=True))
     parts = differences.changes(a, b, names)
-    return save(document(f"{names[0]}, {names[1]}", "two runs compared", parts, data), path), a, b
+    return save(document(f"{names[0]}, {names[1]}", f"two runs compared; {about}", parts, data), path), a, b
 
 
 def write_sweep_comparison(first: Path, second: Path, path: Path) -> tuple[Path, paired.Loaded, paired.Loaded]:

@@ -244,13 +244,17 @@ def shown(key: str, value: Any) -> str:
     """Return a metric as text: thousands apart, durations and sizes also in a fitting unit."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    unit = next(
-        (d for end, d in (("_ps", TIME), ("_bytes", SIZE)) if any(part.endswith(end) for part in key.split("."))), None
-    )
+    unit = unit_of(key)
     exact = f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
     if unit is None or value == 0:
         return exact
     return f"{exact} {unit.base}" + (f" ({short(value, unit)})" if abs(value) >= 1000 else "")
+
+
+def unit_of(key: str) -> Dimension | None:
+    """Return the dimension that the key of a metric states."""
+    known = (("_ps", TIME), ("_bytes", SIZE))
+    return next((unit for end, unit in known if any(part.endswith(end) for part in key.split("."))), None)
 
 
 def measured_beside(result: Result) -> Chapter:
