@@ -5,7 +5,7 @@ from typing import Any
 
 from simcore import report
 from simcore.assembly import Result
-from simcore.errors import writing
+from simcore.errors import InputError, writing
 from simcore.executors import folder as folders
 from simcore.page import chapters, detail, differences, origins, paired, sweeps, waits
 from simcore.page.markup import SWEEP, document
@@ -13,6 +13,12 @@ from simcore.units import TIME, short
 
 RUN_PAGE = "report.html"
 """Name of a run's page in its folder."""
+NEEDED = (
+    "makespan_ps", "jobs", "links.used", "links.utilisation_mean", "links.utilisation_peak", "transfers.messages",
+    "transfers.data_bytes", "transfers.flag_bytes", "queue_delay_ps.mean", "queue_delay_ps.p95", "queue_delay_ps.max",
+    "flags.waits", "flags.flag_reads", "flags.wakeups",
+)  # fmt: skip
+"""Metrics that every page of a run shows."""
 
 
 def write(folder: Path, path: Path | None = None) -> Path:
@@ -31,7 +37,20 @@ def write_run(folder: Path, path: Path | None = None) -> Path:
 
     Raises ``InputError`` where ``folder`` is no run folder, or the page cannot be written.
     """
-    return save(run_page(report.load_run(folder), folder), path or folder / RUN_PAGE)
+    return save(run_page(loaded(folder), folder), path or folder / RUN_PAGE)
+
+
+def loaded(folder: Path) -> Result:
+    """Return the run in ``folder``; raises ``InputError`` where it is none, or lacks a metric that its page shows, as
+    one that another version wrote."""
+    result = report.load_run(folder)
+    for name in NEEDED:
+        found: Any = result.metrics
+        for key in name.split("."):
+            if not isinstance(found, dict) or key not in found:
+                raise InputError(f"{folder / 'metrics.json'}: lacks {name}, which this version writes; simulate again")
+            found = found[key]
+    return result
 
 
 def run_page(result: Result, folder: Path) -> str:
@@ -64,7 +83,7 @@ def run_page(result: Result, folder: Path) -> str:
 
 def write_comparison(first: Path, second: Path, path: Path) -> tuple[Path, Result, Result]:
     """Write the page that compares the runs in two folders; return its path and both runs."""
-    a, b = report.load_run(first), report.load_run(second)
+    a, b = loaded(first), loaded(second)
     end = max(last_end(a), last_end(b))
     data = {
         name: detail.timeline(run.tables, end, report.rank_names(run)) for name, run in (("first", a), ("second", b))
@@ -100,7 +119,9 @@ def last_end(result: Result) -> int:
 
 
 def save(page: str, path: Path) -> Path:
-    """Write ``page`` whole or not at all; return ``path``."""
+    """Write ``page`` whole or not at all; return ``path``. Raises ``InputError`` where it cannot be written."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file")
     scratch = path.with_name(f".{path.name}.part")
     with writing(path):
         try:

@@ -80,11 +80,13 @@ def _ratio(a: Any, b: Any) -> float | None:
 
 
 def change_text(ratio: float) -> str:
-    """Return a ratio as the percentage by which it differs from one; of little the power of ten, of much the times."""
+    """Return a ratio as the percentage by which it differs from one: of little its power of ten, of much the factor."""
     change = ratio - 1
-    if ratio >= 10:
-        return f"x {ratio:,.4g}"
-    return f"{change:+.2%}" if change == 0 or abs(change) >= 0.0001 else f"{100 * change:+.0e}%"
+    if ratio == 1:
+        return "same"
+    if ratio >= 10 or 0 < ratio <= 0.1:
+        return f"x {ratio:,.4g}" if ratio >= 10 else f"/ {1 / ratio:,.4g}"
+    return f"{change:+.2%}" if abs(change) >= 0.0001 else f"{100 * change:+.0e}%"
 
 
 def changes(first: Result, second: Result, names: tuple[str, str]) -> list[Chapter]:

@@ -19,6 +19,10 @@ LONG = 400
 """Rows of a table from which on its frame is as high as it may be, so that a browser need not lay it out unseen."""
 
 
+WHOLE = 22
+"""Letters of a row's name up to which it stays on one line."""
+
+
 class Markup(str):
     """Text that is markup already; whatever else is put into an element is escaped."""
 
@@ -81,7 +85,11 @@ def table(
         for i, cell in enumerate(row):
             shown, order = cell if isinstance(cell, tuple) else (cell, None)
             about = {"class": "number" if i in right else None, "data-order": order}
-            cells.append(element("th" if i == 0 else "td", about | ({"scope": "row"} if i == 0 else {}), shown))
+            if i == 0:
+                whole = len(str(shown)) <= WHOLE
+                shown = shown if whole else _breakable(str(shown))
+                about |= {"scope": "row", "class": "whole" if whole else None}
+            cells.append(element("th" if i == 0 else "td", about, shown))
         lines.append(element("tr", None, cells))
     heads = [
         element("th", {"scope": "col", "class": "number" if i in right else None}, heading)
@@ -100,6 +108,11 @@ def table(
         "input", {"type": "search", "class": "filter", "placeholder": "filter rows", "aria-label": f"filter: {label}"}
     )
     return element("div", {"class": "tabled"}, field if filtered else "", held)
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name that a narrow screen may break between its parts."""
+    return Markup("<wbr>".join(str(joined(part)) for part in re.split(r"(?<=[._>])(?=\w)", name)))
 
 
 def chart(kind: str, source: str, label: str, **more: object) -> Markup:
