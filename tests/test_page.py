@@ -122,7 +122,7 @@ def test_bins_of_links_hold_what_the_table_holds(rows: list[tuple[int, int, int]
         used = min(busy, stop - width * at)
         recorder.extend("links", {
             "link": [f"gpu{link}->switch"], "t0_ps": [width * at], "t1_ps": [width * (at + 1)], "busy_ps": [used],
-            "size_bytes": [100 * used],
+            "size_bytes": [10**busy],
         })  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(detail, "MOST_CELLS", cells)

@@ -279,6 +279,29 @@ def test_text_stands_out_from_its_ground_in_both_themes(shown: Page) -> None:
     assert [row for row in found if row[3] < 4.5] == []
 
 
+PIXEL = """(chart, x, y) => {
+  const canvas = document.querySelector(`[data-chart='${chart}'] canvas`), copy = document.createElement("canvas");
+  const pen = copy.getContext("2d", { willReadFrequently: true });
+  pen.drawImage(canvas, x, y, 1, 1, 0, 0, 1, 1);
+  return `rgb(${[...pen.getImageData(0, 0, 1, 1).data.slice(0, 3)].join(",")})`;
+}"""
+
+
+def test_bars_and_bins_have_the_colours_of_the_legend(shown: Page) -> None:
+    left, right, top, axis, tall = shown.run(FRAME)
+    y0 = shown.run(f'document.querySelector("{CANVAS}").getBoundingClientRect().y')
+    keys = dict(shown.run("[...document.querySelectorAll('#timeline .keys li')].map((it) => "
+                          "[it.textContent, getComputedStyle(it.querySelector('i')).backgroundColor])"))  # fmt: skip
+    x0 = left - shown.run(f'labelRoom(document.querySelector("{CANVAS}").clientWidth)')
+    for row, (_, begin, stop, activity, reason, _) in ((0, SPANS[0]), (0, SPANS[1]), (0, SPANS[2]), (1, SPANS[5])):
+        x = round(left - x0 + (right - left) * (begin + 0.9 * (stop - begin)) / END)
+        found = shown.run(f"({PIXEL})('timeline', {x}, {round(top - y0 + axis + tall * (row + 0.5))})")
+        assert found == keys[f"wait: {reason}" if activity == "wait" else activity].replace(" ", "")
+    for row, at, share in ((0, 250, 0.25), (0, 750, 1), (1, 250, 0.01), (1, 750, 0)):
+        x = round(left - x0 + (right - left) * at / END)
+        assert shown.run(f"({PIXEL})('links', {x}, {24 + 18 * row + 8})") == shown.run(f"heat({share})")
+
+
 BLANK = """(canvas) => {
   const copy = document.createElement("canvas"), pen = copy.getContext("2d", { willReadFrequently: true });
   Object.assign(copy, { width: canvas.width, height: canvas.height });

@@ -160,7 +160,8 @@ def _labels(spans: "pa.Table", order: "Ints") -> "tuple[list[tuple[str, str, str
 
 def merged(row: "Ints", begin: "Ints", stop: "Ints", most: int) -> "tuple[int, Ints]":
     """Return k and the first span of every bar, at most ``most`` where there are not more rows than that: neighbours in
-    a row that begin in the same 2^k ps and are shorter are one bar; with k = 0 every span is a bar of its own."""
+    a row that begin in the same 2^k ps and are shorter are one bar (after a longer one the next 2^k ps have begun);
+    with k = 0 every span is a bar of its own."""
     import numpy as np
 
     if len(row) <= most:
@@ -169,7 +170,7 @@ def merged(row: "Ints", begin: "Ints", stop: "Ints", most: int) -> "tuple[int, I
         short = stop - begin < 1 << shift
         fresh = np.ones(len(row), bool)
         same = (row[1:] == row[:-1]) & (begin[1:] >> shift == begin[:-1] >> shift)
-        fresh[1:] = ~(short[1:] & short[:-1] & same)
+        fresh[1:] = ~(short[1:] & same)
         if int(fresh.sum()) <= most:
             break
     return shift, np.nonzero(fresh)[0]
