@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simcore import cli, page, read_scenario, run, write_run
-from simcore.page import detail, differences, provenance
+from simcore.page import bars, detail, differences, provenance
 from simcore.page.markup import Chapter, document, element, embedded
 from simcore.report import load_run
 from simcore.trace import SCHEMAS, Recorder
@@ -66,24 +66,27 @@ def recorded(lives: Lives) -> tuple[Recorder, int]:
     return recorder, max(ends)
 
 
-def slow_bars(life: list[tuple[int, str]], below: int) -> list[tuple[int, int, str, int]]:
+def slow_bars(life: list[tuple[int, str]], below: int, order: list[str]) -> list[tuple[int, int, str, int]]:
     """Return (begin, end, activity, spans) of each bar, span by span: short neighbours that begin in the same stretch
-    of ``below`` ps are one, in the activity with most of its time."""
-    bars: list[list[tuple[int, int, str]]] = []
+    of ``below`` ps are drawn activity by activity, from the begin of the first of them."""
+    cells: list[list[tuple[int, int, str]]] = []
     now = 0
     for length, activity in life:
-        before = bars[-1][-1] if bars else (0, below, "")
+        before = cells[-1][-1] if cells else (0, below, "")
         short = max(length, before[1] - before[0]) < below
         if short and before[0] // below == now // below:
-            bars[-1].append((now, now + length, activity))
+            cells[-1].append((now, now + length, activity))
         else:
-            bars.append([(now, now + length, activity)])
+            cells.append([(now, now + length, activity)])
         now += length
     found = []
-    for bar in bars:
-        times = {name: sum(stop - begin for begin, stop, each in bar if each == name) for *_, name in sorted(bar)}
-        most = min(times, key=lambda name: (-times[name], name))
-        found.append((bar[0][0], bar[-1][1], most, len(bar)))
+    for cell in cells:
+        at = cell[0][0]
+        for name in order:
+            lengths = [stop - begin for begin, stop, each in cell if each == name]
+            if lengths:
+                found.append((at, at + sum(lengths), name, len(lengths)))
+                at += sum(lengths)
     return found
 
 
@@ -92,20 +95,24 @@ def slow_bars(life: list[tuple[int, str]], below: int) -> list[tuple[int, int, s
 def test_a_timeline_is_that_of_its_slow_twin_and_loses_no_time(lives: Lives, most: int) -> None:
     recorder, end = recorded(lives)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detail, "MOST_BARS", most)
-        made = detail.timeline(recorder.tables(), end)
+        patch.setattr(bars, "MOST_BARS", most)
+        made = bars.timeline(recorder.tables(), end)
 
     names = [each["name"] for each in made["classes"]]
     for row, life in zip(made["rows"], lives, strict=True):
         stops = np.cumsum(np.array(row["gap"]) + row["length"])
-        bars = zip(
-            (stops - row["length"]).tolist(), stops.tolist(), (names[kind] for kind in row["kind"]),
-            row.get("count", [1] * len(row["kind"])), strict=True,
-        )  # fmt: skip
-        assert list(bars) == slow_bars(life, made["merged"])
+        begins, kinds = (stops - row["length"]).tolist(), [names[kind] for kind in row["kind"]]
+        counts = row.get("count", [1] * len(kinds))
+        found = list(zip(begins, stops.tolist(), kinds, counts, strict=True))
+        assert found == slow_bars(life, made["merged"], names)
         for name, time in zip(names, row["times"], strict=True):
             assert time == sum(length for length, activity in life if activity == name)
-    assert sum(len(row["kind"]) for row in made["rows"]) <= max(most, len(lives)) or made["merged"] > end
+            assert time == sum(stop - begin for begin, stop, each, _ in found if each == name)
+        for label, (begin, stop, name, count) in zip(row["label"], found, strict=True):
+            activity, _, what = made["labels"][label]
+            assert (activity, what.partition(" of ")[0]) == (name, name)
+            assert int(what.partition(" of ")[2]) * count >= stop - begin
+    assert sum(len(row["kind"]) for row in made["rows"]) <= max(most, len(lives) * len(names)) or made["merged"] > end
 
 
 @given(
@@ -129,6 +136,7 @@ def test_bins_of_links_hold_what_the_table_holds(rows: list[tuple[int, int, int]
         made = detail.links(recorder.tables(), end)
 
     table = recorder.tables()["links"].to_pylist()
+    means = detail.means(recorder.tables(), end)
     spans = np.minimum(made["width"], end - made["width"] * np.arange(made["bins"]))
     for key, scale, column in (("busy", 1, "busy_ps"), ("rate", made["most"] / 1e12, "size_bytes")):
         packed = np.frombuffer(base64.b64decode(made[key]), "<u2").reshape(-1, made["bins"])
@@ -141,7 +149,8 @@ def test_bins_of_links_hold_what_the_table_holds(rows: list[tuple[int, int, int]
             assert [share > 0 for share in shares] == [value > 0 for value in slow]
     for name, mean, peak, size in zip(*(made[key] for key in ("names", "mean", "peak", "size")), strict=True):
         own = [row for row in table if row["link"] == name]
-        assert mean == pytest.approx(sum(row["busy_ps"] for row in own) / end, abs=1e-6)
+        assert mean == pytest.approx(means[name], abs=1e-6)
+        assert means[name] == sum(row["busy_ps"] for row in own) / end
         assert peak == pytest.approx(
             max(row["busy_ps"] / (min(end, row["t1_ps"]) - row["t0_ps"]) for row in own), abs=1e-6
         )

@@ -14,7 +14,7 @@ from browser import CONTROL, SHIFT, Browser, Page, needs_chromium
 
 from simcore import page, read_scenario, run, write_run
 from simcore.assembly import Result
-from simcore.page import detail
+from simcore.page import bars, detail
 from simcore.trace import SCHEMAS, Coded, Recorder
 
 pytestmark = needs_chromium
@@ -365,7 +365,7 @@ def test_a_million_messages_and_spans_are_a_small_page_that_opens_at_once(
 
     path = page.write_run(folder)
 
-    lines = detail.timeline(tables, int(begin.max()) + US)
+    lines = bars.timeline(tables, int(begin.max()) + US)
     assert [sum(row["times"]) for row in lines["rows"]] == [sum(row["length"]) for row in lines["rows"]]
     assert sum(sum(row["length"]) for row in lines["rows"]) == count * US
     assert sum(cell[3] for cell in detail.pairs(tables, [])["cells"]) == count

@@ -7,7 +7,7 @@ from simcore import report
 from simcore.assembly import Result
 from simcore.errors import InputError, writing
 from simcore.executors import folder as folders
-from simcore.page import chapters, detail, differences, origins, paired, sweeps, waits
+from simcore.page import bars, chapters, detail, differences, origins, paired, sweeps, waits
 from simcore.page.markup import SWEEP, document
 from simcore.units import TIME, short
 
@@ -56,14 +56,14 @@ def loaded(folder: Path) -> Result:
 def run_page(result: Result, folder: Path) -> str:
     """Return the page of ``result``, whose hardware sheet is looked for in ``folder`` too."""
     asked, end, ranks = result.scenario, last_end(result), report.rank_names(result)
-    lines, lanes = detail.timeline(result.tables, end, ranks), detail.links(result.tables, end)
+    lines, lanes = bars.timeline(result.tables, end, ranks), detail.links(result.tables, end)
     cells = detail.pairs(result.tables, ranks)
     parts = [
         chapters.summary(result),
         chapters.warnings(result),
         chapters.timeline(lines),
         chapters.links(lanes),
-        chapters.drawing(result, lanes),
+        chapters.drawing(result, detail.means(result.tables, end)),
         chapters.matrix(cells),
         *chapters.waiting(result, ranks),
         *([chapters.measured_beside(result)] if result.compared else []),
@@ -74,7 +74,7 @@ def run_page(result: Result, folder: Path) -> str:
     policy = f", wait policy {asked.wait.policy}" if result.metrics["flags"]["waits"] else ""
     models = ", ".join(dict.fromkeys(job.model for job in asked.workloads))
     about = (
-        f"{models} on {asked.machine.gpu_count} GPUs of {asked.machine.name}{policy}: "
+        f"{models} on {asked.machine.gpu_count:,} GPUs of {asked.machine.name}{policy}: "
         f"{short(result.metrics['makespan_ps'], TIME)} simulated"
     )
     data: dict[str, Any] = {"timeline": lines, "links": lanes, "pairs": cells, "shares": waits.shares(lines)}
@@ -85,9 +85,7 @@ def write_comparison(first: Path, second: Path, path: Path) -> tuple[Path, Resul
     """Write the page that compares the runs in two folders; return its path and both runs."""
     a, b = loaded(first), loaded(second)
     end = max(last_end(a), last_end(b))
-    data = {
-        name: detail.timeline(run.tables, end, report.rank_names(run)) for name, run in (("first", a), ("second", b))
-    }
+    data = {name: bars.timeline(run.tables, end, report.rank_names(run)) for name, run in (("first", a), ("second", b))}
     names = (f"A: {first.resolve().name}", f"B: {second.resolve().name}")
     told = (f"{run.scenario.name}, {short(run.metrics['makespan_ps'], TIME)}" for run in (a, b))
     about = "; ".join(f"{name}: {each}" for name, each in zip("AB", told, strict=True))

@@ -38,7 +38,7 @@ def summary(result: Result) -> Chapter:
     found, links = result.metrics, result.metrics["links"]
     flags, moved, queue = found["flags"], found["transfers"], found["queue_delay_ps"]
     carried = f"{short(moved['data_bytes'], SIZE)} of data, {short(moved['flag_bytes'], SIZE)} of flags"
-    use = f"mean of {links['used']} in use, peak {links['utilisation_peak']:.1%}"
+    use = f"mean of {links['used']:,} in use, peak {links['utilisation_peak']:.1%}"
     late = f"mean; p95 {short(queue['p95'], TIME)}, max {short(queue['max'], TIME)}"
     figures = [
         ("makespan", short(found["makespan_ps"], TIME), "simulated"),
@@ -145,12 +145,12 @@ def timeline(lines: Mapping[str, Any]) -> Chapter:
     said = [
         "Drag to move, Ctrl and wheel or pinch to zoom, Shift and drag to zoom into a stretch, double click to zoom "
         "in. With the keyboard: arrows, + and -, 0 or Escape for all of the time, n and p for the next and previous "
-        "bar, Enter to open a rank."
+        "bar, Enter to open a rank. Where several kinds share a pixel, each has its share of the height."
     ]
     if lines["merged"]:
         said.append(
-            f"Level of detail: neighbouring spans shorter than {short(lines['merged'], TIME)} are drawn as one bar, in "
-            "the colour of most of its time."
+            f"Level of detail: of neighbouring spans shorter than {short(lines['merged'], TIME)} those of one kind are "
+            "drawn together, as long as they are."
         )
     if lines["hidden"]:
         said.append(f"{lines['hidden']:,} more rows below ranks are not shown; of each rank evenly many are.")
@@ -181,10 +181,9 @@ def links(lanes: Mapping[str, Any]) -> Chapter:
     return Chapter("links", "Links", body)
 
 
-def drawing(result: Result, lanes: Mapping[str, Any]) -> Chapter:
-    """Return the machine, its links coloured by their mean utilisation."""
+def drawing(result: Result, used: Mapping[str, float]) -> Chapter:
+    """Return the machine, its links coloured by their mean utilisation: ``used``, by name."""
     asked = result.scenario.machine
-    used = dict(zip(lanes["names"], lanes.get("mean", []), strict=True))
     network = f"; {asked.nodes} nodes: {asked.network.topology}" if asked.network else ""
     about = f"{asked.name}: {asked.description} (a node: {asked.topology}{network}; {asked.sharing} links)"
     return Chapter(
