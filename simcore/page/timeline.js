@@ -110,14 +110,18 @@ class Timeline {
       sum = 0;
       pixel = -1;
     };
+    const add = (here, kind, share) => {
+      if (here !== pixel) flush();
+      pixel = here;
+      covered[kind] += share;
+      sum += share;
+    };
     for (let i = firstAfter(row.stops, begin); i < row.begins.length && row.begins[i] <= stop; i += 1) {
       const from = Math.max(0, (row.begins[i] - begin) * scale), to = Math.min(right - left, (row.stops[i] - begin) * scale);
       if (to - from < 1) {
-        const here = Math.min(Math.floor(from), Math.floor(right - left) - 1);
-        if (here !== pixel) flush();
-        pixel = here;
-        covered[row.kind[i]] += to - from + 1e-9;
-        sum += to - from + 1e-9;
+        const last = Math.floor(right - left) - 1, here = Math.min(Math.floor(from), last), inside = Math.min(to, here + 1);
+        add(here, row.kind[i], inside - from + 1e-9);
+        if (to > inside) add(Math.min(here + 1, last), row.kind[i], to - inside);
       } else {
         flush();
         pen.fillStyle = colours[row.kind[i]];
