@@ -30,7 +30,12 @@ def counted(value: int) -> tuple[str, int]:
 
 def share(value: float) -> tuple[str, float]:
     """Return a cell of a table: a fraction as a percentage, and the number to sort it by."""
-    return f"{value:.2%}", value
+    return percentage(value), value
+
+
+def percentage(value: float) -> str:
+    """Return a fraction as a percentage, of little its first digits."""
+    return f"{value:.2%}" if value >= 0.0001 or not value else f"{100 * value:.2g}%"
 
 
 def summary(result: Result) -> Chapter:
@@ -38,12 +43,12 @@ def summary(result: Result) -> Chapter:
     found, links = result.metrics, result.metrics["links"]
     flags, moved, queue = found["flags"], found["transfers"], found["queue_delay_ps"]
     carried = f"{short(moved['data_bytes'], SIZE)} of data, {short(moved['flag_bytes'], SIZE)} of flags"
-    use = f"mean of {links['used']:,} in use, peak {links['utilisation_peak']:.1%}"
+    use = f"mean of {links['used']:,} in use, peak {percentage(links['utilisation_peak'])}"
     late = f"mean; p95 {short(queue['p95'], TIME)}, max {short(queue['max'], TIME)}"
     figures = [
         ("makespan", short(found["makespan_ps"], TIME), "simulated"),
         ("messages", f"{moved['messages']:,}", carried),
-        ("links", f"{links['utilisation_mean']:.2%}", use),
+        ("links", percentage(links["utilisation_mean"]), use),
         ("queue delay", short(queue["mean"], TIME), late),
     ]  # fmt: skip
     if flags["waits"]:

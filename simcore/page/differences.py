@@ -64,7 +64,7 @@ def rounded(key: str, value: float) -> str:
     unit = chapters.unit_of(key)
     if unit is not None:
         return short(value, unit)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.2%}"
+    return f"{value:,}" if isinstance(value, int) else chapters.percentage(value)
 
 
 def _difference(key: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference:

@@ -19,8 +19,8 @@ LONG = 400
 """Rows of a table from which on its frame is as high as it may be, so that a browser need not lay it out unseen."""
 
 
-WHOLE = 22
-"""Letters of a row's name up to which it stays on one line."""
+WHOLE = 14
+"""Letters of a row's name up to which it stays on one line, as the name of a link always does."""
 
 
 class Markup(str):
@@ -86,7 +86,7 @@ def table(
             shown, order = cell if isinstance(cell, tuple) else (cell, None)
             about = {"class": "number" if i in right else None, "data-order": order}
             if i == 0:
-                whole = len(str(shown)) <= WHOLE
+                whole = len(str(shown)) <= WHOLE or "->" in str(shown)
                 shown = shown if whole else _breakable(str(shown))
                 about |= {"scope": "row", "class": "whole" if whole else None}
             cells.append(element("th" if i == 0 else "td", about, shown))
@@ -112,7 +112,7 @@ def table(
 
 def _breakable(name: str) -> Markup:
     """Return a name that a narrow screen may break between its parts."""
-    return Markup("<wbr>".join(str(joined(part)) for part in re.split(r"(?<=[._>])(?=\w)", name)))
+    return Markup("<wbr>".join(str(joined(part)) for part in re.split(r"(?<=[._])(?=\w)", name)))
 
 
 def chart(kind: str, source: str, label: str, **more: object) -> Markup:
