@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from .formats.recorded import read_executions
     from .formats.recording import label
     from .formats.transforms import Shift, Transform, transform
+    from .notebook import (
+        Drawing,
+        draw_lines,
+        draw_machine,
+        draw_timeline,
+        draw_timelines,
+        draw_traffic,
+        run_sweep,
+        time_collective,
+    )
     from .plot import Curve, CurvePanel, curves
     from .report import load_run, write_run
     from .scenario import Scenario
@@ -36,6 +46,16 @@ _HOME = {
     "formats.recorded": ["read_executions"],
     "formats.recording": ["label"],
     "formats.transforms": ["Shift", "Transform", "transform"],
+    "notebook": [
+        "Drawing",
+        "draw_lines",
+        "draw_machine",
+        "draw_timeline",
+        "draw_timelines",
+        "draw_traffic",
+        "run_sweep",
+        "time_collective",
+    ],
     "plot": ["Curve", "CurvePanel", "curves"],
     "report": ["load_run", "write_run"],
     "scenario": ["Scenario"],

@@ -15,15 +15,15 @@ FLOORS = {
     0: ["units", "errors"],
     1: ["source", "trace", "reads", "shapes", "randomness"],
     2: ["hardware", "formats", "metrics", "placement"],
-    3: ["work", "simulation", "topology", "schedule"],
+    3: ["work", "simulation", "topology", "schedule", "summary"],
     4: ["fabric"],
     5: ["device", "collectives"],
     6: ["flags", "fit"],
     7: ["workload", "registry", "traffic"],
     8: ["outputs", "scenario"],
-    9: ["assembly", "sweep"],
+    9: ["assembly", "sweep", "timing"],
     10: ["report", "plot", "bench", "validation", "executors"],
-    11: ["claims", "explanation", "page", "studies"],
+    11: ["claims", "explanation", "notebook", "page", "studies"],
     12: ["cli"],
 }
 """The table of the design, plus metrics; a folder counts as one module."""
