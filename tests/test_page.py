@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from simcore import cli, page, read_scenario, run, write_run
 from simcore.page import bars, detail, differences, provenance
-from simcore.page.markup import Chapter, document, element, embedded
+from simcore.page.markup import Chapter, document, element, embedded, table
 from simcore.report import load_run
 from simcore.trace import SCHEMAS, Recorder
 
@@ -35,6 +35,23 @@ def test_text_never_becomes_markup() -> None:
     assert made.count("</script>") == 2
     assert "<img" not in made
     assert json.loads(embedded({"x": HOSTILE})) == {"x": HOSTILE}
+
+
+def test_names_of_rows_break_between_their_parts_and_markup_stays_what_it_is() -> None:
+    rows = [
+        "ranks.rank0.wait_ps",
+        "node0.switch->gpu10",
+        "rank0",
+        "a.very.long.<b>",
+        element("b", None, "a.very.long.b"),
+    ]
+
+    made = table(["name"], [[name] for name in rows], label="names")
+
+    assert re.findall(r"<th [^>]*row[^>]*>(.*?)</th>", made) == [
+        "ranks.<wbr>rank0.<wbr>wait_<wbr>ps", "node0.switch-&gt;gpu10", "rank0", "a.<wbr>very.<wbr>long.&lt;b&gt;",
+        "<b>a.very.long.b</b>",
+    ]  # fmt: skip
 
 
 def test_the_page_names_no_other_place_to_load_from(folder: Path) -> None:

@@ -87,8 +87,9 @@ def table(
             about = {"class": "number" if i in right else None, "data-order": order}
             if i == 0:
                 whole = len(str(shown)) <= WHOLE or "->" in str(shown)
-                shown = shown if whole else _breakable(str(shown))
-                about |= {"scope": "row", "class": "whole" if whole else None}
+                named = isinstance(shown, str) and not isinstance(shown, Markup)
+                shown = _breakable(str(shown)) if named and not whole else shown
+                about |= {"scope": "row", "class": "whole" if named and whole else None}
             cells.append(element("th" if i == 0 else "td", about, shown))
         lines.append(element("tr", None, cells))
     heads = [
