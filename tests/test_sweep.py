@@ -330,3 +330,11 @@ def test_what_is_picked_is_all_there_is() -> None:
     assert [point.values for point in picked.points] == [{}, {"wait.policy": "monitor"}]
     with pytest.raises(InputError, match="repeats"):
         sweep.Picked.of(reading.read("collective_loop"), []).of(sweep.Sweep("x", Path("x"), whole.base, repeats=2), [])
+
+
+@pytest.mark.parametrize("name", reading.names())
+def test_bundled_sweeps_have_scenarios_at_all_points(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(monkeypatch, "check", name) == 0
+    assert f"points: {len(reading.read(name).points)}\n" in capsys.readouterr().out

@@ -10,9 +10,17 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-RUN = ("shell.js", "window.js", "timeline.js", "grids.js", "charts.js", "start.js")
+RUN = ("shell.js", "window.js", "timeline.js", "grids.js", "charts.js", "waiting.js", "start.js")
 SWEEP = ("shell.js", "charts.js", "points.js", "lines.js", "heat.js", "front.js", "parallel.js", "rows.js", "start.js")
 """The scripts of the two kinds of pages, in the order in which they build on each other."""
+
+
+LONG = 400
+"""Rows of a table from which on its frame is as high as it may be, so that a browser need not lay it out unseen."""
+
+
+WHOLE = 14
+"""Letters of a row's name up to which it stays on one line, as the name of a link always does."""
 
 
 class Markup(str):
@@ -22,7 +30,7 @@ class Markup(str):
 
 
 Content = str | int | float | Markup | Iterable["Content"]
-EMPTY = {"input", "br", "rect", "line", "circle", "path", "meta", "polyline", "col"}
+EMPTY = {"input", "br", "rect", "line", "circle", "path", "meta", "polyline", "col", "wbr"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,12 @@ def table(
         for i, cell in enumerate(row):
             shown, order = cell if isinstance(cell, tuple) else (cell, None)
             about = {"class": "number" if i in right else None, "data-order": order}
-            cells.append(element("th" if i == 0 else "td", about | ({"scope": "row"} if i == 0 else {}), shown))
+            if i == 0:
+                whole = len(str(shown)) <= WHOLE or "->" in str(shown)
+                named = isinstance(shown, str) and not isinstance(shown, Markup)
+                shown = _breakable(str(shown)) if named and not whole else shown
+                about |= {"scope": "row", "class": "whole" if named and whole else None}
+            cells.append(element("th" if i == 0 else "td", about, shown))
         lines.append(element("tr", None, cells))
     heads = [
         element("th", {"scope": "col", "class": "number" if i in right else None}, heading)
@@ -90,11 +103,17 @@ def table(
         element("tbody", None, lines),
     )
     # A region that scrolls must be reachable from the keyboard.
-    held = element("div", {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": label}, body)
+    shape = "scroll long" if len(lines) > LONG else "scroll"
+    held = element("div", {"class": shape, "tabindex": "0", "role": "region", "aria-label": label}, body)
     field = element(
         "input", {"type": "search", "class": "filter", "placeholder": "filter rows", "aria-label": f"filter: {label}"}
     )
     return element("div", {"class": "tabled"}, field if filtered else "", held)
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name that a narrow screen may break between its parts."""
+    return Markup("<wbr>".join(str(joined(part)) for part in re.split(r"(?<=[._])(?=\w)", name)))
 
 
 def chart(kind: str, source: str, label: str, **more: object) -> Markup:
@@ -125,7 +144,11 @@ def document(
     sections = [
         element(
             "section", {"id": chapter.anchor, "aria-labelledby": f"{chapter.anchor}-heading"},
-            element("h2", {"id": f"{chapter.anchor}-heading"}, chapter.heading), chapter.body,
+            element(
+                "details", {"class": "chapter", "open": True},
+                element("summary", None, element("h2", {"id": f"{chapter.anchor}-heading"}, chapter.heading)),
+                chapter.body,
+            ),
         )
         for chapter in chapters
     ]  # fmt: skip
