@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .formats.recording import label as label
     from .formats.transforms import Shift as Shift, Transform as Transform, transform as transform
     from .notebook import (
-        Drawing as Drawing,
         draw_lines as draw_lines,
         draw_machine as draw_machine,
         draw_timeline as draw_timeline,
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
         run_sweep as run_sweep,
         time_collective as time_collective,
     )
-    from .plot import Curve as Curve, CurvePanel as CurvePanel, curves as curves
+    from .plot import Curve as Curve, CurvePanel as CurvePanel, Drawing as Drawing, curves as curves
     from .report import load_run as load_run, write_run as write_run
     from .scenario import Scenario as Scenario
     from .schedule import COMPUTE as COMPUTE, DELAY as DELAY, Schedule as Schedule
@@ -55,7 +54,6 @@ _HOME = {
     "formats.recording": ["label"],
     "formats.transforms": ["Shift", "Transform", "transform"],
     "notebook": [
-        "Drawing",
         "draw_lines",
         "draw_machine",
         "draw_timeline",
@@ -64,7 +62,7 @@ _HOME = {
         "run_sweep",
         "time_collective",
     ],
-    "plot": ["Curve", "CurvePanel", "curves"],
+    "plot": ["Curve", "CurvePanel", "Drawing", "curves"],
     "report": ["load_run", "write_run"],
     "scenario": ["Scenario"],
     "schedule": ["COMPUTE", "DELAY", "Schedule"],

@@ -1,16 +1,14 @@
 """What a notebook has at hand: sweeps and collectives as data frames, figures that show themselves."""
 
-import io
-import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simcore import plot
 from simcore.assembly import Overrides, Result
 from simcore.errors import InputError
+from simcore.plot import Drawing
 from simcore.sweep import axes
 from simcore.units import RATE, SIZE, TIME, Dimension
 
@@ -21,53 +19,32 @@ UNITS = {"_bytes_per_s": RATE, "_bytes": SIZE, "_ps": TIME}
 """What the names of columns end in, and what such a column measures."""
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A figure: a notebook shows it, ``save`` writes it as PNG, SVG or PDF."""
-
-    draw: Callable[[Path], Path] = field(repr=False)
-
-    def save(self, path: str | Path) -> Path:
-        """Write the figure in the format that the name ends in; return its path."""
-        return self.draw(Path(path))
-
-    def _repr_png_(self) -> bytes:
-        """Return the figure with 256 colours, which take half of the room in a notebook and look the same."""
-        from PIL import Image
-
-        with tempfile.TemporaryDirectory() as folder:
-            drawn, small = self.draw(Path(folder) / "drawing.png"), io.BytesIO()
-            Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
-        return small.getvalue()
-
-
-def draw_timeline(result: Result, title: str = "") -> Drawing:
+def draw_timeline(result: Result, title: str = "", width: str = "screen") -> Drawing:
     """Return the figure of who did what when, above the use of each link."""
-    return Drawing(lambda path: plot.timeline(result.tables, path, title=title or result.scenario.name))
+    return plot.timeline(result, title=title or None, width=width)
 
 
-def draw_timelines(results: Mapping[str, Result], title: str = "") -> Drawing:
+def draw_timelines(results: Mapping[str, Result], title: str = "", width: str = "screen") -> Drawing:
     """Return the figure of the waits of several runs, each by its label, on one time axis."""
-    tables = {label: result.tables for label, result in results.items()}
-    return Drawing(lambda path: plot.timelines(tables, path, title=title))
+    return plot.timelines({label: result.tables for label, result in results.items()}, title=title, width=width)
 
 
-def draw_traffic(result: Result, title: str = "") -> Drawing:
+def draw_traffic(result: Result, title: str = "", width: str = "screen") -> Drawing:
     """Return the figure of what the links carried, and who sent how much to whom."""
-    return Drawing(lambda path: plot.traffic(result.tables, path, title=title or result.scenario.name))
+    return plot.traffic(result, title=title or None, width=width)
 
 
-def draw_machine(name: str, overrides: Overrides = (), title: str = "") -> Drawing:
+def draw_machine(name: str, overrides: Overrides = (), title: str = "", width: str = "screen") -> Drawing:
     """Return the figure of the machine of the scenario or hardware sheet called ``name``."""
     from simcore import assembly, scenario
 
     machine = scenario.read_machine(name, assembly.assignments(overrides))
-    return Drawing(lambda path: plot.topology(machine.build_topology().graph(), path, title=title or machine.name))
+    return plot.topology(machine.build_topology().graph(), title=title or machine.name, width=width)
 
 
 def draw_lines(
     frame: "pd.DataFrame", x: str, y: str | Sequence[str], by: str | Sequence[str] = (), *, title: str = "",
-    log: Any = "", from_zero: bool = True, x_label: str = "", y_label: str = "",
+    log: Any = "", from_zero: bool = True, x_label: str = "", y_label: str = "", width: str = "screen",
 ) -> Drawing:  # fmt: skip
     """Return the figure of one column over another, a line for each value of ``by``; several ``y`` stand below each
     other. Axes of columns whose names end in ps, bytes or bytes_per_s have the unit in which they read best."""
@@ -89,7 +66,7 @@ def draw_lines(
                 from_zero=from_zero,
             )
         )  # fmt: skip
-    return Drawing(lambda path: plot.curves(panels, path, title=title))
+    return plot.curves(panels, title=title, width=width)
 
 
 def _label(key: Any) -> str:

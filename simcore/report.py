@@ -28,8 +28,7 @@ OWN = {
     "metrics.json",
     *(f"{kind}.parquet" for kind in SCHEMAS),
     comparison.FILE,
-    "timeline.png",
-    "traffic.png",
+    *(f"{name}.{kind}" for name in ("timeline", "traffic") for kind in ("png", "svg", "pdf")),
     "report.html",
 }
 """Files of a run folder that are simcore's: an older run's are replaced, whatever lies beside them stays."""

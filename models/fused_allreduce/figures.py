@@ -1,6 +1,5 @@
 """Figures of the paper that need more than a table of points."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,9 +7,9 @@ import numpy as np
 from simcore import Curve, CurvePanel, curves
 
 
-def variability(title: str, late: Any, real: Any, path: Path) -> None:
-    """Draw when the work-groups of the target end, sorted, for each profile of ``late``; below it when the whole kernel
-    ends, for each operation of ``real``."""
+def variability(title: str, late: Any, real: Any, width: str) -> Any:
+    """Return the figure of when the work-groups of the target end, sorted, for each profile of ``late``, above that of
+    when the whole kernel ends, for each operation of ``real``."""
     spans = late.tables["spans"].to_pandas()
     spans = spans[spans["location"].str.contains(".", regex=False)]
     of_groups = []
@@ -32,4 +31,5 @@ def variability(title: str, late: Any, real: Any, path: Path) -> None:
             drawn="points",
         ),
     ]  # fmt: skip
-    curves(panels, path, title=title, subtitle="under constant wake-ups all work-groups end at one instant")
+    subtitle = "under constant wake-ups all work-groups end at one instant"
+    return curves(panels, title=title, subtitle=subtitle, width=width)

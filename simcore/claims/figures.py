@@ -1,6 +1,6 @@
 """A figure of a paper from the tables of its experiments: declared, or drawn by a function of the paper's own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +10,39 @@ from simcore.claims.experiments import Found
 from simcore.claims.sheet import Chart, Own, Panel, Paper, Timelines
 from simcore.claims.statistics import StatisticError
 from simcore.errors import InputError
-from simcore.plot import Curve, CurvePanel
+from simcore.plot import Curve, CurvePanel, Drawing
 
 OWN = "figures"
-"""The module of a paper whose functions draw figures: ``NAME(title, found, path)``, of the rows and tables of the
-experiments that the figure lists, in their order."""
+"""The module of a paper whose functions return figures: ``NAME(title, found, ..., width)``, of the rows and tables of
+the experiments that the figure lists, in their order."""
 
 
-def draw(paper: Paper, name: str, found: Mapping[str, Found], folder: Path) -> Path:
-    """Draw the figure ``name`` into ``folder``; return its file."""
-    figure, path = paper.sheet.figures[name], folder / f"{name}.png"
+def draw(
+    paper: Paper, name: str, found: Mapping[str, Found], folder: Path, formats: Sequence[str] = ("png",),
+    width: str = "screen",
+) -> list[Path]:  # fmt: skip
+    """Draw the figure ``name`` into ``folder``, a file for each of ``formats``; return them."""
+    drawn = _drawn(paper, name, found, width)
+    return [plot.save(drawn, folder / f"{name}.{kind}") for kind in formats]
+
+
+def _drawn(paper: Paper, name: str, found: Mapping[str, Found], width: str) -> Drawing:
+    figure = paper.sheet.figures[name]
     if isinstance(figure, Own):
         try:
             function = registry.part(paper.name, OWN, name)
         except InputError as error:
             raise paper.document.error(("figures", name), str(error)) from None
-        function(figure.title, *[found[each] for each in figure.experiments], path)
-        return path
+        drawn = function(figure.title, *[found[each] for each in figure.experiments], width)
+        if not isinstance(drawn, Drawing):
+            raise paper.document.error(("figures", name), f"its function returns {type(drawn).__name__}, not a figure")
+        return drawn
     if isinstance(figure, Timelines):
-        return _draw_timelines(paper, name, figure, found[figure.experiment], path)
-    return _draw_chart(paper, name, figure, found[figure.experiment], path)
+        return _timelines(paper, name, figure, found[figure.experiment], width)
+    return _chart(paper, name, figure, found[figure.experiment], width)
 
 
-def _draw_timelines(paper: Paper, name: str, figure: Timelines, found: Found, path: Path) -> Path:
+def _timelines(paper: Paper, name: str, figure: Timelines, found: Found, width: str) -> Drawing:
     import pyarrow.compute as pc
 
     runs: dict[str, dict[str, Any]] = {}
@@ -45,17 +55,18 @@ def _draw_timelines(paper: Paper, name: str, figure: Timelines, found: Found, pa
         for axis in paper.sheet.experiments[figure.experiment].axes:
             tables = {kind: table.filter(pc.equal(table[axis], rows[0][axis])) for kind, table in tables.items()}
         runs[str(value)] = tables
-    return plot.timelines(runs, path, title=figure.title)
+    return plot.timelines(runs, title=figure.title, width=width)
 
 
-def _draw_chart(paper: Paper, name: str, figure: Chart, found: Found, path: Path) -> Path:
+def _chart(paper: Paper, name: str, figure: Chart, found: Found, width: str) -> Drawing:
     panels = []
     for number, panel in enumerate(figure.panels):
         try:
             panels.append(_panel(panel, found))
         except StatisticError as error:
             raise paper.document.error(("figures", name, "panels", number), str(error)) from None
-    return plot.curves(panels, path, title=figure.title, subtitle=paper.sheet.experiments[figure.experiment].what)
+    what = paper.sheet.experiments[figure.experiment].what
+    return plot.curves(panels, title=figure.title, subtitle=what, width=width)
 
 
 def _panel(panel: Panel, found: Found) -> CurvePanel:

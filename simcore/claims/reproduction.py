@@ -64,7 +64,7 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"{folder}: holds files, but no {RECORD}; it is left alone, give another --out")
 
 
-def write(done: Reproduction, folder: Path) -> list[Path]:
+def write(done: Reproduction, folder: Path, formats: Sequence[str] = ("png",), width: str = "screen") -> list[Path]:
     """Write tables, figures and the record of everything into ``folder``; return the files. They are written beside
     their place and moved there at the end, the record last; what else is there stays."""
     check_folder(folder)
@@ -73,7 +73,8 @@ def write(done: Reproduction, folder: Path) -> list[Path]:
         with tempfile.TemporaryDirectory(prefix=".simcore-", dir=folder) as name:
             staged = Path(name)
             written = [path for name, found in done.found.items() for path in write_tables(name, found, staged)]
-            written += [figures.draw(done.paper, name, done.found, staged) for name in done.paper.sheet.figures]
+            for name in done.paper.sheet.figures:
+                written += figures.draw(done.paper, name, done.found, staged, formats, width)
             written.append(staged / RECORD)
             written[-1].write_text(json.dumps(record(done), indent=1) + "\n", encoding="utf-8")
             (folder / RECORD).unlink(missing_ok=True)

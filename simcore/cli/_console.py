@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,6 +13,13 @@ ScenarioName = Annotated[
 ]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. wait.policy=spin.")
+]
+Formats = Annotated[
+    list[Literal["png", "svg", "pdf"]], typer.Option("--format", help="Of pictures; several may be given; default png.")
+]
+Width = Annotated[
+    Literal["column", "page", "screen"],
+    typer.Option("--width", help="Of pictures: one or both columns of a paper (3.5 and 7 inches), or 1200 pixels."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all random streams.")]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simcore.cli._console import print_files, say
+from simcore.cli._console import Formats, Width, print_files, say
 from simcore.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def reproduce(
         list[str] | None, typer.Argument(metavar="[PAPER]...", help="Papers with claims; default all.")
     ] = None,
     out: Out = Path("runs/reproduce"),
+    formats: Formats = [],  # noqa: B006 typer copies it
+    width: Width = "screen",
 ) -> None:
     """Run the experiments of papers, judge their claims, draw their figures; exit 1 if one that should hold does
     not."""
@@ -40,7 +42,7 @@ def reproduce(
         begin = time.monotonic()
         try:
             done = reproduction.reproduce(paper, lambda name: say(f"{paper.name}: {name} ..."))  # noqa: B023 at once
-            files = reproduction.write(done, out / paper.name)
+            files = reproduction.write(done, out / paper.name, formats or ["png"], width)
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted in {paper.name}; nothing of it was written") from None
         _print(done)
@@ -58,6 +60,8 @@ def figure(
         list[str] | None, typer.Argument(metavar="[FIGURE]...", help="Its figures; default all.")
     ] = None,
     out: Out = Path("runs/reproduce"),
+    formats: Formats = [],  # noqa: B006
+    width: Width = "screen",
 ) -> None:
     """Run what figures of a paper show, and draw them."""
     from simcore import source
@@ -76,7 +80,9 @@ def figure(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     found = reproduction.run(paper, needed, lambda each: say(f"{name}: {each} ..."))
-    print_files([drawing.draw(paper, each, found, folder) for each in wanted])
+    print_files(
+        [path for each in wanted for path in drawing.draw(paper, each, found, folder, formats or ["png"], width)]
+    )
 
 
 def _print(done: "Reproduction") -> None:

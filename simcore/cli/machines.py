@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from simcore.cli._console import Overrides, print_files
+from simcore.cli._console import Overrides, Width, print_files
 
 MachineName = Annotated[
     str, typer.Argument(metavar="SCENARIO", help="A scenario as for `run`, a preset, or a hardware sheet.")
@@ -19,6 +19,7 @@ def topo(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The picture to write.")] = Path(
         "topology.png"
     ),
+    width: Width = "screen",
 ) -> None:
     """Draw the machine of a scenario, or a preset."""
     from simcore import plot, scenario
@@ -26,7 +27,7 @@ def topo(
     machine = scenario.read_machine(name, overrides)
     graph = machine.build_topology().graph()
     joined = f", {machine.nodes} nodes on a {machine.network.topology}" if machine.network else ""
-    drawn = plot.topology(graph, out, title=f"{machine.name}, {machine.topology}{joined}")
+    drawn = plot.save(plot.topology(graph, title=f"{machine.name}, {machine.topology}{joined}", width=width), out)
     print(
         f"{machine.name}: {machine.gpu_count} GPUs, {machine.topology}{joined}, "
         f"{graph.number_of_edges()} directed links"

@@ -4,11 +4,11 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from simcore.cli._console import Overrides, ScenarioName, Seed, print_files, say
+from simcore.cli._console import Formats, Overrides, ScenarioName, Seed, Width, print_files, say
 from simcore.errors import InputError, Interrupted, reason, writing
 
 MOST_DIFFERENCES = 40
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from simcore.assembly import Result
     from simcore.page.differences import Difference
+    from simcore.plot import WidthName
     from simcore.simulation import Simulation
     from simcore.summary import Table
 
@@ -59,11 +60,44 @@ def run(
         raise Interrupted(f"interrupted at {result.interrupted_at} ps of simulated time; {left}")
 
 
-def plot(folder: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder.")]) -> None:
-    """Draw timeline.png and traffic.png from the tables of a run folder, into it."""
-    from simcore import report
+def plot(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder, or a sweep folder.")],
+    formats: Formats = [],  # noqa: B006 typer copies it
+    width: Width = "screen",
+    kind: Annotated[
+        Literal["line", "heatmap", "front"] | None, typer.Option("--kind", help="Of a sweep: the figure; default line.")
+    ] = None,
+    x: Annotated[str | None, typer.Option("--x", metavar="COLUMN", help="Of a sweep: to the right.")] = None,
+    y: Annotated[str | None, typer.Option("--y", metavar="COLUMN", help="Of a sweep: upwards, or as colour.")] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="AXIS", help="Of a sweep: a line, or a row, for each of its values.")
+    ] = None,
+    where: Annotated[
+        list[str],
+        typer.Option("--where", metavar="AXIS=VALUE", help="Of a sweep: points to keep; several values by commas."),
+    ] = [],  # noqa: B006
+) -> None:
+    """Draw pictures from the tables of a run folder (timeline, traffic) or a sweep folder (points), into it."""
+    from simcore import plot, report
+    from simcore.executors import folder as sweeps
 
-    print_files(_draw(report.load_run(folder), folder))
+    if not sweeps.is_sweep(folder):
+        if kind or x or y or by or where:
+            raise InputError(f"{folder}: --kind, --x, --y, --by and --where are for the folders of sweeps")
+        print_files(_draw(report.load_run(folder), folder, formats, width))
+        return
+    kept = dict(_kept(each) for each in where)
+    drawn = plot.sweep(sweeps.load(folder), kind=kind or "line", x=x, y=y, by=by, where=kept, width=width)
+    print_files([plot.save(drawn, folder / f"{kind or 'line'}.{each}") for each in formats or ["png"]])
+
+
+def _kept(text: str) -> tuple[str, list[str]]:
+    from simcore.sweep import axes
+
+    name, equals, values = text.partition("=")
+    if not equals:
+        raise InputError(f"--where {text}: write AXIS=VALUE, e.g. --where wait.policy=spin,monitor")
+    return name.strip(), list(axes.split(values))
 
 
 def report(
@@ -182,15 +216,16 @@ def _fill(page: Path) -> None:
     print_files([page])
 
 
-def _draw(result: "Result", folder: Path) -> list[Path]:
+def _draw(result: "Result", folder: Path, formats: "Sequence[str]" = (), width: "WidthName" = "screen") -> list[Path]:
     from simcore import plot
 
-    title = result.scenario.name + (
-        "" if result.interrupted_at is None else f", interrupted at {result.interrupted_at} ps"
-    )
     return [
-        plot.timeline(result.tables, folder / "timeline.png", title=title),
-        plot.traffic(result.tables, folder / "traffic.png", title=title),
+        plot.save(drawn, folder / f"{name}.{kind}")
+        for name, drawn in (
+            ("timeline", plot.timeline(result, width=width)),
+            ("traffic", plot.traffic(result, width=width)),
+        )
+        for kind in formats or ["png"]
     ]
 
 

@@ -6,7 +6,8 @@ from simcore.plot._canvas import METADATA, Drawing, save, time_unit
 from simcore.plot._curves import Curve, CurvePanel, curves
 from simcore.plot._places import HEIGHT, SIDE, Picture, picture
 from simcore.plot._series import MOST_LINKS, chosen_links, per_column
-from simcore.plot._style import WIDTHS
+from simcore.plot._style import WIDTHS, WidthName
+from simcore.plot._sweep import sweep
 from simcore.plot._timeline import COLOURS, OTHER, WAITS, activity_classes, activity_image, job_borders, timeline
 from simcore.plot._timelines import timelines
 from simcore.plot._topology import link_kinds, topology
@@ -27,6 +28,7 @@ __all__ = [
     "CurvePanel",
     "Drawing",
     "Picture",
+    "WidthName",
     "activity_classes",
     "activity_image",
     "bars",
@@ -38,6 +40,7 @@ __all__ = [
     "per_column",
     "picture",
     "save",
+    "sweep",
     "time_unit",
     "timeline",
     "timelines",

@@ -67,7 +67,7 @@ def bars(panels: Sequence[BarPanel], *, title: str, subtitle: str = "", width: s
 def _draw(sheet: Sheet, axes: Any, panel: BarPanel) -> list[Any]:
     """Draw a panel; return what its legend shows."""
     height = 0.72 / max(1, len(panel.series))
-    styles = [
+    styles: list[dict[str, Any]] = [
         {"facecolor": PALETTE[k % len(PALETTE)], "hatch": HATCHES[k % len(HATCHES)], "edgecolor": "white"}
         for k in range(len(panel.series))
     ]

@@ -1,5 +1,6 @@
-"""What every figure stands on: a sheet of a given width, laid out in pixels; its titles, legends and units; the file."""
+"""What every figure stands on: a sheet of a given width, laid out in pixels; titles, legends and units; the file."""
 
+import itertools
 import math
 import os
 import warnings
@@ -88,12 +89,15 @@ class Drawing(Figure):
             super().savefig(fname, **{"dpi": self.drawn_for.dpi, "metadata": metadata} | more)
 
     def _repr_png_(self) -> bytes:
-        """Return the figure as a notebook shows it."""
+        """Return the figure as a notebook shows it, in 256 colours: half the bytes, and the same to look at."""
         from io import BytesIO
 
-        stream = BytesIO()
-        self.savefig(stream, format="png")
-        return stream.getvalue()
+        from PIL import Image
+
+        stream, small = BytesIO(), BytesIO()
+        self.savefig(stream, format="png", dpi=DPI * WIDTHS["screen"].inches / self.drawn_for.inches)
+        Image.open(stream).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        return small.getvalue()
 
 
 class Sheet:
@@ -109,7 +113,7 @@ class Sheet:
         self.width = round(width.inches * DPI / self.scale)
         self.height = round(DPI / self.scale)
         self.wide = width == WIDTHS["screen"]
-        self._renderer = FigureCanvasAgg(self.figure).get_renderer()
+        self._renderer = _renderer(self.figure)
 
     def begin(self, height: float, title: str = "", subtitle: str = "") -> None:
         """Make the sheet ``height`` high and write titles at its upper left; ``head`` says how high these are."""
@@ -158,7 +162,7 @@ class Sheet:
 
     def measure(self, text: str, size: str = "medium") -> float:
         """Return the pixels that the longest line of ``text`` takes."""
-        return max(map(lambda line: self._length(line, size), text.split("\n")), default=0.0)
+        return max((self._length(line, size) for line in text.split("\n")), default=0.0)
 
     def _length(self, line: str, size: str) -> float:
         return _length(line, size, self.figure.drawn_for) / self.scale
@@ -201,14 +205,14 @@ class Sheet:
         rows = [labels[i :: math.ceil(len(labels) / columns)] for i in range(math.ceil(len(labels) / columns))]
         return columns, sum(6 + 17 * max(1 + label.count("\n") for label in row) for row in rows)
 
-    def legend(self, axes: Any, handles: Sequence[Any], left: float, top: float, columns: int = 1) -> Any:
+    def legend(self, axes: Any, handles: Sequence[Any], place: tuple[float, float], columns: int = 1) -> Any:
         """Draw the legend of ``axes`` with its upper left corner at a place of the sheet."""
         for handle in handles:
             # Matplotlib leaves out what begins with an underscore.
             if str(handle.get_label()).startswith("_"):
                 handle.set_label(f" {handle.get_label()}")
         return axes.legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(left / self.width, 1 - top / self.height),
+            handles=handles, loc="upper left", bbox_to_anchor=(place[0] / self.width, 1 - place[1] / self.height),
             bbox_transform=self.figure.transFigure, ncols=columns,
         )  # fmt: skip
 
@@ -243,7 +247,7 @@ class Sheet:
                 boxes = [tick.label1.get_window_extent(self._renderer) for tick in self._shown(axis, ticks)]
                 ends = sorted((getattr(box, f"{along}0"), getattr(box, f"{along}1")) for box in boxes)
                 gap = (6 if along == "x" else 1) * self.scale
-                if all(b[0] - a[1] >= gap for a, b in zip(ends, ends[1:], strict=False)):
+                if all(b[0] - a[1] >= gap for a, b in itertools.pairwise(ends)):
                     break
                 texts = dict(
                     zip(axis.get_majorticklocs(), (t.get_text() for t in axis.get_majorticklabels()), strict=True)
@@ -259,11 +263,16 @@ class Sheet:
         return [tick for tick in ticks if low <= tick.get_loc() <= high]
 
 
+def _renderer(figure: Figure) -> Any:
+    canvas: Any = FigureCanvasAgg(figure)
+    return canvas.get_renderer()
+
+
 @lru_cache(maxsize=4096)
 def _length(line: str, size: str, width: Width) -> float:
     from matplotlib.font_manager import FontProperties
 
-    renderer = FigureCanvasAgg(Figure(dpi=DPI)).get_renderer()
+    renderer = _renderer(Figure(dpi=DPI))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")
         return float(renderer.get_text_width_height_descent(line, FontProperties(size=size), ismath=False)[0])

@@ -70,7 +70,7 @@ def stacked(sheet: Sheet, panels: Sequence[tuple[float, CurvePanel]], title: str
             handle.set_label(text)
         shown = [handle for handle in handles if handle.get_label()]
         if shown:
-            sheet.legend(axes, shown, *((left + width + 14, top) if sheet.wide else (EDGE, top + height + 54)), columns)
+            sheet.legend(axes, shown, (left + width + 14, top) if sheet.wide else (EDGE, top + height + 54), columns)
     return sheet.figure
 
 

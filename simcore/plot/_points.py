@@ -1,5 +1,6 @@
 """The points of a sweep as figures need them: columns with their units, those that were chosen, what is averaged."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -106,8 +107,8 @@ def is_geometric(values: Sequence[float]) -> bool:
     ordered = sorted(set(values))
     if len(ordered) < 3 or ordered[0] <= 0 or ordered[-1] < 4 * ordered[0]:
         return False
-    steps = [b - a for a, b in zip(ordered, ordered[1:], strict=False)]
-    ratios = [b / a for a, b in zip(ordered, ordered[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(ordered)]
+    ratios = [b / a for a, b in itertools.pairwise(ordered)]
     return max(steps) / min(steps) > (max(ratios) - 1) / (min(ratios) - 1)
 
 
@@ -119,7 +120,7 @@ def is_number(values: Sequence[Any]) -> bool:
 
 @dataclass(frozen=True)
 class Points:
-    """Points of a sweep: its columns, which of them are axes, whether these were sampled, and how many points failed."""
+    """Points of a sweep: its columns, which of them are axes, whether these were sampled, how many points failed."""
 
     scenario: str
     columns: dict[str, list[Any]]

@@ -47,7 +47,8 @@ SCALED = (
 @cache
 def stated() -> dict[str, Any]:
     """Return what the style file states, by key."""
-    return dict(matplotlib.rc_params_from_file(FILE, fail_on_error=True, use_default_template=False))
+    held: Any = matplotlib.rc_params_from_file(FILE, fail_on_error=True, use_default_template=False)
+    return dict(held)
 
 
 def _cycle(key: str) -> tuple[str, ...]:

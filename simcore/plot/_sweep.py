@@ -1,6 +1,7 @@
 """A metric of a sweep over one axis as lines, over two as colours, and the best points by two columns."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -85,8 +86,8 @@ def _chosen(
     lines = points.named(by, "--by", points.axes) if by else ""
     if lines and len(points.levels(lines)) > MOST_LINES:
         raise InputError(
-            f"--by {label_of(lines)}: {len(points.levels(lines))} lines; at most {MOST_LINES} can be told apart: choose "
-            f"some by --where {label_of(lines)}=VALUE,VALUE, or draw --kind heatmap"
+            f"--by {label_of(lines)}: {len(points.levels(lines))} lines; at most {MOST_LINES} can be told apart: "
+            f"choose some by --where {label_of(lines)}=VALUE,VALUE, or draw --kind heatmap"
         )
     return across, lines
 
@@ -109,14 +110,15 @@ def _lines(sheet: Sheet, points: Points, across: str, metric: str, lines: str, t
         numeric = is_number(points.columns[across])
         remarks.append(f"{'bands' if numeric else 'whiskers'} from the smallest to the largest")
     head, said_ = _titled(points, metric, across, title, remarks)
-    axes = _begin(sheet, head, said_, [said(lines, level) for level in levels] if lines else [], label_of(lines))
+    key = _key(sheet, [said(lines, level) for level in levels] if lines else [], label_of(lines) if lines else "")
+    axes = _begin(sheet, head, said_, key, 0)
     places = points.levels(across)
     where = {place: place if is_number(places) else i for i, place in enumerate(places)}
     for i, each in enumerate(series):
         _draw_line(sheet, axes, each, where, i, len(series), joined=not points.sampled)
     _draw_axis(axes.xaxis, across, places, ticks=True)
     _draw_axis(axes.yaxis, metric, [value for values in groups.values() for value in values], ticks=False)
-    return _end(sheet, axes, len(levels) if lines else 0)
+    return _end(sheet, axes, key)
 
 
 def _draw_line(
@@ -142,16 +144,155 @@ def _draw_line(
         axes.errorbar(x, mean, yerr=apart, color=style["color"], ls="", marker="", lw=sheet.points(1.2), zorder=2)
 
 
-def _begin(sheet: Sheet, title: str, subtitle: str, labels: Sequence[str], heading: str) -> Any:
-    """Return axes with room for a legend of ``labels``, whose title is ``heading``."""
-    sheet.key = [sheet.fill(label, 240 if sheet.wide else sheet.width - 100) for label in labels]
-    sheet.heading = sheet.elide(heading, 270 if sheet.wide else sheet.width - 2 * EDGE)
-    columns, legend = sheet.legend_room(sheet.key, sheet.width - 2 * EDGE)
-    sheet.key_columns = 1 if sheet.wide else columns
-    legend += 23 if labels else 0
-    right = max([sheet.measure(sheet.heading) + 24, *(sheet.measure(label) + 70 for label in sheet.key)]) if labels else 30
+@dataclass(frozen=True)
+class Key:
+    """What a legend says, in how many columns, and the room that it takes."""
+
+    heading: str
+    labels: list[str]
+    columns: int
+    right: float
+    below: float
+
+
+def _key(sheet: Sheet, labels: Sequence[str], heading: str) -> Key:
+    """Return the legend of ``labels``, beside the axes on a screen, below them on paper."""
+    if not labels:
+        return Key("", [], 1, 30.0, 0.0)
+    side = sheet.width - 2 * EDGE
+    shown = [sheet.fill(label, 240 if sheet.wide else side - 70) for label in labels]
+    above = sheet.elide(heading, 270 if sheet.wide else side)
+    columns, height = sheet.legend_room(shown, side)
+    if sheet.wide:
+        return Key(above, shown, 1, max(sheet.measure(above) + 24, *(sheet.measure(each) + 70 for each in shown)), 0.0)
+    return Key(above, shown, columns, 30.0, height + 23)
+
+
+def _begin(sheet: Sheet, title: str, subtitle: str, key: Key, right: float) -> Any:
+    """Return axes with room for a legend, and ``right`` of them for a scale of colours."""
     top, height = sheet.head(title, subtitle), 420.0 if sheet.wide else 0.62 * sheet.width
     if sheet.wide:
-        height = max(height, sum(6 + 17 * (1 + label.count("\n")) for label in sheet.key) + 23)
-    sheet.begin(top + height + 58 + (0 if sheet.wide else legend), title, subtitle)
-    return sheet.axes(90, top, sheet.width - 90 - (right if sheet.wide else 30), height)
+        height = max(height, sum(6 + 17 * (1 + label.count("\n")) for label in key.labels) + 23)
+    sheet.begin(top + height + 58 + key.below, title, subtitle)
+    return sheet.axes(90, top, sheet.width - 90 - key.right - right, height)
+
+
+def _end(sheet: Sheet, axes: Any, key: Key) -> Drawing:
+    sheet.fit([axes])
+    if key.labels:
+        left, top, width, height = sheet.place(axes)
+        handles = [Line2D([], [], label=label, **line_style(i)) for i, label in enumerate(key.labels)]
+        where = (left + width + 14, top) if sheet.wide else (EDGE, top + height + 54)
+        sheet.text(where[0], where[1], key.heading, va="top", color=FAINT)
+        sheet.legend(axes, handles, (where[0], where[1] + 20), key.columns)
+    return sheet.figure
+
+
+def _draw_axis(axis: Any, column: str, values: Sequence[Any], *, ticks: bool) -> None:
+    """Label an axis: words in a row, numbers on a scale that suits them, with ticks at the values themselves where
+    these are few and wanted."""
+    if not is_number(values):
+        axis.set_major_locator(FixedLocator(range(len(values))))
+        axis.set_major_formatter(
+            FuncFormatter(lambda at, _: said(column, values[round(at)]) if _is_place(at, values) else "")
+        )
+        axis.set_label_text(label_of(column))
+        return
+    measure = measure_of(column, values)
+    geometric = is_geometric(values) if ticks else min(values) > 0 and max(values) >= DECADES * min(values)
+    if geometric:
+        axis._set_axes_scale("log")
+        axis.set_minor_locator(NullLocator())
+    distinct = sorted(set(values))
+    if ticks and len(distinct) <= MOST_TICKS:
+        axis.set_major_locator(FixedLocator(distinct))
+    elif geometric:
+        axis.set_major_locator(
+            LogLocator(subs=(1.0,) if max(values) >= 10 * DECADES * min(values) else (1.0, 2.0, 5.0))
+        )
+    axis.set_major_formatter(FuncFormatter(lambda at, _: measure.tick(at)))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_label_text(measure.label)
+
+
+def _is_place(at: float, values: Sequence[Any]) -> bool:
+    return 0 <= round(at) < len(values) and abs(at - round(at)) < 1e-6
+
+
+def _heat(sheet: Sheet, points: Points, across: str, up: str, metric: str, title: str | None) -> Drawing:
+    groups = points.grouped([across, up], metric)
+    if not groups:
+        raise InputError(f"{label_of(metric)}: no point has a value; nothing can be drawn")
+    columns, rows = points.levels(across), points.levels(up)
+    cells = np.full((len(rows), len(columns)), np.nan)
+    for (x, y), values in groups.items():
+        cells[rows.index(y), columns.index(x)] = sum(values) / len(values)
+    low, high = float(np.nanmin(cells)), float(np.nanmax(cells))
+    remarks = points.remarks([across, up], "mean")
+    head, said_ = _titled(points, metric, across, title, [f"{label_of(up)} upwards", *remarks])
+    axes = _begin(sheet, head, said_, _key(sheet, [], ""), 110)
+    norm = LogNorm(low, high) if low > 0 and high >= DECADES * low else Normalize(low, high)
+    shown = axes.imshow(cells, origin="lower", aspect="auto", cmap=HEAT, norm=norm, interpolation="nearest")
+    axes.grid(visible=False)
+    axes.set_facecolor(GROUND)
+    for axis, column, levels in ((axes.xaxis, across, columns), (axes.yaxis, up, rows)):
+        measure = measure_of(column, levels) if is_number(levels) else None
+        texts = [said(column, level) if measure is None else measure.tick(level) for level in levels]
+        axis.set_major_locator(FixedLocator(range(len(levels))))
+        axis.set_major_formatter(
+            FuncFormatter(lambda at, _, texts=texts: texts[round(at)] if _is_place(at, texts) else "")
+        )
+        axis.set_label_text(label_of(column) if measure is None else measure.label)
+    sheet.fit([axes])
+    left, top, width, height = sheet.place(axes)
+    measure = measure_of(metric, [low, high])
+    bar = sheet.colour_bar(shown, left + width + 14, top, height, measure.label)
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda at, _: measure.tick(at)))
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    return sheet.figure
+
+
+def _front(sheet: Sheet, points: Points, across: str, metric: str, by: str, title: str | None) -> Drawing:
+    pairs = [
+        (x, y, i)
+        for i, (x, y) in enumerate(zip(points.columns[across], points.columns[metric], strict=True))
+        if x is not None and y is not None
+    ]
+    if not pairs:
+        raise InputError(f"{label_of(across)} and {label_of(metric)}: no point has both; nothing can be drawn")
+    front = front_of(pairs)
+    levels = points.levels(by) if by else [None]
+    if len(levels) > MOST_LINES:
+        raise InputError(f"--by {label_of(by)}: {len(levels)} kinds of points; at most {MOST_LINES} can be told apart")
+    remarks = [
+        *points.remarks([across, by] if by else [across], ""),
+        f"{len(front)} on the front, both as small as can be",
+    ]
+    head, said_ = _titled(points, metric, across, title, remarks)
+    key = _key(sheet, [said(by, level) for level in levels] if by else [], label_of(by) if by else "")
+    axes = _begin(sheet, head, said_, key, 0)
+    for k, level in enumerate(levels):
+        mine = [(x, y) for x, y, i in pairs if not by or points.columns[by][i] == level]
+        axes.plot(
+            *zip(*mine, strict=True), zorder=3, alpha=0.55 if len(pairs) > 60 else 1.0, **line_style(k) | {"ls": ""}
+        )
+    # In steps: between two points of the front nothing better than the worse of them is known.
+    steps = {"drawstyle": "steps-post", "color": INK, "marker": "", "lw": sheet.points(1.6)}
+    axes.plot([x for x, _, _ in front], [y for _, y, _ in front], zorder=4, **steps)
+    _draw_axis(axes.xaxis, across, [x for x, _, _ in pairs], ticks=across in points.axes)
+    _draw_axis(axes.yaxis, metric, [y for _, y, _ in pairs], ticks=False)
+    return _end(sheet, axes, key)
+
+
+def front_of(pairs: Sequence[tuple[float, float, int]]) -> list[tuple[float, float, int]]:
+    """Return the points (x, y, number) than which no other is at least as small in both and smaller in one, by x; of
+    equal ones the first.
+
+    >>> front_of([(1, 5, 0), (2, 3, 1), (2, 3, 2), (3, 4, 3), (4, 1, 4)])
+    [(1, 5, 0), (2, 3, 1), (4, 1, 4)]
+    """
+    found: list[tuple[float, float, int]] = []
+    for pair in sorted(pairs):
+        if not found or pair[1] < found[-1][1]:
+            found.append(pair)
+    return found

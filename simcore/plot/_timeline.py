@@ -66,7 +66,7 @@ def _timeline(sheet: Sheet, tables: Tables, title: str) -> Drawing:
     axes = sheet.axes(left, top, room, upper)
     _draw_activities(sheet, axes, image, rows, end)
     handles = [Patch(color=colour, label=label) for label, colour in zip(labels, colours.values(), strict=True)]
-    sheet.legend(axes, handles, *((left + room + 14, top) if sheet.wide else (EDGE, below + 56)), columns)
+    sheet.legend(axes, handles, (left + room + 14, top) if sheet.wide else (EDGE, below + 56), columns)
     if names:
         axes.tick_params(bottom=False, labelbottom=False)
         axes = sheet.axes(left, top + upper + gap, room, lower)

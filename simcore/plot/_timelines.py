@@ -10,7 +10,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from simcore.plot._canvas import EDGE, Drawing, Floats, Sheet, Tables, draw_nothing, sheet_of
 from simcore.plot._series import draw_time_axis, label_rows, margin
-from simcore.plot._style import INK
 from simcore.plot._timeline import activity_image
 from simcore.trace import natural
 from simcore.units import TIME, short
@@ -66,8 +65,10 @@ def _timelines(sheet: Sheet, runs: Mapping[str, Tables], rows: Sequence[str], ti
         _draw_sum(sheet, lower, reads[name], end, most, last=number == len(runs) - 1)
         upper.set_title("\n".join(names[number]))
         if not number:
-            sheet.legend(upper, handles, *((left + room + 14, begin) if sheet.wide else (EDGE, below + 56)),
-                         1 if sheet.wide else columns)  # fmt: skip
+            sheet.legend(
+                upper, handles, (left + room + 14, begin) if sheet.wide else (EDGE, below + 56),
+                1 if sheet.wide else columns,
+            )  # fmt: skip
         begin += body + 8 + STRIP
     return sheet.figure
 
@@ -147,5 +148,5 @@ def _draw_sum(sheet: Sheet, axes: Any, reads: Reads, end: int, most: float, *, l
 
 def _legend(sheet: Sheet, colours: Mapping[str, str]) -> list[Any]:
     handles: list[Any] = [Patch(color=colour, alpha=0.75, label=name) for name, colour in colours.items()]
-    mark = {"color": READ, "marker": "|", "ms": sheet.points(9), "mew": sheet.points(1.2), "lw": 0}
+    mark: dict[str, Any] = {"color": READ, "marker": "|", "ms": sheet.points(9), "mew": sheet.points(1.2), "lw": 0}
     return [*handles, Line2D([], [], label="a read of a flag", **mark)]

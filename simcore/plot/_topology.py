@@ -73,7 +73,7 @@ def _topology(sheet: Sheet, graph: "networkx.DiGraph[Any]", title: str) -> Drawi
     for height, text in drawn.rows:
         axes.text(-14, height, text, ha="right", va="center", color=FAINT)
     sheet.legend(
-        axes, handles, *((left + SIDE + 8, top) if sheet.wide else (EDGE, below)), 1 if sheet.wide else columns
+        axes, handles, (left + SIDE + 8, top) if sheet.wide else (EDGE, below), 1 if sheet.wide else columns
     )
     return sheet.figure
 

@@ -68,7 +68,7 @@ def _traffic(sheet: Sheet, tables: Tables, title: str) -> Drawing:
     draw_links(sheet, axes, shown / scale, names, hidden, end, f"per link ({unit})")
     draw_time_axis(axes, end)
     sheet.part(axes)
-    _matrix(sheet, matrix, *place, side)
+    _matrix(sheet, matrix, place, side)
     return sheet.figure
 
 
@@ -92,7 +92,8 @@ def _draw_total(axes: Any, rate: Floats, end: int) -> None:
     axes.grid(visible=False, axis="x")
 
 
-def _matrix(sheet: Sheet, matrix: Floats, left: float, top: float, side: float) -> None:
+def _matrix(sheet: Sheet, matrix: Floats, place: tuple[float, float], side: float) -> None:
+    left, top = place
     axes = sheet.axes(left, top, side, side)
     world = len(matrix)
     unit, scale = fitting(SIZE, float(matrix.max()))

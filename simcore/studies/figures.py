@@ -5,7 +5,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from simcore.plot import Bar, BarPanel, Curve, CurvePanel, bars, curves
+from simcore.plot import Bar, BarPanel, Curve, CurvePanel, bars, curves, save
 from simcore.studies import optimum, sensitivity, with_unit
 from simcore.units import RATE, SIZE, TIME, Dimension
 
@@ -26,7 +26,7 @@ def draw_sensitivity(found: sensitivity.Found, title: str, path: Path) -> Path:
         "sobol": "Sobol: share of the variance that an axis makes with its interactions (total), and alone (first); "
         "whiskers: 95 % confidence",
     }
-    return bars(panels, path, title=title, subtitle=said[found.asked.method])
+    return save(bars(panels, title=title, subtitle=said[found.asked.method]), path)
 
 
 def _panel(asked: sensitivity.Asked, metric: str, rows: Sequence[dict[str, Any]]) -> BarPanel:
@@ -102,7 +102,7 @@ def draw_optimum(found: optimum.Found, title: str, path: Path) -> Path:
                            y_label=names[0], drawn="steps", height=300)  # fmt: skip
         points = CurvePanel(curves=[curve for curve in panels if curve.x], x_label="point", y_label=names[0],
                             drawn="points", height=300)  # fmt: skip
-        return curves([points, steps] if kept else [points], path, title=title, subtitle=subtitle)
+        return save(curves([points, steps] if kept else [points], title=title, subtitle=subtitle), path)
     others = [trial for trial in kept if trial not in found.best]
     drawn = [
         ("on the front", found.best), ("keeps the limits" if found.asked.limits else "point", others),
@@ -112,4 +112,4 @@ def draw_optimum(found: optimum.Found, title: str, path: Path) -> Path:
         curves=[Curve(label, of(trials, 0), of(trials, 1)) for label, trials in drawn if trials],
         x_label=names[0], y_label=names[1], drawn="points", height=460,
     )  # fmt: skip
-    return curves([panel], path, title=title, subtitle=subtitle)
+    return save(curves([panel], title=title, subtitle=subtitle), path)
