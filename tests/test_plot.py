@@ -17,16 +17,19 @@ from matplotlib.transforms import Bbox
 
 from simcore import InputError, hardware, plot
 from simcore.hardware import Degraded, Edge, LinkSpec, Network
-from simcore.plot._canvas import GROUND, new_figure, save
+from simcore.plot._canvas import Drawing, save
 from simcore.plot._places import HEIGHT, SIDE, picture
 from simcore.plot._series import busiest, draw_heat
-from simcore.plot._topology import PALETTE, link_kinds
+from simcore.plot._style import GROUND, PALETTE
+from simcore.plot._topology import link_kinds
 from simcore.shapes import Dimension, Dragonfly, FatTree, LinkChange, RailOptimised, Switch, Torus
 from simcore.topology import Topology
 from simcore.trace import Recorder
 from simcore.units import RATE, short
 
 END = 1000
+PIXELS = 1200
+"""Pixels of the width of figures for the screen."""
 
 
 def tables(ranks: int = 4, *, steps: int = 6) -> Any:
@@ -55,6 +58,7 @@ class Drawn:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.figures: list[Figure] = []
         self.texts: list[list[tuple[str, Bbox]]] = []
+        self.sizes: list[tuple[float, float]] = []
         save, draw = Figure.savefig, Text.draw
 
         def saved(figure: Figure, *arguments: Any, **more: Any) -> None:
@@ -63,7 +67,8 @@ class Drawn:
             save(figure, *arguments, **more)
 
         def noted(text: Text, renderer: Any, *rest: Any) -> Any:
-            if text.get_text().strip():
+            if text.get_text().strip() and self.texts:
+                self.sizes[len(self.texts) - 1 :] = [(renderer.width, renderer.height)]
                 self.texts[-1].append((text.get_text(), text.get_window_extent(renderer)))
             return draw(text, renderer, *rest)
 
@@ -88,45 +93,46 @@ def overlaps(texts: list[tuple[str, Bbox]]) -> list[tuple[str, str]]:
     return found
 
 
-def cut_off(figure: Figure, texts: list[tuple[str, Bbox]]) -> list[str]:
-    """Return the texts that reach beyond the figure."""
-    width, height = figure.canvas.get_width_height()
+def cut_off(size: tuple[float, float], texts: list[tuple[str, Bbox]]) -> list[str]:
+    """Return the texts that reach beyond a figure of so many pixels."""
+    width, height = size
     return [text for text, box in texts if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height]
 
 
+@pytest.mark.parametrize("width", plot.WIDTHS)
 @pytest.mark.parametrize("ranks", [1, 2, 4, 16, 64, 300])
-def test_no_two_labels_overlap_and_none_is_cut_off(ranks: int, tmp_path: Path, drawn: Drawn) -> None:
-    plot.timeline(tables(ranks), tmp_path / "timeline.png", title="x" * 60)
-    plot.traffic(tables(ranks), tmp_path / "traffic.png", title="x" * 60)
+def test_no_two_labels_overlap_and_none_is_cut_off(ranks: int, width: str, tmp_path: Path, drawn: Drawn) -> None:
+    plot.save(plot.timeline(tables(ranks), title="x" * 60, width=width), tmp_path / "timeline.png")
+    plot.save(plot.traffic(tables(ranks), title="x" * 60, width=width), tmp_path / "traffic.png")
 
     assert len(drawn.figures) == 2
-    for figure, texts in zip(drawn.figures, drawn.texts, strict=True):
+    for size, texts in zip(drawn.sizes, drawn.texts, strict=True):
         assert len(texts) > 2
         assert overlaps(texts) == []
-        assert cut_off(figure, texts) == []
+        assert cut_off(size, texts) == []
 
 
 def test_overlaps_and_cut_off_labels_are_found(tmp_path: Path, drawn: Drawn) -> None:
-    figure = new_figure(100)
+    figure = Drawing(plot.WIDTHS["screen"])
     figure.text(0.5, 0.5, "one")
     figure.text(0.5, 0.5, "two")
     figure.text(0.99, 0.1, "three")
     save(figure, tmp_path / "t.png")
 
     assert overlaps(drawn.texts[0]) == [("two", "one")]
-    assert cut_off(figure, drawn.texts[0]) == ["three"]
+    assert cut_off(drawn.sizes[0], drawn.texts[0]) == ["three"]
 
 
 @pytest.mark.parametrize(("ranks", "height"), [(4, 500), (64, 1100), (300, 2600)])
 def test_figures_stay_on_a_screen(ranks: int, height: int, tmp_path: Path) -> None:
-    picture = imread(plot.timeline(tables(ranks), tmp_path / "t.png"))
+    picture = imread(plot.save(plot.timeline(tables(ranks)), tmp_path / "t.png"))
 
-    assert picture.shape[1] == plot.WIDTH
+    assert picture.shape[1] == PIXELS
     assert picture.shape[0] <= height
 
 
 def test_rows_are_in_natural_order(tmp_path: Path, drawn: Drawn) -> None:
-    plot.timeline(tables(12), tmp_path / "t.png")
+    plot.save(plot.timeline(tables(12)), tmp_path / "t.png")
     upper = drawn.figures[0].axes[0]
 
     assert [label.get_text() for label in upper.get_yticklabels()] == [f"rank{i}" for i in range(12)]
@@ -137,7 +143,7 @@ def test_rows_are_grouped_by_job_with_a_line_between(tmp_path: Path, drawn: Draw
     for name in ("b.rank0", "a.rank10", "a.rank2", "c.rank0"):
         recorder.add("spans", [name, 0, 5, "compute", "", "x", 0])
 
-    plot.timeline(recorder.tables(), tmp_path / "t.png")
+    plot.save(plot.timeline(recorder.tables()), tmp_path / "t.png")
     upper = drawn.figures[0].axes[0]
 
     assert [label.get_text() for label in upper.get_yticklabels()] == ["a.rank2", "a.rank10", "b.rank0", "c.rank0"]
@@ -230,7 +236,7 @@ def test_bins_beyond_the_end_are_left_out() -> None:
 
 
 def test_traffic_spread_thinly_looks_like_traffic_beside_a_burst() -> None:
-    figure = new_figure(240)
+    figure = Drawing(plot.WIDTHS["screen"])
     values = np.array([[0, 1e-3, 1.0], [1e-15, 0.2, 0.5]])
     heat = draw_heat(figure.add_axes((0, 0, 1, 1)), values)
     shown = heat.to_rgba(heat.get_array())[..., :3]
@@ -253,7 +259,7 @@ def test_a_figure_that_is_interrupted_leaves_the_older_one(tmp_path: Path, monke
 
     monkeypatch.setattr(Figure, "savefig", struck)
     with pytest.raises(KeyboardInterrupt):
-        save(new_figure(240), path)
+        save(Drawing(plot.WIDTHS["screen"]), path)
 
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("f.png", b"older")]
 
@@ -272,7 +278,7 @@ def test_reasons_of_waits_stay_within_the_figure(tmp_path: Path) -> None:
         reason = f"rank{rank} to call reduce_scatter by halving and doubling"
         recorder.add("spans", [f"rank{rank}", 0, 10**9, "wait", reason, "gradients", 0])
 
-    drawn = imread(plot.timeline(recorder.tables(), tmp_path / "t.png"))
+    drawn = imread(plot.save(plot.timeline(recorder.tables()), tmp_path / "t.png"))
 
     assert (drawn[:, -4:] == 1).all()
     assert not (drawn[:, -200:-4] == 1).all()
@@ -294,30 +300,30 @@ def test_classes_differ_in_colour() -> None:
 
 
 def test_of_many_links_the_busiest_are_shown_and_the_rest_counted(tmp_path: Path, drawn: Drawn) -> None:
-    plot.timeline(tables(64), tmp_path / "t.png")
+    plot.save(plot.timeline(tables(64)), tmp_path / "t.png")
 
     assert "busiest 32 of 128 links" in {text for text, _ in drawn.texts[0]}
 
 
 @pytest.mark.parametrize("figure", [plot.timeline, plot.traffic])
 def test_a_run_without_rows_draws_a_sentence(figure: Any, tmp_path: Path) -> None:
-    path = figure(Recorder().tables(), tmp_path / "empty.png")
+    path = plot.save(figure(Recorder().tables()), tmp_path / "empty.png")
 
-    assert imread(path).shape[1] == plot.WIDTH
+    assert imread(path).shape[1] == PIXELS
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 @pytest.mark.parametrize("figure", [plot.timeline, plot.traffic])
 def test_the_same_tables_give_the_same_bytes(figure: Any, ending: str, tmp_path: Path) -> None:
     made = tables(4)
-    one, two = (hashlib.sha256(figure(made, tmp_path / f"{name}.{ending}").read_bytes()) for name in "ab")
+    one, two = (hashlib.sha256(plot.save(figure(made), tmp_path / f"{name}.{ending}").read_bytes()) for name in "ab")
 
     assert one.hexdigest() == two.hexdigest()
 
 
 def test_an_ending_that_is_no_figure_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"t\.xyz: a figure's name ends in \.png, \.svg, \.pdf$"):
-        plot.timeline(tables(2), tmp_path / "t.xyz")
+        plot.save(plot.timeline(tables(2)), tmp_path / "t.xyz")
 
 
 LINK, NIC = LinkSpec(450 * 10**9, 300_000), LinkSpec(50 * 10**9, 500_000)
@@ -366,15 +372,18 @@ MACHINES: dict[str, Callable[[], Topology]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("width", ["screen", "column"])
 @pytest.mark.parametrize("name", MACHINES)
-def test_a_machine_is_drawn_without_overlapping_labels(name: str, tmp_path: Path, drawn: Drawn) -> None:
-    plot.topology(MACHINES[name]().graph(), tmp_path / "machine.png", title="machine")
+def test_a_machine_is_drawn_without_overlapping_labels(name: str, width: str, tmp_path: Path, drawn: Drawn) -> None:
+    plot.save(plot.topology(MACHINES[name]().graph(), title="machine", width=width), tmp_path / "machine.png")
 
     texts = drawn.texts[0]
     assert len(texts) > 2
     assert overlaps(texts) == []
-    assert cut_off(drawn.figures[0], texts) == []
-    assert min(text.get_fontsize() for text in drawn.figures[0].findobj(Text) if text.get_text()) >= 5.4
+    assert cut_off(drawn.sizes[0], texts) == []
+    assert min(text.get_fontsize() for text in drawn.figures[0].findobj(Text) if text.get_text()) >= (
+        5.4 if width == "screen" else 3.4
+    )
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -405,7 +414,7 @@ def test_gpus_do_not_cover_each_other(name: str) -> None:
 def test_every_preset_is_drawn_with_its_units(name: str, tmp_path: Path, drawn: Drawn) -> None:
     spec = hardware.Sheet.read(hardware.find(name, Path())).spec()
 
-    plot.topology(Topology.of(spec).graph(), tmp_path / "t.png", title=name)
+    plot.save(plot.topology(Topology.of(spec).graph(), title=name), tmp_path / "t.png")
 
     shown = {text for text, _ in drawn.texts[0]}
     assert any(f"{short(spec.link.bandwidth, RATE)} each way" in text for text in shown)
@@ -436,14 +445,14 @@ def test_the_colours_of_links_differ_in_lightness_too() -> None:
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_the_same_machine_gives_the_same_bytes(ending: str, tmp_path: Path) -> None:
     made = MACHINES["rails of 16"]().graph()
-    one, two = (plot.topology(made, tmp_path / f"{name}.{ending}").read_bytes() for name in "ab")
+    one, two = (plot.save(plot.topology(made), tmp_path / f"{name}.{ending}").read_bytes() for name in "ab")
 
     assert one == two
 
 
 def test_a_folder_that_is_gone_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written: no such file or directory"):
-        plot.timeline(tables(2), tmp_path / "gone" / "t.png")
+        plot.save(plot.timeline(tables(2)), tmp_path / "gone" / "t.png")
 
 
 def test_no_class_of_links_is_hidden_by_busier_ones() -> None:
@@ -465,7 +474,7 @@ def test_parts_of_ranks_are_drawn_where_they_are_few(
     for where in ("rank0", *(f"rank0.{part}{number}" for number in range(groups)), "rank1"):
         recorder.add("spans", [where, 0, 10**6, "compute", "", "k", 0])
 
-    plot.timeline(recorder.tables(), tmp_path / "t.png", title="t")
+    plot.save(plot.timeline(recorder.tables(), title="t"), tmp_path / "t.png")
 
     shown = {text for text, _ in drawn.texts[0]}
     said = f"2 ranks, {groups} {kind}" + (" (not drawn)" if rows == 2 else "")

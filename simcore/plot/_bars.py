@@ -57,7 +57,7 @@ def bars(panels: Sequence[BarPanel], *, title: str, subtitle: str = "", width: s
             axes = sheet.axes(90, top + free, sheet.width - 90 - 30, height)
             handles = _draw(sheet, axes, panel)
             if len(panel.series) > 1:
-                sheet.legend(axes, handles, EDGE, top + free - legend, columns)
+                sheet.legend(axes, handles, (EDGE, top + free - legend), columns)
             placed.append(axes)
             top += free + height + bottom
         sheet.fit(placed)

@@ -23,8 +23,8 @@ HEADLINES = ("makespan_ps", "flags.flag_reads", "flags.detection_delay_ps.mean",
 """Metrics that are shown where nothing else is asked for and they vary."""
 LEAST_EFFECT = 0.01
 """Share by which such a metric varies at least."""
-FEW = 7
-"""Values of an axis that make lines unasked: as many as there are colours."""
+FEW = 10
+"""Values of an axis that make lines unasked."""
 NO_METRIC = ("point", "digest", "failed")
 _DIMENSIONS = {SUFFIX[dimension.name]: dimension for dimension in units.DIMENSIONS}
 """By what the names of columns end in; the longer endings come first where one ends in the other."""
@@ -82,7 +82,8 @@ class Measure:
         """Return what stands at ``value``."""
         if self.own:
             return said(self.column, round(value))
-        return f"{value / self.length:,.6g}"
+        shown = value / self.length
+        return f"{shown:,.4g}" if abs(shown) < 10_000 else f"{shown:,.0f}"
 
 
 def measure_of(column: str, values: Sequence[float]) -> Measure:

@@ -138,7 +138,7 @@ def _draw_line(
     if low == high:
         return
     if numeric and joined:
-        axes.fill_between(x, low, high, color=style["color"], alpha=0.2, lw=0, zorder=2)
+        axes.fill_between(x, low, high, color=style["color"], alpha=0.2 if count < 4 else 0.08, lw=0, zorder=2)
     else:
         apart = np.array([np.subtract(mean, low), np.subtract(high, mean)]).clip(0)
         axes.errorbar(x, mean, yerr=apart, color=style["color"], ls="", marker="", lw=sheet.points(1.2), zorder=2)
