@@ -23,8 +23,6 @@ PALETTE = (*COLOURS[:-1], "#7A4B00")
 FAILED = "failed"
 MOST_CLASSES = 14
 """Classes of links in the legend; the rest is counted."""
-BESIDE = 320
-"""Pixels right of the picture on a screen, for the legend."""
 
 Kind = tuple[str, int, int, str]
 """A class of links: its ends, bandwidth (B/s), latency (ps), how the directions share, or that they have failed."""
@@ -52,7 +50,8 @@ def _topology(sheet: Sheet, graph: "networkx.DiGraph[Any]", title: str) -> Drawi
         handles[MOST_CLASSES:] = [Patch(alpha=0, label=f"and {more} more kinds of links")]
     columns, legend = sheet.legend_room([str(h.get_label()) for h in handles], sheet.width - 2 * EDGE)
     left = max([EDGE, *(30 + sheet.measure(text) for _, text in drawn.rows)])
-    room = sheet.width - left - (BESIDE if sheet.wide else EDGE)
+    beside = max((sheet.measure(str(handle.get_label())) for handle in handles), default=0.0) + 70
+    room = sheet.width - left - (beside if sheet.wide else EDGE)
     left += max(0, (room - SIDE) / 2) * (not sheet.wide)
     ratio = min(1.0, room / SIDE)
     top = sheet.head(title, said)
@@ -71,9 +70,9 @@ def _topology(sheet: Sheet, graph: "networkx.DiGraph[Any]", title: str) -> Drawi
     shown = [name for name in graph if name in drawn.places]
     _draw_switches(view, [name for name in shown if graph.nodes[name]["kind"] == "switch"])
     for height, text in drawn.rows:
-        axes.text(-14, height, text, ha="right", va="center", color=FAINT)
+        axes.text(-14, height, text, ha="right", va="center" if sheet.wide else "bottom", color=FAINT)
     sheet.legend(
-        axes, handles, (left + SIDE + 8, top) if sheet.wide else (EDGE, below), 1 if sheet.wide else columns
+        axes, handles, (left + ratio * SIDE + 8, top) if sheet.wide else (EDGE, below), 1 if sheet.wide else columns
     )
     return sheet.figure
 
@@ -228,7 +227,9 @@ def _draw_gpus(view: View, names: Sequence[str]) -> None:
     x, y = drawn.middle
     radius, size = math.dist(places[0], drawn.middle), max(5.4, 8 * view.scale)
     letter = size / 8 / view.ratio
-    for i in range(0, len(names), max(1, math.ceil(34 * letter * len(names) / (2 * math.pi * radius)))):
+    every = max(1, math.ceil(34 * letter * len(names) / (2 * math.pi * radius)))
+    # The last label has the first one beside it.
+    for i in range(0, max(1, len(names) - every + 1), every):
         far = 1 + (drawn.radius + 15 * letter) / radius
         where = (x + far * (places[i][0] - x), y + far * (places[i][1] - y))
         axes.text(*where, _number(names[i]), ha="center", va="center", fontsize=size, color=INK)
