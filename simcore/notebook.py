@@ -1,5 +1,6 @@
 """What a notebook has at hand: sweeps and collectives as data frames, figures that show themselves."""
 
+import io
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,8 +32,13 @@ class Drawing:
         return self.draw(Path(path))
 
     def _repr_png_(self) -> bytes:
+        """Return the figure with 256 colours, which take half of the room in a notebook and look the same."""
+        from PIL import Image
+
         with tempfile.TemporaryDirectory() as folder:
-            return self.draw(Path(folder) / "drawing.png").read_bytes()
+            drawn, small = self.draw(Path(folder) / "drawing.png"), io.BytesIO()
+            Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        return small.getvalue()
 
 
 def draw_timeline(result: Result, title: str = "") -> Drawing:
