@@ -5,8 +5,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from simpy.events import Process
@@ -91,10 +93,30 @@ class Plans:
                 return plan
         self.made += 1
         plan = registry.load(job.model).plan(job.params, job.ranks or 0, nodes, rng)
+        _freeze(plan, set())
         self._kept[key] = plan, rng, rng.bit_generator.state
         if len(self._kept) > MOST_PLANS:
             self._kept.popitem(last=False)
         return plan
+
+
+def _freeze(part: Any, seen: set[int]) -> None:
+    """Make every array in a plan read-only, so that a program which changes one fails instead of changing later
+    runs."""
+    if id(part) in seen:
+        return
+    seen.add(id(part))
+    if isinstance(part, np.ndarray):
+        part.flags.writeable = False
+    elif isinstance(part, Mapping):
+        for each in part.values():
+            _freeze(each, seen)
+    elif isinstance(part, list | tuple):
+        # Of a million numbers, the first says what the others are.
+        for each in part if part and not isinstance(part[0], int | float | str) else ():
+            _freeze(each, seen)
+    elif hasattr(part, "__dict__") and not isinstance(part, type | ModuleType | FunctionType):
+        _freeze(vars(part), seen)
 
 
 def read_scenario(name: str | Path, overrides: Overrides = (), seed: int | None = None) -> Scenario:

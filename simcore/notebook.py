@@ -117,7 +117,7 @@ def _titled(column: str, unit: tuple[str, float]) -> str:
 
 def run_sweep(
     name: str | Path, values: Mapping[str, Any], *, together: Mapping[str, Iterable[Any]] | None = None,
-    repeats: int = 1, metrics: Sequence[str] = (), workers: int = 1, store: Path | None = None,
+    repeats: int = 1, metrics: Sequence[str] = (), workers: int = 1, store: str | Path | None = None,
 ) -> "pd.DataFrame":  # fmt: skip
     """Run a scenario, or a sweep file, with every combination of ``values``; return a row a point.
 
@@ -136,7 +136,7 @@ def run_sweep(
     asked = reading.read(str(name), [_assignment(key, value) for key, value in values.items()], zipped)
     asked = replace(asked, repeats=repeats, metrics=(*asked.metrics, *metrics))
     executor = executors.Executor("processes" if workers > 1 else "serial", workers)
-    swept = executors.run(asked, Store(store or executors.STORE), executor)
+    swept = executors.run(asked, Store(Path(store or executors.STORE)), executor)
     for sentence in (
         *table.doubts(asked, swept.records), *swept.warnings,
         *(f"a point failed: {why}; {asked.command(point)}" for point, why in swept.failures),

@@ -20,10 +20,10 @@ FLOORS = {
     5: ["device", "collectives"],
     6: ["flags", "fit"],
     7: ["workload", "registry", "traffic"],
-    8: ["scenario"],
+    8: ["outputs", "scenario"],
     9: ["assembly", "sweep", "timing"],
     10: ["report", "plot", "bench", "validation", "executors"],
-    11: ["claims", "page", "notebook"],
+    11: ["claims", "explanation", "notebook", "page", "studies"],
     12: ["cli"],
 }
 """The table of the design, plus metrics; a folder counts as one module."""

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simcore.cli._console import Overrides, ScenarioName, Seed, print_files, say
-from simcore.errors import Interrupted
+from simcore.errors import InputError, Interrupted, reason, writing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from simcore.assembly import Result
+    from simcore.page.differences import Difference
     from simcore.simulation import Simulation
     from simcore.summary import Table
 
@@ -73,31 +76,66 @@ def report(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="A", help="A run folder.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Another run folder.")],
+    first: Annotated[Path, typer.Argument(metavar="A", help="A run folder, or a sweep folder.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another of the same kind.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The page to write.")] = Path("compare.html"),
 ) -> None:
-    """Say what differs in the inputs of two runs and what that did to their metrics; write both timelines as a page."""
+    """Say what differs in the inputs of two runs or sweeps and what that did to their metrics; write both as a page."""
     from simcore import page
-    from simcore.page import differences
+    from simcore.executors import folder
+    from simcore.page import differences, paired
 
+    if folder.is_sweep(first) or folder.is_sweep(second):
+        path, old, new = page.write_sweep_comparison(first, second, out)
+        _print_differences("inputs", paired.inputs(old, new))
+        moved = paired.outputs(old, new)
+        print(f"metrics  {len(moved) or 'none'} differ where both have a point")
+        for one in moved:
+            ratio = "" if one.ratio is None else f", the mean by {paired.change_text(one.ratio)}"
+            print(f"  {one.key}: at {one.count} of {one.shared} points{ratio}")
+        return print_files([path])
     path, a, b = page.write_comparison(first, second, out)
-    for heading, found in (("inputs", differences.inputs(a, b)), ("metrics", differences.outputs(a, b))):
-        print(f"{heading:8} {len(found) or 'none'} differ")
-        for each in found:
-            change = "" if each.change is None else f" ({each.change:+.2%})"
-            print(f"  {each.key}: {each.first} -> {each.second}{change}")
-    print_files([path])
+    _print_differences("inputs", differences.inputs(a, b))
+    _print_differences("metrics", differences.outputs(a, b))
+    return print_files([path])
+
+
+def _print_differences(heading: str, found: "Sequence[Difference]") -> None:
+    print(f"{heading:8} {len(found) or 'none'} differ")
+    for each in found:
+        change = "" if each.change is None else f" ({each.change:+.2%})"
+        print(f"  {each.key}: {each.first} -> {each.second}{change}")
 
 
 def check(name: ScenarioName, overrides: Overrides = [], seed: Seed = None) -> None:  # noqa: B006 typer copies it
-    """Read a scenario and the machine in it without running it; say what is wrong, or print it resolved."""
+    """Read a scenario and the machine in it, or a sweep and all of its points, without running anything; say what is
+    wrong, or print it resolved."""
     import yaml
 
     from simcore import assembly, scenario
+    from simcore.sweep import reading
+
+    if reading.find(name) is not None:
+        _check_sweep(name, overrides, seed)
+        return
 
     asked = assembly.read_scenario(name, overrides, seed)
     print(yaml.safe_dump(scenario.resolved(asked), sort_keys=False, width=120), end="")
+
+
+def _check_sweep(name: str, overrides: list[str], seed: int | None) -> None:
+    import yaml
+
+    from simcore.executors.folder import described
+    from simcore.scenario import Known
+    from simcore.sweep import reading
+
+    sweep = reading.read(name, overrides if seed is None else [*overrides, f"seed={seed}"])
+    known = Known()
+    for point in sweep.points:
+        sweep.asked(point, known)
+    about = {"points": len(sweep.points), **described(sweep)}
+    print(yaml.safe_dump(about, sort_keys=False, width=120), end="")
 
 
 def models() -> None:
@@ -108,13 +146,41 @@ def models() -> None:
         print(f"{name:20} {registry.citation(name)}")
 
 
-def schema() -> None:
+def schema(
+    outputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--outputs", metavar="PAGE", help="Make the tables of columns and metrics in a Markdown page anew."
+        ),
+    ] = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="That of sweep files.")] = False,
+) -> None:
     """Print the JSON Schema of scenario files, for editors."""
     import json
 
     from simcore import scenario
+    from simcore.sweep import reading
 
-    print(json.dumps(scenario.schema(), indent=1))
+    if outputs is not None:
+        _fill(outputs)
+        return
+    print(json.dumps(reading.schema() if sweep else scenario.schema(), indent=1))
+
+
+def _fill(page: Path) -> None:
+    from simcore.outputs import filled
+
+    try:
+        text = filled(page.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{page}: cannot be read: {reason(error) if isinstance(error, OSError) else 'is no text'}"
+        ) from None
+    except InputError as error:
+        raise InputError(f"{page}: {error}") from None
+    with writing(page):
+        page.write_text(text, encoding="utf-8")
+    print_files([page])
 
 
 def _draw(result: "Result", folder: Path) -> list[Path]:
