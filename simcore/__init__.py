@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         draw_timeline,
         draw_timelines,
         draw_traffic,
+        reproduce,
         run_sweep,
         time_collective,
     )
@@ -53,6 +54,7 @@ _HOME = {
         "draw_timeline",
         "draw_timelines",
         "draw_traffic",
+        "reproduce",
         "run_sweep",
         "time_collective",
     ],

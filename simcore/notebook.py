@@ -12,7 +12,7 @@ from simcore import plot
 from simcore.assembly import Overrides, Result
 from simcore.errors import InputError
 from simcore.sweep import axes
-from simcore.units import RATE, SIZE, TIME, Dimension
+from simcore.units import RATE, SIZE, TIME, Dimension, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +79,8 @@ def draw_lines(
         groups = list(frame.groupby(names, sort=False)) if names else [((), frame)]
         lines = [
             plot.Curve(
-                _label(key), *((part[name] / scale).tolist() for name, (_, scale) in ((x, x_unit), (column, unit)))
+                _label(names, key),
+                *((part[name] / scale).tolist() for name, (_, scale) in ((x, x_unit), (column, unit))),
             )
             for key, part in groups
         ]
@@ -92,8 +93,13 @@ def draw_lines(
     return Drawing(lambda path: plot.curves(panels, path, title=title))
 
 
-def _label(key: Any) -> str:
-    return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+def _label(columns: Sequence[str], key: Any) -> str:
+    """Return the values that a line has in ``columns``, quantities with their units."""
+    said = []
+    for column, value in zip(columns, key if isinstance(key, tuple) else (key,), strict=True):
+        dimension = next((about for ending, about in UNITS.items() if column.endswith(ending)), None)
+        said.append(str(value) if dimension is None else short(value, dimension))
+    return ", ".join(said)
 
 
 def _unit(frame: "pd.DataFrame", column: str) -> tuple[str, float]:
@@ -172,3 +178,21 @@ def time_collective(
     except ValueError as error:
         raise InputError(f"sizes: {error}") from None
     return pd.DataFrame(map(dataclasses.asdict, timing.times(asked, operation, counted, algorithm, **how)))
+
+
+def reproduce(paper: str, experiments: Sequence[str]) -> "tuple[pd.DataFrame, dict[str, pd.DataFrame]]":
+    """Run some ``experiments`` of a paper; return the claims that bear on them, a row each with the paper's number,
+    ours and the verdict, and by experiment what was measured, a row a point. Raises ``InputError``."""
+    import pandas as pd
+
+    from simcore import source
+    from simcore.claims import cells, reading, reproduction, verdicts
+
+    about = reading.read(paper)
+    for name in experiments:
+        if name not in about.sheet.experiments:
+            raise InputError(source.unknown(f"experiment of {paper}", name, list(about.sheet.experiments)))
+    found = reproduction.run(about, experiments, lambda name: None)
+    judged = [each for each in verdicts.judge(about, found) if each.claim.experiment]
+    claims = pd.DataFrame([cells.row(each) for each in judged]).set_index("id")
+    return claims, {name: pd.DataFrame(points.rows) for name, points in found.items()}
