@@ -3,36 +3,44 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# Each name twice: that says to type checkers that it is ours to give.
 if TYPE_CHECKING:
-    from .assembly import Result, read_scenario, run
-    from .collectives import ALGORITHMS
-    from .errors import Deadlock, InputError, SimcoreError, SimulationError
-    from .fabric import Writes
-    from .formats.comparison import WHOLE
-    from .formats.execution import HOST, Execution, Node
-    from .formats.profile import Profile, read_profile
-    from .formats.recorded import read_executions
-    from .formats.recording import label
-    from .formats.transforms import Shift, Transform, transform
-    from .notebook import (
-        Drawing,
-        draw_lines,
-        draw_machine,
-        draw_timeline,
-        draw_timelines,
-        draw_traffic,
-        reproduce,
-        run_sweep,
-        time_collective,
+    from .assembly import Result as Result, read_scenario as read_scenario, run as run
+    from .collectives import ALGORITHMS as ALGORITHMS
+    from .errors import (
+        Deadlock as Deadlock,
+        InputError as InputError,
+        SimcoreError as SimcoreError,
+        SimulationError as SimulationError,
     )
-    from .plot import Curve, CurvePanel, curves
-    from .report import load_run, write_run
-    from .scenario import Scenario
-    from .schedule import COMPUTE, DELAY, Schedule
-    from .source import TraceFile, TraceFiles, locate, matching
-    from .units import Size, Time
-    from .work import CostModel, Kernel, Roofline, Virtual, Work
-    from .workload import Rank, Workload
+    from .fabric import Writes as Writes
+    from .formats.comparison import WHOLE as WHOLE
+    from .formats.execution import HOST as HOST, Execution as Execution, Node as Node
+    from .formats.profile import Profile as Profile, read_profile as read_profile
+    from .formats.recorded import read_executions as read_executions
+    from .formats.recording import label as label
+    from .formats.transforms import Shift as Shift, Transform as Transform, transform as transform
+    from .notebook import (
+        Drawing as Drawing,
+        draw_lines as draw_lines,
+        draw_machine as draw_machine,
+        draw_timeline as draw_timeline,
+        draw_timelines as draw_timelines,
+        draw_traffic as draw_traffic,
+        reproduce as reproduce,
+        run_sweep as run_sweep,
+        time_collective as time_collective,
+    )
+    from .plot import Curve as Curve, CurvePanel as CurvePanel, curves as curves
+    from .report import load_run as load_run, write_run as write_run
+    from .scenario import Scenario as Scenario
+    from .schedule import COMPUTE as COMPUTE, DELAY as DELAY, Schedule as Schedule
+    from .source import TraceFile as TraceFile, TraceFiles as TraceFiles, locate as locate, matching as matching
+    from .testing import verify as verify
+    from .units import Size as Size, Time as Time
+    from .work import CostModel as CostModel, Kernel as Kernel, Roofline as Roofline, Virtual as Virtual, Work as Work
+    from .workload import Rank as Rank, Workload as Workload
+
 
 __version__ = "0.1.0"
 
@@ -63,6 +71,7 @@ _HOME = {
     "scenario": ["Scenario"],
     "schedule": ["COMPUTE", "DELAY", "Schedule"],
     "source": ["TraceFile", "TraceFiles", "locate", "matching"],
+    "testing": ["verify"],
     "units": ["Size", "Time"],
     "work": ["CostModel", "Kernel", "Roofline", "Virtual", "Work"],
     "workload": ["Rank", "Workload"],

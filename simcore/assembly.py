@@ -65,6 +65,7 @@ MOST_PLANS = 16
 Progress = Callable[[Simulation], None]
 Overrides = Sequence[str] | Mapping[str, Any]
 """Changes of a scenario: ``key=value`` as behind ``--set``, or values by dotted key."""
+Load = Callable[[str], Workload]
 
 
 class Plans:
@@ -135,15 +136,16 @@ def assignments(overrides: Overrides) -> list[str]:
 
 def run(
     asked: Scenario | str | Path, overrides: Overrides = (), *, folder: Path | None = None,
-    progress: Progress | None = None, plans: Plans | None = None,
+    progress: Progress | None = None, plans: Plans | None = None, load: Load | None = None,
 ) -> Result:  # fmt: skip
     """Run ``asked``, a scenario or the name of one with ``overrides``, to its end and return the result; the same
     scenario gives the same bytes.
 
     Full chunks of rows are spilled to Parquet in ``folder`` where one is given. Where slowdowns are wanted, every job
     is simulated once more alone, for its makespan. ``progress`` is called when everything is planned, and now and then
-    while time runs. Plans are taken from ``plans``, if given, and added there. A keyboard interrupt ends the run early:
-    the result then holds what was simulated so far. Raises ``InputError`` and ``SimulationError``.
+    while time runs. Plans are taken from ``plans``, if given, and added there. ``load`` gives a model's workload by its
+    name, where it is not to be the registry's own. A keyboard interrupt ends the run early: the result then holds what
+    was simulated so far. Raises ``InputError`` and ``SimulationError``.
     """
     if not isinstance(asked, Scenario):
         asked = read_scenario(asked, overrides)
@@ -151,7 +153,7 @@ def run(
         raise InputError(f"{asked.name}: a scenario that was read is not changed; give its name with the overrides")
     simulation = Simulation(seed=asked.seed, progress=progress)
     recorder, reads = Recorder(folder), Reads()
-    cluster = _Cluster(reads.lend(asked), simulation, recorder, reads, plans)
+    cluster = _Cluster(reads.lend(asked), simulation, recorder, reads, plans, load or registry.load)
     interrupted_at = None
     try:
         if progress is not None:
@@ -173,7 +175,7 @@ def run(
             warnings += _unread(asked, reads)
     wanted = asked.is_shared if asked.slowdown is None else asked.slowdown
     if wanted and interrupted_at is None:
-        late = _add_slowdowns(asked, found, progress, plans)
+        late = _add_slowdowns(asked, found, progress, plans, load)
         if late:
             interrupted_at = simulation.now
             warnings.append(f"interrupted while {late!r} ran alone: its slowdown and those after it are missing")
@@ -183,7 +185,9 @@ def run(
     )  # fmt: skip
 
 
-def _add_slowdowns(asked: Scenario, found: dict[str, Any], progress: Progress | None, plans: Plans | None) -> str:
+def _add_slowdowns(
+    asked: Scenario, found: dict[str, Any], progress: Progress | None, plans: Plans | None, load: Load | None
+) -> str:
     """Simulate every job of ``asked`` alone and put into ``found`` what the others cost it; return the job at which the
     user interrupted, or an empty text."""
     name = ""
@@ -193,7 +197,7 @@ def _add_slowdowns(asked: Scenario, found: dict[str, Any], progress: Progress | 
             about = found["jobs"][name]
             alone = about["makespan_ps"]
             if asked.is_shared:
-                result = run(asked.alone(job), progress=progress, plans=plans)
+                result = run(asked.alone(job), progress=progress, plans=plans, load=load)
                 if result.interrupted_at is not None:
                     return name
                 alone = result.metrics["jobs"][name]["makespan_ps"]
@@ -210,10 +214,11 @@ class _Cluster:
     """
 
     def __init__(
-        self, asked: Scenario, simulation: Simulation, recorder: Recorder, reads: Reads, plans: Plans | None
-    ) -> None:
+        self, asked: Scenario, simulation: Simulation, recorder: Recorder, reads: Reads, plans: Plans | None,
+        load: Load,
+    ) -> None:  # fmt: skip
         self._asked, self._simulation, self._recorder = asked, simulation, recorder
-        self._reads, self._plans = reads, plans
+        self._reads, self._plans, self._load = reads, plans, load
         machine, gpus = asked.machine, sum(map(len, asked.nodes))
         self._topology = machine.build_topology()
         hosts = [gpu for placed in asked.gpus.values() for gpu in placed]
@@ -237,7 +242,7 @@ class _Cluster:
 
     def _begin(self, job: Job, first: int) -> None:
         """Give every rank of ``job`` its device and its process, the first of them at fabric rank ``first``."""
-        workload, world = registry.load(job.model), job.ranks or 0
+        workload, world = self._load(job.model), job.ranks or 0
         prefix = f"{job.name}." if len(self._asked.workloads) > 1 else ""
         machine, gpus = self._asked.machine, self._asked.gpus[job.name]
         library, flags = Library(machine.collective, self._topology, gpus), FlagMemory(self._fabric, first, world)

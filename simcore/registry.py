@@ -37,15 +37,25 @@ def folders() -> dict[str, Path]:
             )
         spec = find_spec(point.module)
         if spec is None or not spec.submodule_search_locations:
-            raise InputError(f"the model {name!r}: its entry point {point.value!r} names no package that is installed")
+            raise InputError(
+                f"the model {name!r}: its entry point {point.value!r} names no package that is there; "
+                "install it again, or pip uninstall it"
+            )
         found[name] = Path(next(iter(spec.submodule_search_locations)))
     return dict(sorted(found.items()))
 
 
+def folder(name: str) -> Path:
+    """Return the folder of the workload ``name``; raises ``InputError`` with the nearest spelling."""
+    found = folders()
+    if name not in found:
+        raise InputError(source.unknown("model", name, list(found)))
+    return found[name]
+
+
 def load(name: str) -> "Workload":
     """Return the workload ``name``, imported now; raises ``InputError`` with the nearest spelling."""
-    if name not in folders():
-        raise InputError(source.unknown("model", name, list(folders())))
+    folder(name)
     workload: Workload = import_module(_package(name)).WORKLOAD()
     return workload
 

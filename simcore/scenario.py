@@ -195,15 +195,17 @@ def find(name: str) -> Path:
     raise InputError(source.unknown("scenario", name, list(names())))
 
 
-def read(path: Path, overrides: list[str] | None = None, seed: int | None = None) -> Scenario:
+def read(
+    path: Path, overrides: list[str] | None = None, seed: int | None = None, known: Known | None = None
+) -> Scenario:
     """Return the scenario in ``path`` with ``key=value`` overrides; the manifest of a run is read as the scenario that
-    made it."""
+    made it. ``known`` as for `build`."""
     described, stated, places = _opened(path)
     for assignment in [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]:
         keys = source.override(described, assignment)
         stated |= {keys + inner for inner in leaves(described.at(*keys).value)}
     places |= {".".join(map(str, keys)): told_place(described.place(keys)) for keys in stated}
-    scenario = build(described, usual_name(path), stated)
+    scenario = build(described, usual_name(path), stated, known)
     object.__setattr__(scenario, "places", places)
     return scenario
 

@@ -7,7 +7,8 @@ from typing import NoReturn
 import typer
 
 from simcore import errors
-from simcore.cli import benchmarks, claims, collectives, explaining, fits, machines, runs, studies, sweeps, traces
+from simcore.cli import benchmarks, claims, collectives, explaining, fits, machines, models, runs, studies, sweeps
+from simcore.cli import traces as tracing
 from simcore.cli._console import INTERRUPTED, say
 
 BROKEN_PIPE = 1
@@ -16,7 +17,8 @@ BROKEN_PIPE = 1
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command in (
     runs.run, sweeps.sweep, studies.sensitivity, studies.optimize, runs.plot, runs.report, runs.compare, runs.check,
-    runs.models, machines.presets, fits.fit, fits.calibrate, runs.schema, explaining.explain,
+    models.models, models.verify, models.new_model, machines.presets, fits.fit, fits.calibrate, runs.schema,
+    explaining.explain,
     benchmarks.bench, claims.reproduce, claims.figure,
 ):  # fmt: skip
     app.command()(command)
@@ -25,7 +27,7 @@ topo = typer.Typer(cls=fits.DrawUnlessTold, no_args_is_help=True, rich_markup_mo
 topo.command("draw")(machines.topo)
 topo.command("import")(fits.topo_import)
 app.add_typer(topo, name="topo", help="Draw the machine of a scenario, or import one that NCCL or nvidia-smi saw.")
-app.add_typer(traces.app, name="trace", help="Look into profiler traces and turn them into timing profiles.")
+app.add_typer(tracing.app, name="trace", help="Look into profiler traces and turn them into timing profiles.")
 
 
 def main() -> NoReturn:
