@@ -67,7 +67,7 @@ def draw_machine(name: str, overrides: Overrides = (), title: str = "") -> Drawi
 
 def draw_lines(
     frame: "pd.DataFrame", x: str, y: str | Sequence[str], by: str | Sequence[str] = (), *, title: str = "",
-    log: Any = "", from_zero: bool = True, x_label: str = "", y_label: str = "",
+    subtitle: str = "", log: Any = "", from_zero: bool = True, x_label: str = "", y_label: str = "",
 ) -> Drawing:  # fmt: skip
     """Return the figure of one column over another, a line for each value of ``by``; several ``y`` stand below each
     other. Axes of columns whose names end in ps, bytes or bytes_per_s have the unit in which they read best."""
@@ -86,11 +86,11 @@ def draw_lines(
         ]
         panels.append(
             plot.CurvePanel(
-                curves=lines, x_label=x_label or _titled(x, x_unit), y_label=y_label or _titled(column, unit), log=log,
+                curves=lines, x_label=_titled(x, x_unit, x_label), y_label=_titled(column, unit, y_label), log=log,
                 from_zero=from_zero,
             )
         )  # fmt: skip
-    return Drawing(lambda path: plot.curves(panels, path, title=title))
+    return Drawing(lambda path: plot.curves(panels, path, title=title, subtitle=subtitle))
 
 
 def _label(columns: Sequence[str], key: Any) -> str:
@@ -115,9 +115,10 @@ def _largest(dimension: Dimension, most: float) -> tuple[str, float]:
     return unit, float(dimension.units[unit])
 
 
-def _titled(column: str, unit: tuple[str, float]) -> str:
+def _titled(column: str, unit: tuple[str, float], label: str) -> str:
+    """Return what an axis is called: its ``label``, else the name of its column; with the unit."""
     ending = next((ending for ending in UNITS if column.endswith(ending)), "")
-    plain = column.removesuffix(ending).replace("_", " ")
+    plain = label or column.removesuffix(ending).replace("_", " ")
     return f"{plain} ({unit[0]})" if unit[0] else plain
 
 
