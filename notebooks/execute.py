@@ -1,8 +1,11 @@
 """Run the notebooks of this folder and store what they print: ``python notebooks/execute.py [NAME...]``.
 
-What is stored depends on nothing but the notebook and simcore: no times, no places, cells numbered in order.
+What is stored depends on nothing but the notebook and simcore: no times, no places, cells numbered in order. The
+thumbnail of the gallery is the notebook's first figure.
 """
 
+import base64
+import io
 import os
 import sys
 import tempfile
@@ -11,25 +14,39 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
+from traitlets.config import Config
 
 HERE = Path(__file__).parent
 PATIENCE_S = 300
 """Seconds that a cell may take."""
+THUMBNAIL = 560
+"""Pixels of a thumbnail's width."""
 
 
 def executed(path: Path, folder: Path) -> Any:
     """Return the notebook at ``path`` after it was run in ``folder``, an empty one; raises where a cell does."""
     notebook = nbformat.read(path, as_version=4)
-    commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     before = os.environ | {}
-    os.environ |= {"PATH": commands, "COLUMNS": "110"}
-    try:
-        NotebookClient(
-            notebook, timeout=PATIENCE_S, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-        ).execute()
-    finally:
-        os.environ.clear()
-        os.environ |= before
+    # Sockets have short names, so they lie in a folder of their own. Nobody's settings are read.
+    with tempfile.TemporaryDirectory(prefix="nb-") as own:
+        os.environ |= {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "COLUMNS": "110",
+            "NO_COLOR": "1",
+            "IPYTHONDIR": own,
+            "JUPYTER_CONFIG_DIR": own,
+            "JUPYTER_RUNTIME_DIR": own,
+        }
+        try:
+            sockets = Config(KernelManager={"transport": "ipc", "connection_file": str(Path(own) / "kernel.json")})
+            where = {"metadata": {"path": str(folder)}}
+            NotebookClient(
+                notebook, kernel_name="python3", config=sockets, timeout=PATIENCE_S, resources=where
+            ).execute()
+        finally:
+            os.environ.clear()
+            os.environ |= before
     return plain(notebook)
 
 
@@ -61,14 +78,34 @@ def plain(notebook: Any) -> Any:
     return notebook
 
 
+def pictures(notebook: Any) -> list[bytes]:
+    """Return the figures of ``notebook``, as PNG."""
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    found = [output.get("data", {}).get("image/png") for output in outputs]
+    return [base64.b64decode(text) for text in found if text]
+
+
+def thumbnail(picture: bytes) -> bytes:
+    """Return ``picture`` as small as the gallery shows it."""
+    large, small = Image.open(io.BytesIO(picture)).convert("RGB"), io.BytesIO()
+    shape = THUMBNAIL, round(large.height * THUMBNAIL / large.width)
+    large.resize(shape, Image.Resampling.LANCZOS).quantize(128, dither=Image.Dither.NONE).save(
+        small, "PNG", optimize=True
+    )
+    return small.getvalue()
+
+
 def main(names: list[str]) -> None:
     """Run the notebooks called so, or all, and write them back."""
     for path in sorted(HERE.glob("*.ipynb")):
         if names and path.stem not in names:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            nbformat.write(executed(path, Path(folder)), path)
+            notebook = executed(path, Path(folder))
+        nbformat.write(notebook, path)
         print(f"wrote    notebooks/{path.name}")
+        for picture in pictures(notebook)[:1]:
+            (HERE / "pictures" / f"{path.stem}.png").write_bytes(thumbnail(picture))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         draw_timeline as draw_timeline,
         draw_timelines as draw_timelines,
         draw_traffic as draw_traffic,
+        reproduce as reproduce,
         run_sweep as run_sweep,
         time_collective as time_collective,
     )
@@ -59,6 +60,7 @@ _HOME = {
         "draw_timeline",
         "draw_timelines",
         "draw_traffic",
+        "reproduce",
         "run_sweep",
         "time_collective",
     ],

@@ -10,7 +10,7 @@ from simcore.assembly import Overrides, Result
 from simcore.errors import InputError
 from simcore.plot import Drawing
 from simcore.sweep import axes
-from simcore.units import RATE, SIZE, TIME, Dimension
+from simcore.units import RATE, SIZE, TIME, Dimension, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,8 @@ def draw_machine(name: str, overrides: Overrides = (), title: str = "", width: s
 
 def draw_lines(
     frame: "pd.DataFrame", x: str, y: str | Sequence[str], by: str | Sequence[str] = (), *, title: str = "",
-    log: Any = "", from_zero: bool = True, x_label: str = "", y_label: str = "", width: str = "screen",
+    subtitle: str = "", log: Any = "", from_zero: bool = True, x_label: str = "", y_label: str = "",
+    width: str = "screen",
 ) -> Drawing:  # fmt: skip
     """Return the figure of one column over another, a line for each value of ``by``; several ``y`` stand below each
     other. Axes of columns whose names end in ps, bytes or bytes_per_s have the unit in which they read best."""
@@ -56,21 +57,27 @@ def draw_lines(
         groups = list(frame.groupby(names, sort=False)) if names else [((), frame)]
         lines = [
             plot.Curve(
-                _label(key), *((part[name] / scale).tolist() for name, (_, scale) in ((x, x_unit), (column, unit)))
+                _label(names, key),
+                *((part[name] / scale).tolist() for name, (_, scale) in ((x, x_unit), (column, unit))),
             )
             for key, part in groups
         ]
         panels.append(
             plot.CurvePanel(
-                curves=lines, x_label=x_label or _titled(x, x_unit), y_label=y_label or _titled(column, unit), log=log,
+                curves=lines, x_label=_titled(x, x_unit, x_label), y_label=_titled(column, unit, y_label), log=log,
                 from_zero=from_zero,
             )
         )  # fmt: skip
-    return plot.curves(panels, title=title, width=width)
+    return plot.curves(panels, title=title, subtitle=subtitle, width=width)
 
 
-def _label(key: Any) -> str:
-    return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+def _label(columns: Sequence[str], key: Any) -> str:
+    """Return the values that a line has in ``columns``, quantities with their units."""
+    said = []
+    for column, value in zip(columns, key if isinstance(key, tuple) else (key,), strict=True):
+        dimension = next((about for ending, about in UNITS.items() if column.endswith(ending)), None)
+        said.append(str(value) if dimension is None else short(value, dimension))
+    return ", ".join(said)
 
 
 def _unit(frame: "pd.DataFrame", column: str) -> tuple[str, float]:
@@ -86,9 +93,10 @@ def _largest(dimension: Dimension, most: float) -> tuple[str, float]:
     return unit, float(dimension.units[unit])
 
 
-def _titled(column: str, unit: tuple[str, float]) -> str:
+def _titled(column: str, unit: tuple[str, float], label: str) -> str:
+    """Return what an axis is called: its ``label``, else the name of its column; with the unit."""
     ending = next((ending for ending in UNITS if column.endswith(ending)), "")
-    plain = column.removesuffix(ending).replace("_", " ")
+    plain = label or column.removesuffix(ending).replace("_", " ")
     return f"{plain} ({unit[0]})" if unit[0] else plain
 
 
@@ -149,3 +157,21 @@ def time_collective(
     except ValueError as error:
         raise InputError(f"sizes: {error}") from None
     return pd.DataFrame(map(dataclasses.asdict, timing.times(asked, operation, counted, algorithm, **how)))
+
+
+def reproduce(paper: str, experiments: Sequence[str]) -> "tuple[pd.DataFrame, dict[str, pd.DataFrame]]":
+    """Run some ``experiments`` of a paper; return the claims that bear on them, a row each with the paper's number,
+    ours and the verdict, and by experiment what was measured, a row a point. Raises ``InputError``."""
+    import pandas as pd
+
+    from simcore import source
+    from simcore.claims import cells, reading, reproduction, verdicts
+
+    about = reading.read(paper)
+    for name in experiments:
+        if name not in about.sheet.experiments:
+            raise InputError(source.unknown(f"experiment of {paper}", name, list(about.sheet.experiments)))
+    found = reproduction.run(about, experiments, lambda name: None)
+    judged = [each for each in verdicts.judge(about, found) if each.claim.experiment]
+    claims = pd.DataFrame([cells.row(each) for each in judged]).set_index("id")
+    return claims, {name: pd.DataFrame(points.rows) for name, points in found.items()}

@@ -18,7 +18,15 @@ from simcore import read_scenario, shapes
 from simcore.hardware import Degraded, Edge, LinkSpec
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("traces/*.md"), *ROOT.glob("models/*/*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("traces/*.md"),
+        *ROOT.glob("notebooks/*.md"),
+        *ROOT.glob("models/*/*.md"),
+    ]
+)
 FILE = re.compile(
     r"^`([\w./]+\.(?:py|yaml|txt))`[^\n]*\n\n```(?:python|yaml|text)\n(.*?)^```", re.MULTILINE | re.DOTALL
 )

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-MOST_BYTES, MOST_PICTURE_BYTES, MOST_LINES = 200_000, 60_000, 60
+MOST_BYTES, MOST_PICTURE_BYTES, MOST_LETTERS = 200_000, 60_000, 8_000
 
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="the notebooks are not here")
 
@@ -23,8 +23,9 @@ def outputs(notebook: Any) -> list[Any]:
 
 def said(output: Any) -> str:
     """Return the text of an output."""
-    text = output.get("text") or output.get("data", {}).get("text/plain", "")
-    return text if isinstance(text, str) else "".join(text)
+    data = output.get("data", {})
+    parts = [output.get("text", ""), data.get("text/plain", ""), data.get("text/html", "")]
+    return "\n".join("".join(part) for part in parts if part)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -42,10 +43,13 @@ def test_what_is_stored_is_whole_and_small(path: Path) -> None:
     for output in outputs(notebook):
         assert output["output_type"] != "error"
         assert output.get("name") != "stderr", said(output)
-        assert said(output).count("\n") < MOST_LINES
+        assert len(said(output)) < MOST_LETTERS
         assert len(base64.b64decode(output.get("data", {}).get("image/png", ""))) < MOST_PICTURE_BYTES
     assert any("image/png" in output.get("data", {}) for output in outputs(notebook))
     assert re.findall(r"/(?:home|root|tmp|work|usr)/", "".join(map(said, outputs(notebook)))) == []
+    prose = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    links = re.findall(r"\]\(([^)#:]+)", prose)
+    assert [link for link in links if not (FOLDER / link).exists()] == []
 
 
 def test_the_gallery_shows_every_notebook() -> None:
@@ -54,6 +58,7 @@ def test_the_gallery_shows_every_notebook() -> None:
     assert len(NOTEBOOKS) >= 6
     for path in NOTEBOOKS:
         assert f"]({path.name})" in page
+        assert f"](pictures/{path.stem}.png)" in page
     for picture in re.findall(r"\((pictures/[^)]+)\)", page):
         assert (FOLDER / picture).stat().st_size < MOST_PICTURE_BYTES
 

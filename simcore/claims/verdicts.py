@@ -35,9 +35,13 @@ class Judged:
 
 
 def judge(paper: Paper, found: Mapping[str, Found]) -> list[Judged]:
-    """Return every claim of ``paper``, judged by what its experiments gave; raises ``InputError`` with the place of a
-    claim whose statistic the rows do not give."""
-    return [_judged(paper, number, claim, found) for number, claim in enumerate(paper.sheet.claims)]
+    """Return every claim of ``paper`` but those whose experiment was not run, judged by what the others gave; raises
+    ``InputError`` with the place of a claim whose statistic the rows do not give."""
+    return [
+        _judged(paper, number, claim, found)
+        for number, claim in enumerate(paper.sheet.claims)
+        if not claim.experiment or claim.experiment in found
+    ]
 
 
 def _judged(paper: Paper, number: int, claim: Claim, found: Mapping[str, Found]) -> Judged:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 INTERRUPTED = 130
+PICTURES = ("png", "svg", "pdf")
+"""Formats of pictures."""
 
 ScenarioName = Annotated[
     str, typer.Argument(metavar="SCENARIO", help="A file, a bundled scenario, a paper's name, or a run folder.")
@@ -15,7 +17,7 @@ Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. wait.policy=spin.")
 ]
 Formats = Annotated[
-    list[Literal["png", "svg", "pdf"]], typer.Option("--format", help="Of pictures; several may be given; default png.")
+    str, typer.Option("--format", metavar="png,svg,pdf", help="Of pictures; several, parted by commas; default png.")
 ]
 Width = Annotated[
     Literal["column", "page", "screen"],
@@ -33,3 +35,15 @@ def print_files(paths: list[Path]) -> None:
     """Print the files that a command wrote, a line each."""
     for path in paths:
         print(f"wrote    {path}")
+
+
+def formats_of(text: str) -> list[str]:
+    """Return the formats of pictures that ``text`` lists; raises ``InputError`` for one that is none."""
+    from simcore import source
+    from simcore.errors import InputError
+
+    found = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    for kind in found:
+        if kind not in PICTURES:
+            raise InputError(f"--format {text}: {source.unknown('format', kind, list(PICTURES))}")
+    return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from simcore.cli._console import Formats, Overrides, ScenarioName, Seed, Width, print_files, say
+from simcore.cli._console import Formats, Overrides, ScenarioName, Seed, Width, formats_of, print_files, say
 from simcore.errors import InputError, Interrupted, reason, writing
 
 MOST_DIFFERENCES = 40
@@ -62,7 +62,7 @@ def run(
 
 def plot(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder, or a sweep folder.")],
-    formats: Formats = [],  # noqa: B006 typer copies it
+    formats: Formats = "png",
     width: Width = "screen",
     kind: Annotated[
         Literal["line", "heatmap", "front"] | None, typer.Option("--kind", help="Of a sweep: the figure; default line.")
@@ -81,14 +81,15 @@ def plot(
     from simcore import plot, report
     from simcore.executors import folder as sweeps
 
+    kinds = formats_of(formats)
     if not sweeps.is_sweep(folder):
         if kind or x or y or by or where:
             raise InputError(f"{folder}: --kind, --x, --y, --by and --where are for the folders of sweeps")
-        print_files(_draw(report.load_run(folder), folder, formats, width))
+        print_files(_draw(report.load_run(folder), folder, kinds, width))
         return
     kept = dict(_kept(each) for each in where)
     drawn = plot.sweep(sweeps.load(folder), kind=kind or "line", x=x, y=y, by=by, where=kept, width=width)
-    print_files([plot.save(drawn, folder / f"{kind or 'line'}.{each}") for each in formats or ["png"]])
+    print_files([plot.save(drawn, folder / f"{kind or 'line'}.{each}") for each in kinds])
 
 
 def _kept(text: str) -> tuple[str, list[str]]:
@@ -216,7 +217,9 @@ def _fill(page: Path) -> None:
     print_files([page])
 
 
-def _draw(result: "Result", folder: Path, formats: "Sequence[str]" = (), width: "WidthName" = "screen") -> list[Path]:
+def _draw(
+    result: "Result", folder: Path, kinds: "Sequence[str]" = ("png",), width: "WidthName" = "screen"
+) -> list[Path]:
     from simcore import plot
 
     return [
@@ -225,7 +228,7 @@ def _draw(result: "Result", folder: Path, formats: "Sequence[str]" = (), width: 
             ("timeline", plot.timeline(result, width=width)),
             ("traffic", plot.traffic(result, width=width)),
         )
-        for kind in formats or ["png"]
+        for kind in kinds
     ]
 
 
