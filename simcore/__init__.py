@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from .formats.recorded import read_executions as read_executions
     from .formats.recording import label as label
     from .formats.transforms import Shift as Shift, Transform as Transform, transform as transform
+    from .notebook import (
+        Drawing as Drawing,
+        draw_lines as draw_lines,
+        draw_machine as draw_machine,
+        draw_timeline as draw_timeline,
+        draw_timelines as draw_timelines,
+        draw_traffic as draw_traffic,
+        run_sweep as run_sweep,
+        time_collective as time_collective,
+    )
     from .plot import Curve as Curve, CurvePanel as CurvePanel, curves as curves
     from .report import load_run as load_run, write_run as write_run
     from .scenario import Scenario as Scenario
@@ -29,7 +39,6 @@ if TYPE_CHECKING:
     from .units import Size as Size, Time as Time
     from .work import CostModel as CostModel, Kernel as Kernel, Roofline as Roofline, Virtual as Virtual, Work as Work
     from .workload import Rank as Rank, Workload as Workload
-
 
 __version__ = "0.1.0"
 
@@ -44,6 +53,16 @@ _HOME = {
     "formats.recorded": ["read_executions"],
     "formats.recording": ["label"],
     "formats.transforms": ["Shift", "Transform", "transform"],
+    "notebook": [
+        "Drawing",
+        "draw_lines",
+        "draw_machine",
+        "draw_timeline",
+        "draw_timelines",
+        "draw_traffic",
+        "run_sweep",
+        "time_collective",
+    ],
     "plot": ["Curve", "CurvePanel", "curves"],
     "report": ["load_run", "write_run"],
     "scenario": ["Scenario"],

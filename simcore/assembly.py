@@ -1,19 +1,22 @@
 """The only place where parts meet: a scenario in, a result out."""
 
+import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from simpy.events import Process
 
-from simcore import metrics, registry, scenario, source, trace, traffic
+from simcore import metrics, registry, scenario, source, summary, trace, traffic
 from simcore.collectives.library import Library
 from simcore.device import Device
-from simcore.errors import Deadlock, SimcoreError
+from simcore.errors import Deadlock, InputError, SimcoreError
 from simcore.fabric import Fabric
 from simcore.flags import FlagMemory
 from simcore.formats.comparison import Compared
@@ -27,10 +30,10 @@ from simcore.work import Roofline
 from simcore.workload import Memory, Program, Rank, Workload
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What came out of a run: its tables, metrics, warnings, the results of its ranks, and the digest of all table
-    values; what of it was measured, beside the measurements.
+    values; what of it was measured, beside the measurements. A notebook shows what matters of it.
 
     ``interrupted_at`` is the simulated instant (ps) at which the run was stopped by its user, or None for a whole run.
     ``read`` are the keys of the scenario that decided something in it; what stands around or in one counts as well.
@@ -46,6 +49,12 @@ class Result:
     compared: list[Compared] = field(default_factory=list)
     read: frozenset[source.Keys] = frozenset()
 
+    def __repr__(self) -> str:
+        return f"<Result: {summary.headline(self)}>"
+
+    def _repr_html_(self) -> str:
+        return summary.html(self)
+
 
 MOST_UNREAD = 8
 """Keys that nothing read, each with a warning of its own."""
@@ -55,6 +64,8 @@ MOST_PLANS = 16
 
 Progress = Callable[[Simulation], None]
 Load = Callable[[str], Workload]
+Overrides = Sequence[str] | Mapping[str, Any]
+"""Changes of a scenario: ``key=value`` as behind ``--set``, or values by dotted key."""
 
 
 class Plans:
@@ -83,23 +94,52 @@ class Plans:
                 return plan
         self.made += 1
         plan = registry.load(job.model).plan(job.params, job.ranks or 0, nodes, rng)
+        _freeze(plan, set())
         self._kept[key] = plan, rng, rng.bit_generator.state
         if len(self._kept) > MOST_PLANS:
             self._kept.popitem(last=False)
         return plan
 
 
-def read_scenario(name: str, overrides: list[str] | None = None, seed: int | None = None) -> Scenario:
-    """Return the scenario called ``name``: a path, a bundled name, a paper, or a run folder; ``overrides`` as in
-    ``--set``."""
-    return scenario.read(scenario.find(name), overrides, seed)
+def _freeze(part: Any, seen: set[int]) -> None:
+    """Make every array in a plan read-only, so that a program which changes one fails instead of changing later
+    runs."""
+    if id(part) in seen:
+        return
+    seen.add(id(part))
+    if isinstance(part, np.ndarray):
+        part.flags.writeable = False
+    elif isinstance(part, Mapping):
+        for each in part.values():
+            _freeze(each, seen)
+    elif isinstance(part, list | tuple):
+        # Of a million numbers, the first says what the others are.
+        for each in part if part and not isinstance(part[0], int | float | str) else ():
+            _freeze(each, seen)
+    elif hasattr(part, "__dict__") and not isinstance(part, type | ModuleType | FunctionType):
+        _freeze(vars(part), seen)
+
+
+def read_scenario(name: str | Path, overrides: Overrides = (), seed: int | None = None) -> Scenario:
+    """Return the scenario called ``name``: a path, a bundled name, a paper, or a run folder, with ``overrides``; raises
+    ``InputError``."""
+    return scenario.read(scenario.find(str(name)), assignments(overrides), seed)
+
+
+def assignments(overrides: Overrides) -> list[str]:
+    """Return ``overrides`` as they are written behind ``--set``."""
+    if not isinstance(overrides, Mapping):
+        return list(overrides)
+    # JSON is YAML too, and keeps text that looks like a number text.
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items()]
 
 
 def run(
-    asked: Scenario, *, folder: Path | None = None, progress: Progress | None = None, plans: Plans | None = None,
-    load: Load | None = None,
+    asked: Scenario | str | Path, overrides: Overrides = (), *, folder: Path | None = None,
+    progress: Progress | None = None, plans: Plans | None = None, load: Load | None = None,
 ) -> Result:  # fmt: skip
-    """Run ``asked`` to its end and return the result; the same scenario gives the same bytes.
+    """Run ``asked``, a scenario or the name of one with ``overrides``, to its end and return the result; the same
+    scenario gives the same bytes.
 
     Full chunks of rows are spilled to Parquet in ``folder`` where one is given. Where slowdowns are wanted, every job
     is simulated once more alone, for its makespan. ``progress`` is called when everything is planned, and now and then
@@ -107,6 +147,10 @@ def run(
     name, where it is not to be the registry's own. A keyboard interrupt ends the run early: the result then holds what
     was simulated so far. Raises ``InputError`` and ``SimulationError``.
     """
+    if not isinstance(asked, Scenario):
+        asked = read_scenario(asked, overrides)
+    elif overrides:
+        raise InputError(f"{asked.name}: a scenario that was read is not changed; give its name with the overrides")
     simulation = Simulation(seed=asked.seed, progress=progress)
     recorder, reads = Recorder(folder), Reads()
     cluster = _Cluster(reads.lend(asked), simulation, recorder, reads, plans, load or registry.load)

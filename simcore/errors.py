@@ -17,6 +17,10 @@ class SimcoreError(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(printable(text, LONGEST))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows of the error: its line."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class InputError(SimcoreError):
     """What was given cannot be used; the text says where, what was wrong and what would be right."""

@@ -10,6 +10,88 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a run: its dotted key in metrics.json (NAME, rankN and A->B stand for names), its unit, what it says,
+    and, where that is more than a count, how it is reckoned."""
+
+    key: str
+    unit: str
+    meaning: str
+    reckoned: str = ""
+
+
+def _spread_of(key: str, what: str) -> tuple[Metric, ...]:
+    return (
+        Metric(f"{key}.mean", "ps", f"mean of {what}", "rounded down"),
+        Metric(f"{key}.p95", "ps", f"95th percentile of {what}", "a value that occurs"),
+        Metric(f"{key}.max", "ps", f"greatest of {what}"),
+    )
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("makespan_ps", "ps", "the last end of a span or arrival of a job's message",
+        "max(spans.t1_ps, transfers.arrived_ps)"),
+    Metric("ranks.rankN.end_ps", "ps", "end of the rank's last span", "max(spans.t1_ps) of the rank"),
+    Metric("ranks.rankN.compute_ps", "ps", "time covered by spans `compute`", "length of their union"),
+    Metric("ranks.rankN.wait_ps", "ps", "time in spans `wait`", "sum of t1_ps - t0_ps"),
+    Metric("ranks.rankN.replay_ps", "ps",
+        "time in spans `replay`: a recorded collective that is not simulated", "sum of t1_ps - t0_ps"),
+    Metric("ranks.rankN.communication_ps", "ps",
+        "time in which at least one message from or to the rank is under way",
+        "length of the union of issued_ps to arrived_ps of its transfers"),
+    Metric("ranks.rankN.exposed_communication_ps", "ps", "that part of it in which the rank does not compute",
+        "length of communication without compute"),
+    Metric("ranks.rankN.overlap_fraction", "1",
+        "share of communication that is hidden by computation; 0 without communication",
+        "1 - exposed_communication_ps / communication_ps"),
+    Metric("ranks.rankN.flag_reads", "reads", "memory reads of flags by this rank, one line each",
+        "sum of flags.flag_reads of the rank and its work-groups"),
+    Metric("ranks.rankN.other_reads", "reads", "lines that its kernels read",
+        "bytes that each kernel reads over memory_line, rounded up"),
+    Metric("jobs.NAME.first_rank", "rank", "number of the job's rank 0 in `transfers`"),
+    Metric("jobs.NAME.start_ps", "ps", "the job's start"),
+    Metric("jobs.NAME.end_ps", "ps", "the job's last end of a span or arrival of a message"),
+    Metric("jobs.NAME.makespan_ps", "ps", "how long the job took", "end_ps - start_ps"),
+    Metric("jobs.NAME.alone_makespan_ps", "ps",
+        "the same, of this job alone on the same GPUs, without other jobs and without traffic; where slowdowns "
+        "are measured"),
+    Metric("jobs.NAME.slowdown", "1", "how much longer than alone; where slowdowns are measured",
+        "makespan_ps / alone_makespan_ps"),
+    Metric("jobs.NAME.messages", "messages", "messages of the job that arrived"),
+    Metric("jobs.NAME.data_bytes", "bytes", "what its messages of kind data carried"),
+    Metric("jobs.NAME.flag_bytes", "bytes", "what its messages of kind flag carried"),
+    *_spread_of("jobs.NAME.queue_delay_ps", "the time that the job's messages spent waiting for links"),
+    Metric("traffic.NAME.messages", "messages", "background messages that arrived"),
+    Metric("traffic.NAME.data_bytes", "bytes", "what they carried"),
+    *_spread_of("traffic.NAME.queue_delay_ps", "the time that background messages spent waiting for links"),
+    Metric("links.used", "links",
+        "links that carried anything, background traffic included; the following are over these"),
+    Metric("links.utilisation_mean", "1", "share of the time in which a link carried bytes, mean over links",
+        "sum of links.busy_ps / (links used x the last end of anything)"),
+    Metric("links.utilisation_p95", "1", "95th percentile over all bins of all links, empty bins included",
+        "of busy_ps / (t1_ps - t0_ps)"),
+    Metric("links.utilisation_peak", "1", "the highest bin", "max(busy_ps / (t1_ps - t0_ps))"),
+    Metric("links.busiest", "name", "the link with most busy time, the first by name of equals"),
+    *_spread_of("queue_delay_ps", "the time that messages of all jobs spent waiting for links (`queued_ps`)"),
+    Metric("flags.waits", "waits", "finished waits", "rows of flags"),
+    Metric("flags.flag_reads", "reads", "memory reads of flags", "sum of flags.flag_reads"),
+    Metric("flags.wakeups", "wake-ups", "times a monitor woke a waiter", "sum of flags.wakeups"),
+    Metric("flags.false_wakeups", "wake-ups", "wake-ups after which the awaited value was not there",
+        "sum of flags.false_wakeups"),
+    Metric("flags.overflows", "watches", "watches that went to a monitor's log", "sum of flags.overflows"),
+    *_spread_of("flags.detection_delay_ps",
+        "the time from a flag being set to the waiter knowing it, over waits that began before it was set"),
+    Metric("transfers.messages", "messages", "messages of jobs that arrived", "rows of transfers between ranks"),
+    Metric("transfers.data_bytes", "bytes", "what those of kind data carried"),
+    Metric("transfers.flag_bytes", "bytes", "what those of kind flag carried"),
+    Metric("bytes_per_pair.A->B", "bytes", "what was sent from rank A to rank B of a job"),
+    Metric("work.events", "events", "what the simulation took: events of its clock"),
+    Metric("work.visits", "steps", "what the simulation took: steps of its data plane"),
+)  # fmt: skip
+"""Every metric of metrics.json but the counters of models, in the order of the file."""
+
 Intervals = tuple["np.ndarray", "np.ndarray"]
 
 

@@ -18,7 +18,7 @@ from simcore.assembly import Result
 from simcore.errors import InputError, quoted, reason, writing
 from simcore.formats import comparison
 from simcore.scenario import Scenario
-from simcore.trace import SCHEMAS, load_tables, uninterrupted
+from simcore.trace import SCHEMAS, load_tables, natural, uninterrupted
 
 MANIFEST = 1
 """Version of the layout of a run folder."""
@@ -80,7 +80,7 @@ def _checked(target: Path) -> Path:
         raise refusal
     if there and not empty:
         try:
-            _stated(place)
+            stated(place)
         except InputError:
             raise refusal from None
     return place
@@ -132,6 +132,8 @@ def _manifest(result: Result) -> str:
     if result.interrupted_at is not None:
         manifest["interrupted_at_ps"] = result.interrupted_at
     manifest["warnings"] = result.warnings
+    if result.scenario.places:
+        manifest["stated"] = dict(sorted(result.scenario.places.items(), key=lambda item: natural(item[0])))
     inputs = scenario.digests(result.scenario)
     if inputs:
         manifest["sha256_of_inputs"] = inputs
@@ -159,37 +161,44 @@ def rank_names(result: Result) -> list[str]:
 
 def load_run(folder: Path) -> Result:
     """Return the result in a run folder, as far as it is written there; raises ``InputError`` where it is none."""
-    stated = _stated(folder)
+    about = stated(folder)
     try:
         tables = load_tables(folder)
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        compared = _compared(folder / comparison.FILE)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{folder}: the run folder is damaged: {str(error).splitlines()[0]}") from None
     return Result(
         scenario.read(folder / MANIFEST_NAME),
         tables,
         metrics,
-        list(stated["warnings"]),
-        str(stated.get("digest", "")),
-        stated.get("interrupted_at_ps"),
+        list(about["warnings"]),
+        str(about.get("digest", "")),
+        about.get("interrupted_at_ps"),
+        compared=compared,
     )
 
 
-def _stated(folder: Path) -> dict[str, Any]:
+def _compared(path: Path) -> list[comparison.Compared]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as stored:
+        return comparison.read(stored)
+
+
+def stated(folder: Path) -> dict[str, Any]:
     """Return what the manifest in ``folder`` states of its run; raises ``InputError`` where it is no manifest of
     simcore's."""
     path = folder / MANIFEST_NAME
     if not source.is_file(path):
         raise InputError(f"{folder}: not a run folder (it holds no {MANIFEST_NAME})")
     manifest = source.read(path, inherit=False).value
-    stated = manifest.get("manifest") if isinstance(manifest, dict) else None
-    if not isinstance(stated, dict) or not isinstance(manifest.get("scenario"), dict):
+    about = manifest.get("manifest") if isinstance(manifest, dict) else None
+    if not isinstance(about, dict) or not isinstance(manifest.get("scenario"), dict):
         raise InputError(f"{path}: not the manifest of a run")
-    if stated.get("layout") != MANIFEST:
-        raise InputError(
-            f"{path}: layout {quoted(stated.get('layout'))} of a run folder; this simcore reads {MANIFEST}"
-        )
-    warnings, instant = stated.setdefault("warnings", []), stated.get("interrupted_at_ps")
+    if about.get("layout") != MANIFEST:
+        raise InputError(f"{path}: layout {quoted(about.get('layout'))} of a run folder; this simcore reads {MANIFEST}")
+    warnings, instant = about.setdefault("warnings", []), about.get("interrupted_at_ps")
     if not isinstance(warnings, list) or not isinstance(instant, int | None):
         raise InputError(f"{path}: 'warnings' must be a list, and 'interrupted_at_ps' a number of picoseconds")
-    return stated
+    return about

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -82,6 +82,10 @@ class Scenario:
     stated: ClassVar[frozenset[source.Keys]] = frozenset()
     """Keys that its source and its overrides state, but for those that were of use while it was read: no part of the
     value, only for the warning about keys that no run reads."""
+
+    places: ClassVar[Mapping[str, str]] = {}
+    """Where each key that somebody wrote stands, by dotted key: ``slow.yaml:3``, or ``--set``; no part of the value
+    either, only for who reads the run."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
@@ -196,22 +200,42 @@ def read(
 ) -> Scenario:
     """Return the scenario in ``path`` with ``key=value`` overrides; the manifest of a run is read as the scenario that
     made it. ``known`` as for `build`."""
-    described, stated = document(path)
+    described, stated, places = _opened(path)
     for assignment in [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]:
         keys = source.override(described, assignment)
         stated |= {keys + inner for inner in leaves(described.at(*keys).value)}
-    return build(described, usual_name(path), stated, known)
+    places |= {".".join(map(str, keys)): told_place(described.place(keys)) for keys in stated}
+    scenario = build(described, usual_name(path), stated, known)
+    object.__setattr__(scenario, "places", places)
+    return scenario
+
+
+def told_place(place: source.Place) -> str:
+    """Return a place as it is on any machine: the name of the file and the line, or the option."""
+    if not place.line:
+        return place.file.partition(" ")[0]
+    path = Path(place.file)
+    name = f"{path.parent.name}/{path.name}" if path.stem == "scenario" and path.parent.name else path.name
+    return f"{name}:{place.line}"
 
 
 def document(path: Path) -> tuple[source.Document, set[source.Keys]]:
     """Return what stands in ``path``, a scenario or the manifest of a run, and the keys that somebody wrote there."""
+    return _opened(path)[:2]
+
+
+def _opened(path: Path) -> tuple[source.Document, set[source.Keys], dict[str, str]]:
+    """Return what ``document`` returns, and what a manifest says of the places of its keys."""
     found = source.read(path)
     if isinstance(found.value, dict) and "manifest" in found.value:
         if not isinstance(found.value.get("scenario"), dict):
             raise found.error(("manifest",), "a manifest without its scenario")
+        about = found.value["manifest"]
+        kept = about.get("stated") if isinstance(about, dict) else None
+        places = {str(key): str(place) for key, place in kept.items()} if isinstance(kept, dict) else {}
         # A manifest states every value there is; nobody asked for each of them.
-        return found.at("scenario"), set()
-    return found, set(leaves(found.value))
+        return found.at("scenario"), set(), places
+    return found, set(leaves(found.value)), {}
 
 
 def usual_name(path: Path) -> str:

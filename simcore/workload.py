@@ -1,6 +1,6 @@
 """What a paper provides, and the one door that its programs have to the machine."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -34,6 +34,9 @@ class Workload(Protocol):
 
     Params: ClassVar[type]
     """A frozen dataclass; every field has a default, quantities are ``Annotated`` with their unit."""
+
+    counters: ClassVar[Mapping[str, str]] = {}
+    """What its programs count (`Rank.count`), by name, with the meaning of each."""
 
     def world(self, params: Any) -> int | None:
         """Return the number of ranks that ``params`` call for, or None if any number will do."""

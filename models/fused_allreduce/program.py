@@ -1,7 +1,7 @@
 """Which kernel, its parameters, and who lives it: recorded collectives, or a fused kernel work-group by work-group."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from simcore import Time, TraceFile, Transform
 
@@ -62,6 +62,13 @@ class FusedAllReduce:
     """Eidola's question: how much polling traffic does a fused kernel cause while its peers are late?"""
 
     Params = Params
+    counters: ClassVar[dict[str, str]] = {
+        "tiles": "tiles of a fused kernel that the rank's work-groups computed",
+        "writes_registered": "writes that eidolons registered in the write-tracking table of the target",
+        "writes_fired": "writes of that table that were issued",
+        "writes_deepest": "the most writes that were in that table at once",
+        "writes_compared": "comparisons of the head of that table with the clock",
+    }
 
     def world(self, params: Params) -> int | None:
         """Return the number of ranks that a profile speaks of, or None: any number takes part in a fused kernel; raises

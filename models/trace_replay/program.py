@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from simcore import (
     ALGORITHMS,
@@ -69,6 +69,10 @@ class TraceReplay:
     """How long does what was recorded take on another machine, on other links, with other collectives?"""
 
     Params = Params
+    counters: ClassVar[dict[str, str]] = {
+        "recorded_communication_ps": "what the trace says that the rank's messages and collectives took, ps",
+        "simulated_communication_ps": "what the same messages and collectives took here, ps",
+    }
 
     def world(self, params: Params) -> int:
         """Return the number of ranks of the traces; raises ``InputError`` for what cannot be replayed."""

@@ -7,7 +7,19 @@ from typing import NoReturn
 import typer
 
 from simcore import errors
-from simcore.cli import benchmarks, claims, collectives, fits, machines, models, runs, sweeps, traces
+from simcore.cli import (
+    benchmarks,
+    claims,
+    collectives,
+    explaining,
+    fits,
+    machines,
+    models,
+    runs,
+    studies,
+    sweeps,
+    traces,
+)
 from simcore.cli._console import INTERRUPTED, say
 
 BROKEN_PIPE = 1
@@ -15,8 +27,9 @@ BROKEN_PIPE = 1
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command in (
-    runs.run, sweeps.sweep, runs.plot, runs.report, runs.compare, runs.check,
+    runs.run, sweeps.sweep, studies.sensitivity, studies.optimize, runs.plot, runs.report, runs.compare, runs.check,
     models.models, models.verify, models.new_model, machines.presets, fits.fit, fits.calibrate, runs.schema,
+    explaining.explain,
     benchmarks.bench, claims.reproduce, claims.figure,
 ):  # fmt: skip
     app.command()(command)

@@ -2,15 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from simcore.cli._console import Overrides, print_files, say
 from simcore.errors import InputError, writing
-
-if TYPE_CHECKING:
-    from simcore.scenario import Machine
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -73,40 +70,34 @@ def bench(
     inner: Inner = "ring", outer: Outer = "ring",
 ) -> None:  # fmt: skip
     """Simulate a collective at many sizes and print the table of nccl-tests: time, algbw, busbw."""
-    from simcore import collectives, scenario
-    from simcore.collectives.library import Library, adds_in_switches, reducers
-    from simcore.collectives.timing import duration
+    from simcore import scenario, timing
     from simcore.fabric import compiled
     from simcore.hardware import Queues
 
     if csv is not None:
         _check_file(csv)
     asked = scenario.read_machine(machine, [*overrides, *([f"machine.sharing={policy}"] if policy else [])])
-    topology = asked.build_topology()
-    count = topology.gpus if ranks is None else ranks
-    if count > topology.gpus:
-        raise InputError(f"--ranks: {count} ranks need as many GPUs; {asked.name} has {topology.gpus}")
+    if ranks is not None and ranks > asked.gpu_count:
+        raise InputError(f"--ranks: {ranks} ranks need as many GPUs; {asked.name} has {asked.gpu_count}")
     sizes = _sizes(_size("--from", least), _size("--to", most), factor)
-    levels: dict[str, Any] = {"nodes": nodes or _nodes(asked, count), "inner": inner, "outer": outer}
-    lanes: dict[str, Any] = {"root": root, "chunks": chunks, "channels": channels, "window": window}
-    if adds_in_switches(algorithm, inner):
-        lanes["reducers"] = reducers(range(count), levels["nodes"], topology.reducer_of, asked.name)
     if not compiled(asked.sharing, asked.queues or Queues()):
         say(f"compiling the loops for {asked.sharing} links, once after an installation ...")
-    library, rows = Library(asked.collective, topology, range(count)), []
-    for size in sizes:
-        collective = collectives.build(operation, count, size, algorithm, **levels, **lanes)
-        if size == sizes[0]:
-            print(f"{collective.algorithm} {operation}, {count} ranks on {asked.name}, {asked.sharing} links")
+    rows: list[timing.Timed] = []
+    for row in timing.times(
+        asked, operation, sizes, algorithm, ranks=ranks, nodes=nodes, inner=inner, outer=outer,
+        root=root, chunks=chunks, channels=channels, window=window,
+    ):  # fmt: skip
+        if not rows:
+            print(f"{row.algorithm} {operation}, {row.ranks} ranks on {asked.name}, {asked.sharing} links")
             print(
                 f"{'size':>13} {'time':>12} {'algbw':>9} {'busbw':>9}\n{'(B)':>13} {'(us)':>12}" + f"{'(GB/s)':>10}" * 2
             )
-        whole = library.around(collective.schedule, range(count))
-        time = duration(whole, topology, asked.sharing, range(count), asked.queues)
-        rows.append((size, *_rates(collective, time)))
-        print(f"{size:13} {rows[-1][1] / 10**6:12.2f} {rows[-1][2]:9.2f} {rows[-1][3]:9.2f}")
+        rows.append(row)
+        print(f"{row.size_bytes:13} {row.time_ps / 10**6:12.2f} {row.algbw_gb_per_s:9.2f} {row.busbw_gb_per_s:9.2f}")
     if csv is not None:
-        text = "".join(f"{size},{time},{algbw:.6g},{busbw:.6g}\n" for size, time, algbw, busbw in rows)
+        text = "".join(
+            f"{row.size_bytes},{row.time_ps},{row.algbw_gb_per_s:.6g},{row.busbw_gb_per_s:.6g}\n" for row in rows
+        )
         with writing(csv):
             csv.write_text(f"size_bytes,time_ps,algbw_gb_per_s,busbw_gb_per_s\n{text}", encoding="utf-8")
         print_files([csv])
@@ -120,18 +111,6 @@ def _check_file(csv: Path) -> None:
         raise InputError(f"--csv: {csv}: is a folder; name a file")
     if not os.access(csv if csv.exists() else csv.parent, os.W_OK):
         raise InputError(f"--csv: {csv}: may not be written")
-
-
-def _rates(collective: Any, time: int) -> tuple[int, float, float]:
-    from simcore.collectives.formulas import busbw_factor
-
-    algbw = collective.size * 1000 / time if time else 0.0
-    return time, algbw, algbw * float(busbw_factor(collective.operation, collective.ranks))
-
-
-def _nodes(machine: "Machine", ranks: int) -> int:
-    """Return on how many nodes the first ``ranks`` GPUs are, 1 where they do not fill them."""
-    return ranks // machine.gpus if ranks % machine.gpus == 0 else 1
 
 
 def _size(option: str, text: str) -> int:

@@ -3,6 +3,8 @@
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +15,7 @@ from simcore.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
     from simcore.executors import Executor, Swept
-    from simcore.sweep import Sweep
+    from simcore.executors.store import Store
 
 FAILED = 4
 """Exit code where some points failed."""
@@ -69,6 +71,7 @@ def sweep(
     """Run a scenario with every combination of values; write one table. Points that were computed before are read."""
     from dataclasses import replace
 
+    from simcore import executors
     from simcore.executors import folder
     from simcore.sweep import Samples, reading
 
@@ -83,7 +86,8 @@ def sweep(
     target = out or folder.usual(asked)
     folder.check(target)
     begin = time.monotonic()
-    swept = compute(asked, executor(kind, workers, scheduler), store)
+    with computing(store) as (kept, progress):
+        swept = executors.run(asked, kept, executor(kind, workers, scheduler), progress)
     files = folder.write(swept, target)
     _print(swept, time.monotonic() - begin)
     print_files(files)
@@ -102,20 +106,21 @@ def executor(kind: Literal["processes", "serial", "dask"], workers: int | None, 
     return Executor(kind, workers or len(os.sched_getaffinity(0)), scheduler)
 
 
-def compute(asked: "Sweep", how: "Executor", store: Path | None) -> "Swept":
-    """Return what the points of a sweep give, with progress on stderr; Ctrl-C says what it leaves behind."""
+@contextmanager
+def computing(store: Path | None) -> "Iterator[tuple[Store, Progress]]":
+    """Give a store and something to report progress to on stderr; Ctrl-C says what it leaves behind."""
     from simcore import executors
     from simcore.executors.store import Store
 
     kept = Store(store or executors.STORE)
-    try:
-        with Progress() as progress:
-            return executors.run(asked, kept, how, progress)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            f"interrupted; {progress.there + progress.done} of {progress.total} runs are kept in {kept.folder}, and "
-            "the same command goes on from there"
-        ) from None
+    with Progress() as progress:
+        try:
+            yield kept, progress
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"interrupted; {progress.there + progress.done} of {progress.total} runs are kept in {kept.folder}, "
+                "and the same command goes on from there"
+            ) from None
 
 
 def _print(swept: "Swept", elapsed: float) -> None:

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from simcore.units import SIZE, TIME, short
@@ -42,6 +42,14 @@ def text(rows: Sequence[Compared]) -> str:
     writer.writerow(_COLUMNS)
     writer.writerows([getattr(row, name) for name in _COLUMNS] for row in rows)
     return found.getvalue()
+
+
+def read(lines: Iterable[str]) -> list[Compared]:
+    """Return the rows of a table that ``text`` wrote; raises ``ValueError`` where it is none."""
+    rows = csv.DictReader(lines, restval="")
+    if tuple(rows.fieldnames or ()) != _COLUMNS:
+        raise ValueError(f"{FILE} has not the columns of {FILE}")
+    return [Compared(row["location"], row["what"], *(int(row[name]) for name in _COLUMNS[2:])) for row in rows]
 
 
 @dataclass(frozen=True)

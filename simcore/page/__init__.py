@@ -7,7 +7,7 @@ from simcore import report
 from simcore.assembly import Result
 from simcore.errors import writing
 from simcore.executors import folder as folders
-from simcore.page import chapters, detail, differences, sweeps, waits
+from simcore.page import chapters, detail, differences, origins, paired, sweeps, waits
 from simcore.page.markup import SWEEP, document
 from simcore.units import TIME, short
 
@@ -36,9 +36,9 @@ def write_run(folder: Path, path: Path | None = None) -> Path:
 
 def run_page(result: Result, folder: Path) -> str:
     """Return the page of ``result``, whose hardware sheet is looked for in ``folder`` too."""
-    asked, end = result.scenario, last_end(result)
-    lines, lanes = detail.timeline(result.tables, end), detail.links(result.tables, end)
-    cells = detail.pairs(result.tables, report.rank_names(result))
+    asked, end, ranks = result.scenario, last_end(result), report.rank_names(result)
+    lines, lanes = detail.timeline(result.tables, end, ranks), detail.links(result.tables, end)
+    cells = detail.pairs(result.tables, ranks)
     parts = [
         chapters.summary(result),
         chapters.warnings(result),
@@ -46,10 +46,11 @@ def run_page(result: Result, folder: Path) -> str:
         chapters.links(lanes),
         chapters.drawing(result, lanes),
         chapters.matrix(cells),
-        *chapters.waiting(result),
-        chapters.parameters(result, folder),
+        *chapters.waiting(result, ranks),
+        *([chapters.measured_beside(result)] if result.compared else []),
+        origins.parameters(result, folder),
         chapters.metrics(result),
-        chapters.origin(result),
+        origins.origin(result, folder),
     ]
     policy = f", wait policy {asked.wait.policy}" if result.metrics["flags"]["waits"] else ""
     models = ", ".join(dict.fromkeys(job.model for job in asked.workloads))
@@ -65,10 +66,25 @@ def write_comparison(first: Path, second: Path, path: Path) -> tuple[Path, Resul
     """Write the page that compares the runs in two folders; return its path and both runs."""
     a, b = report.load_run(first), report.load_run(second)
     end = max(last_end(a), last_end(b))
-    data = {"first": detail.timeline(a.tables, end), "second": detail.timeline(b.tables, end)}
+    data = {
+        name: detail.timeline(run.tables, end, report.rank_names(run)) for name, run in (("first", a), ("second", b))
+    }
     names = (f"A: {first.name}", f"B: {second.name}")
     parts = differences.changes(a, b, names)
     return save(document(f"{names[0]}, {names[1]}", "two runs compared", parts, data), path), a, b
+
+
+def write_sweep_comparison(first: Path, second: Path, path: Path) -> tuple[Path, paired.Loaded, paired.Loaded]:
+    """Write the page that compares the sweeps in two folders; return its path and both sweeps. Raises ``InputError``
+    where either folder holds no sweep."""
+    a, b = folders.load(first), folders.load(second)
+    names = (f"A: {first.name}", f"B: {second.name}")
+    about, found = paired.together(a, b)
+    axes, parts, data = sweeps.charted(about, found)
+    data["points"]["shown"]["by"] = paired.AXIS
+    subtitle = f"two sweeps compared: {', '.join(map(sweeps.label, axes))}"
+    parts = [*paired.changes(a, b, names), *parts]
+    return save(document(f"{names[0]}, {names[1]}", subtitle, parts, data, SWEEP), path), a, b
 
 
 def last_end(result: Result) -> int:

@@ -1,14 +1,16 @@
 """The chapters of a run's page: each from tables and metrics alone, numbers with their units."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from simcore.assembly import Result
-from simcore.page import machine, provenance, waits
+from simcore.formats import comparison
+from simcore.page import machine, waits
 from simcore.page.markup import Chapter, Content, Markup, chart, element, joined, table
 from simcore.units import RATE, SIZE, TIME, Dimension, short
 
+MOST_LISTED = 64
+"""Ranks whose metrics are listed key by key."""
 MOST_PAIRS = 200
 """Pairs of ranks in the table below the matrix; all are in the matrix."""
 DURATIONS = {"compute": "compute_ps", "wait": "wait_ps", "replayed": "replay_ps", "communication": "communication_ps",
@@ -18,7 +20,7 @@ DURATIONS = {"compute": "compute_ps", "wait": "wait_ps", "replayed": "replay_ps"
 
 def measured(value: float, dimension: Dimension) -> tuple[str, float]:
     """Return a cell of a table: a quantity for its reader, and the number to sort it by."""
-    return short(value, dimension), value
+    return short(value, dimension) if value else "0", value
 
 
 def counted(value: int) -> tuple[str, int]:
@@ -43,8 +45,10 @@ def summary(result: Result) -> Chapter:
         ("messages", f"{moved['messages']:,}", carried),
         ("links", f"{links['utilisation_mean']:.2%}", use),
         ("queue delay", short(queue["mean"], TIME), late),
-        ("flag reads", f"{flags['flag_reads']:,}", f"in {flags['waits']:,} waits, {flags['wakeups']:,} wake-ups"),
     ]  # fmt: skip
+    if flags["waits"]:
+        woken = f"in {flags['waits']:,} waits, {flags['wakeups']:,} wake-ups"
+        figures.append(("flag reads", f"{flags['flag_reads']:,}", woken))
     body = [cards(figures)]
     if result.interrupted_at is not None:
         body.insert(
@@ -136,19 +140,20 @@ def warnings(result: Result) -> Chapter:
 
 def timeline(lines: Mapping[str, Any]) -> Chapter:
     """Return who did what when; ``lines`` is what ``detail.timeline`` found."""
+    if not lines["rows"]:
+        return Chapter("timeline", "Timeline", element("p", {"class": "quiet"}, "Nobody did anything."))
     said = [
-        "Drag to move, Ctrl and wheel or pinch to zoom, Shift and drag to zoom into a stretch, double click "
-        "to zoom in. "
-        "With the keyboard: arrows, + and -, 0 for everything, n and p for the next and previous "
+        "Drag to move, Ctrl and wheel or pinch to zoom, Shift and drag to zoom into a stretch, double click to zoom "
+        "in. With the keyboard: arrows, + and -, 0 or Escape for all of the time, n and p for the next and previous "
         "bar, Enter to open a rank."
     ]
     if lines["merged"]:
         said.append(
-            f"Level of detail: neighbouring spans shorter than {short(lines['merged'], TIME)} are "
-            "drawn as one bar, in the colour of most of its time."
+            f"Level of detail: neighbouring spans shorter than {short(lines['merged'], TIME)} are drawn as one bar, in "
+            "the colour of most of its time."
         )
     if lines["hidden"]:
-        said.append(f"{lines['hidden']:,} more work-groups are not shown; of each rank evenly many are.")
+        said.append(f"{lines['hidden']:,} more rows below ranks are not shown; of each rank evenly many are.")
     body = joined(
         chart("timeline", "timeline", "timeline of all ranks"), [element("p", {"class": "hint"}, each) for each in said]
     )
@@ -180,8 +185,8 @@ def drawing(result: Result, lanes: Mapping[str, Any]) -> Chapter:
     """Return the machine, its links coloured by their mean utilisation."""
     asked = result.scenario.machine
     used = dict(zip(lanes["names"], lanes.get("mean", []), strict=True))
-    joined_by = f", {asked.nodes} nodes on a {asked.network.topology}" if asked.network else ""
-    about = f"{asked.name}: {asked.description} ({asked.topology}{joined_by}, {asked.sharing} links)"
+    network = f"; {asked.nodes} nodes: {asked.network.topology}" if asked.network else ""
+    about = f"{asked.name}: {asked.description} (a node: {asked.topology}{network}; {asked.sharing} links)"
     return Chapter(
         "machine", "Machine", joined(element("p", None, about), machine.drawing(asked.build_topology().graph(), used))
     )
@@ -200,44 +205,28 @@ def matrix(cells: Mapping[str, Any]) -> Chapter:
     details = element(
         "details", None, element("summary", None, f"the {len(rows)} pairs with most bytes as a table"), held, more
     )
-    return Chapter("matrix", "Traffic matrix", joined(chart("matrix", "pairs", "bytes from rank to rank"), details))
-
-
-def parameters(result: Result, folder: Path) -> Chapter:
-    """Return every parameter with where it comes from."""
-    rows = [
-        [
-            each.key,
-            each.value,
-            element("span", {"class": f"kind {each.kind}"}, each.kind),
-            joined(_linked(each.source), f" ({each.note})" if each.note else ""),
-        ]
-        for each in provenance.parameters(result.scenario, folder)
-    ]
-    hint = (
-        "spec: a vendor's figure; measured; fitted; assumed; scenario: stated by the scenario, or following "
-        "from what it states; "
-        "default: nobody stated it."
-    )
-    body = joined(
-        element("p", {"class": "hint"}, hint),
-        table(["parameter", "value", "kind", "source"], rows, label="parameters", filtered=True),
-    )
-    return Chapter("parameters", "Parameters", body)
-
-
-def _linked(source: str) -> Markup:
-    """Return a source, the web address that it begins with as a link."""
-    address = source.split(" ")[0].rstrip(",;:)")
-    if not address.startswith("https://"):
-        return joined(source)
-    return joined(element("a", {"href": address, "rel": "noreferrer"}, address), source[len(address) :])
+    hint = element("p", {"class": "hint"}, "Each row is a sender, each column a receiver.")
+    drawn = chart("matrix", "pairs", "bytes from rank to rank")
+    return Chapter("matrix", "Traffic matrix", joined(hint, drawn, details))
 
 
 def metrics(result: Result) -> Chapter:
-    """Return all metrics by their key in metrics.json."""
-    rows = [[key, (_shown(key, value), value)] for key, value in leaves(result.metrics)]
-    return Chapter("metrics", "Metrics", table(["metric", "value"], rows, label="metrics", numeric=(1,), filtered=True))
+    """Return the metrics by their key in metrics.json; of many ranks those that the table of ranks holds are left
+    out."""
+    found = list(leaves(result.metrics))
+    many = len(dict(ranks_of(result.metrics))) > MOST_LISTED
+    rows = [
+        [key, (shown(key, value), value)]
+        for key, value in found
+        if not many or not (key.startswith("ranks.") or ".ranks." in key)
+    ]
+    left = (
+        f"{len(found) - len(rows):,} more of single ranks are in the table of ranks and in metrics.json."
+        if many
+        else ""
+    )
+    held = table(["metric", "value"], rows, label="metrics", numeric=(1,), filtered=True)
+    return Chapter("metrics", "Metrics", joined(element("p", {"class": "hint"}, left) if left else "", held))
 
 
 def leaves(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -251,24 +240,47 @@ def leaves(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _shown(key: str, value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if not isinstance(value, int):
+def shown(key: str, value: Any) -> str:
+    """Return a metric as text: thousands apart, durations and sizes also in a fitting unit."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     unit = next(
         (d for end, d in (("_ps", TIME), ("_bytes", SIZE)) if any(part.endswith(end) for part in key.split("."))), None
     )
-    return f"{value:,}" + (f" {unit.base} ({short(value, unit)})" if unit else "")
+    exact = f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+    if unit is None or value == 0:
+        return exact
+    return f"{exact} {unit.base}" + (f" ({short(value, unit)})" if abs(value) >= 1000 else "")
 
 
-def origin(result: Result) -> Chapter:
-    """Return what identifies the run: its seed and the digest of its tables."""
-    facts = {"scenario": result.scenario.name, "seed": str(result.scenario.seed), "digest of all tables": result.digest}
-    rows = [[key, value] for key, value in facts.items()]
-    return Chapter("origin", "Origin", table(["what", "value"], rows, label="origin"))
+def measured_beside(result: Result) -> Chapter:
+    """Return what was measured beside what simulating it again gave; of equal things the medians."""
+    rows = [
+        [each.what, measured(each.size, SIZE), counted(each.ranks), counted(each.count),
+         *_beside(each.measured, each.simulated)]
+        for each in comparison.groups(result.compared)
+    ]  # fmt: skip
+    ends = [
+        [row.location, *_beside(row.measured_ps, row.simulated_ps)]
+        for row in result.compared
+        if row.what == comparison.WHOLE
+    ]
+    heads = ["measured", "simulated", "simulated / measured"]
+    parts: list[Content] = []
+    if rows:
+        what = ["what", "size", "ranks", "count", *heads]
+        parts.append(table(what, rows, label="measured things", numeric=range(1, 7), filtered=len(rows) > 12))
+        parts.append(element("p", {"class": "hint"}, "Medians; each taken on the rank for which it was shortest."))
+    if ends:
+        parts.append(element("h3", None, "End of a rank"))
+        parts.append(table(["rank", *heads], ends, label="ends of ranks", numeric=range(1, 4), filtered=len(ends) > 12))
+    return Chapter("measured", "Measured and simulated", joined(*parts))
 
 
-def waiting(result: Result) -> list[Chapter]:
+def _beside(was: int, found: int) -> list[tuple[str, float]]:
+    return [measured(was, TIME), measured(found, TIME), (f"{found / was:.3g}", found / was) if was else ("-", 0.0)]
+
+
+def waiting(result: Result, ranks: Sequence[str]) -> list[Chapter]:
     """Return why ranks waited, and what their flags cost."""
-    return [waits.reasons(result.tables), waits.flags(result.tables)]
+    return [waits.reasons(result.tables), waits.flags(result.tables, ranks)]

@@ -1,10 +1,10 @@
 """As much of a run's tables as a page can hold and an eye can see: bars, bins and pairs within stated limits."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from simcore.trace import natural, numbers
+from simcore.trace import natural, numbers, parted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ Tables = Mapping[str, "pa.Table"]
 MOST_BARS = 120_000
 """Bars of a timeline; of more spans, those shorter than a power of two of ps are merged with their neighbours."""
 MOST_ROWS = 4_096
-"""Rows of a timeline: all ranks, and as many of the work-groups of each as there is room for."""
+"""Rows of a timeline: all ranks, and as many parts of each, work-groups or streams, as there is room for."""
 MOST_CELLS = 240_000
 """Bins of all links together; of more, neighbours are merged."""
 MOST_LINKS = 256
@@ -43,22 +43,28 @@ def coded(table: "pa.Table", name: str) -> "tuple[list[str], Ints]":
 
 
 def parent_of(location: str) -> str:
-    """Return the rank whose work-group ``location`` is, or itself."""
-    return location.partition(".wg")[0]
+    """Return the rank that ``location`` is a part of, or itself."""
+    return parted(location)[0]
 
 
-def chosen_rows(locations: Sequence[str]) -> tuple[list[str], int]:
-    """Return the rows to show, ranks with their work-groups below them, in natural order, and how many work-groups are
-    left out: of each rank, evenly many are kept."""
-    ordered = sorted(locations, key=natural)
+def order_of(ranks: Sequence[str]) -> Callable[[str], tuple[int, list[tuple[int, str]]]]:
+    """Return a key that sorts locations as their ranks come in ``ranks``, naturally within one and behind them."""
+    place = {name: i for i, name in enumerate(ranks)}
+    return lambda name: (place.get(parent_of(name), len(place)), natural(name))
+
+
+def chosen_rows(locations: Sequence[str], order: Sequence[str] = ()) -> tuple[list[str], int]:
+    """Return the rows to show, ranks in their ``order`` with their parts below them, and how many parts are left out:
+    of each rank, evenly many are kept."""
+    ordered = sorted(locations, key=order_of(order))
     ranks = [name for name in ordered if parent_of(name) == name]
-    groups: dict[str, list[str]] = {}
+    parts: dict[str, list[str]] = {}
     for name in ordered:
         if parent_of(name) != name:
-            groups.setdefault(parent_of(name), []).append(name)
-    room = max(1, (MOST_ROWS - len(ranks)) // max(1, len(groups)))
+            parts.setdefault(parent_of(name), []).append(name)
+    room = max(1, (MOST_ROWS - len(ranks)) // max(1, len(parts)))
     kept, hidden = set(ranks), 0
-    for names in groups.values():
+    for names in parts.values():
         step = max(1, -(-len(names) // room))
         kept |= set(names[::step])
         hidden += len(names) - len(names[::step])
@@ -79,14 +85,18 @@ def classes_of(activities: Sequence[str], reasons: Sequence[str]) -> tuple[list[
     return [place[name] for name in classes], found
 
 
-def timeline(tables: Tables, end: int) -> dict[str, Any]:
+def timeline(tables: Tables, end: int, ranks: Sequence[str] = ()) -> dict[str, Any]:
     """Return rows of bars in columns of integers: gap since the bar before (ps), length (ps), class, label, and for how
-    many spans it stands; ``merged`` is the length (ps) below which spans are merged, 0 if none are."""
+    many spans it stands; ``merged`` is the length (ps) below which spans are merged, 0 if none are.
+
+    The rows of ranks come in the order of ``ranks``, each with ``times``, the time (ps) that its spans spent in every
+    class.
+    """
     import numpy as np
 
     spans = tables["spans"]
     where, row_of_span = coded(spans, "location")
-    rows, hidden = chosen_rows(where)
+    rows, hidden = chosen_rows(where, ranks)
     place = {name: i for i, name in enumerate(rows)}
     row = np.array([place.get(name, -1) for name in where], np.int64)[row_of_span] if where else row_of_span
     begin, stop = numbers(spans, "t0_ps"), numbers(spans, "t1_ps")
@@ -97,9 +107,10 @@ def timeline(tables: Tables, end: int) -> dict[str, Any]:
     kinds, classes = classes_of([each[0] for each in labels], [each[1] for each in labels])
     kind = np.array(kinds, np.int64)[label] if labels else label
     shift, first = merged(row, begin, stop, MOST_BARS)
-    bars = _bars(first, begin, stop, kind, label, len(classes))
+    bars = bars_of(first, begin, stop, kind, label, len(classes))
     used, bars["label"] = np.unique(bars["label"], return_inverse=True)
     starts = np.searchsorted(row[first], np.arange(len(rows) + 1))
+    times = _sums(row * len(classes) + kind, stop - begin, len(rows) * len(classes)).reshape(len(rows), -1)
     return {
         "end": end,
         "classes": classes,
@@ -107,11 +118,26 @@ def timeline(tables: Tables, end: int) -> dict[str, Any]:
         "merged": 1 << shift if shift else 0,
         "hidden": hidden,
         "rows": [
-            {"name": name, "parent": place.get(parent_of(name), -1) if parent_of(name) != name else -1}
-            | _row({key: column[a:b] for key, column in bars.items()})
-            for name, a, b in zip(rows, starts[:-1], starts[1:], strict=True)
+            _head(name, place, times[i])
+            | _row({key: column[starts[i] : starts[i + 1]] for key, column in bars.items()})
+            for i, name in enumerate(rows)
         ],
     }
+
+
+def _head(name: str, place: Mapping[str, int], times: "Ints") -> dict[str, Any]:
+    """Return the name of a row, the number of the row that it is below (-1 of a rank), and the times of a rank."""
+    parent = place.get(parent_of(name), -1) if parent_of(name) != name else -1
+    return {"name": name, "parent": parent} | ({"times": times.tolist()} if parent < 0 else {})
+
+
+def _sums(place: "Ints", values: "Ints", count: int) -> "Ints":
+    """Return the exact sum of the values at each of ``count`` places."""
+    import numpy as np
+
+    found = np.zeros(count, np.int64)
+    np.add.at(found, place, values)
+    return found
 
 
 def _labels(spans: "pa.Table", order: "Ints") -> "tuple[list[tuple[str, str, str]], Ints]":
@@ -149,7 +175,7 @@ def merged(row: "Ints", begin: "Ints", stop: "Ints", most: int) -> "tuple[int, I
     return shift, np.nonzero(fresh)[0]
 
 
-def _bars(first: "Ints", begin: "Ints", stop: "Ints", kind: "Ints", label: "Ints", classes: int) -> "dict[str, Ints]":
+def bars_of(first: "Ints", begin: "Ints", stop: "Ints", kind: "Ints", label: "Ints", classes: int) -> "dict[str, Ints]":
     """Return the bars: each from the first begin to the last end of its spans, of the class that most of its time
     belongs to, labelled as its longest span."""
     import numpy as np
@@ -183,7 +209,8 @@ def _row(bars: "dict[str, Ints]") -> dict[str, list[int]]:
 
 def links(tables: Tables, end: int) -> dict[str, Any]:
     """Return a row a link: in bins of ``width`` ps the share of time that it carried bytes (1: ``SCALE``), and its rate
-    (``most`` B/s: ``SCALE``), both 16-bit in base64; and the sums over the whole run."""
+    (``most`` B/s: ``SCALE``), both 16-bit in base64; of the whole run its mean share, the largest of a bin of the
+    table, and its bytes."""
     import numpy as np
 
     from simcore.plot import chosen_links
@@ -192,37 +219,43 @@ def links(tables: Tables, end: int) -> dict[str, Any]:
     names, link = coded(table, "link")
     if not names:
         return {"end": end, "names": [], "hidden": 0}
-    begin, stop = numbers(table, "t0_ps"), numbers(table, "t1_ps")
     busy, size = numbers(table, "busy_ps"), numbers(table, "size_bytes")
-    total_busy = np.bincount(link, busy, len(names))
-    total_size = np.bincount(link, size, len(names))
+    total_busy, total_size = _sums(link, busy, len(names)), _sums(link, size, len(names))
+    begin, stop = numbers(table, "t0_ps"), np.minimum(numbers(table, "t1_ps"), end)
+    peak = np.zeros(len(names))
+    np.maximum.at(peak, link, busy / np.maximum(1, stop - begin))
     shown, hidden = chosen_links(dict(zip(names, total_size.tolist(), strict=True)), MOST_LINKS)
-    place = {name: i for i, name in enumerate(shown)}
-    row = np.array([place.get(name, -1) for name in names], np.int64)[link]
-    keep = (row >= 0) & (begin < end)
-    width = int(stop[0] - begin[0])
-    while len(shown) * -(-end // width) > MOST_CELLS:
-        width *= 2
-    bins = -(-end // width)
-    cell = (row * bins + begin // width)[keep]
-    spans = np.minimum(width, end - width * np.arange(bins))
-    used = np.bincount(cell, busy[keep], len(shown) * bins).reshape(-1, bins) / spans
-    rate = np.bincount(cell, size[keep], len(shown) * bins).reshape(-1, bins) / spans * 1e12
-    most = float(rate.max()) or 1.0
     whole = [names.index(name) for name in shown]
     return {
         "end": end,
         "names": shown,
         "hidden": hidden,
-        "bins": bins,
-        "width": width,
-        "most": most,
-        "busy": _packed(used),
-        "rate": _packed(rate / most),
         "mean": [round(float(total_busy[i]) / end, 6) for i in whole],
-        "peak": [round(float(each), 6) for each in used.max(axis=1)],
+        "peak": [round(float(peak[i]), 6) for i in whole],
         "size": [int(total_size[i]) for i in whole],
-    }
+    } | _binned(table, link, whole, end)
+
+
+def _binned(table: "pa.Table", link: "Ints", whole: Sequence[int], end: int) -> dict[str, Any]:
+    """Return the bins of the links with the numbers ``whole``, ``link`` being that of each row of the table."""
+    import numpy as np
+
+    place = np.full(int(link.max()) + 1, -1)
+    place[whole] = np.arange(len(whole))
+    row, begin = place[link], numbers(table, "t0_ps")
+    keep = (row >= 0) & (begin < end)
+    width = int(numbers(table, "t1_ps")[0] - begin[0])
+    while len(whole) * -(-end // width) > MOST_CELLS:
+        width *= 2
+    bins = -(-end // width)
+    cell = (row * bins + begin // width)[keep]
+    spans = np.minimum(width, end - width * np.arange(bins))
+    used, rate = (
+        _sums(cell, numbers(table, name)[keep], len(whole) * bins).reshape(-1, bins) / spans
+        for name in ("busy_ps", "size_bytes")
+    )
+    most = float(rate.max()) or 1.0
+    return {"bins": bins, "width": width, "most": most * 1e12, "busy": _packed(used), "rate": _packed(rate / most)}
 
 
 def _packed(shares: "np.ndarray[Any, Any]") -> str:
@@ -244,7 +277,7 @@ def pairs(tables: Tables, names: Sequence[str]) -> dict[str, Any]:
     each = -(-world // MOST_RANKS)
     side = -(-world // each)
     cell = src // each * side + dst // each
-    total, count = np.bincount(cell, size, side * side), np.bincount(cell, minlength=side * side)
+    total, count = _sums(cell, size, side * side), np.bincount(cell, minlength=side * side)
     there = np.nonzero(count)[0]
     known = [*names, *(f"rank{i}" for i in range(len(names), world))]
     rows = known if each == 1 else [f"{known[i]} to {known[min(i + each, world) - 1]}" for i in range(0, world, each)]

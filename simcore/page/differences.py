@@ -53,13 +53,14 @@ def changes(first: Result, second: Result, names: tuple[str, str]) -> list[Chapt
         )
     )
     return [
-        Chapter("inputs", "Inputs that differ", _table(["parameter", *names], stated, "inputs")),
-        Chapter("outputs", "Metrics that differ", _table(["metric", *names, "change"], found, "metrics")),
+        Chapter("inputs", "Inputs that differ", listed(["parameter", *names], stated, "inputs")),
+        Chapter("outputs", "Metrics that differ", listed(["metric", *names, "change"], found, "metrics")),
         Chapter("timelines", "Timelines", lines),
     ]
 
 
-def _table(headings: list[str], rows: list[list[Any]], label: str) -> Markup:
+def listed(headings: list[str], rows: list[list[Any]], label: str) -> Markup:
+    """Return a table of what differs, or the word that nothing does."""
     if not rows:
         return element("p", {"class": "quiet"}, "None.")
     return table(headings, rows, label=label, numeric=range(1, len(headings)), filtered=len(rows) > 12)

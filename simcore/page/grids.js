@@ -30,7 +30,8 @@ class Lanes {
     this.time = time;
     this.tables = { busy: shares16(data.busy), rate: shares16(data.rate) };
     this.what = "busy";
-    this.row = data.names.length > 40 ? 12 : 18;
+    this.row = data.names.length > 40 ? 16 : 18;
+    keepLabels(data.names);
     this.canvas = make("canvas", { tabindex: "0", role: "img", "aria-label": `${label}: arrows move, plus and minus zoom` });
     this.filler = make("div");
     this.pane = make("div", { class: "pane" }, this.canvas, this.filler);
@@ -56,7 +57,7 @@ class Lanes {
 
   plot() {
     const wide = this.canvas.clientWidth;
-    return [Math.round(Math.min(190, Math.max(70, wide * 0.2))), wide - 6];
+    return [labelRoom(wide), wide - 6];
   }
 
   draw() {
@@ -123,7 +124,10 @@ class Matrix {
   constructor(place, data, label) {
     this.names = data.names;
     this.cells = new Map(data.cells.map(([src, dst, size, count]) => [src * data.names.length + dst, [size, count]]));
-    this.most = Math.max(1, ...data.cells.map((cell) => cell[2]));
+    this.most = data.cells.reduce((most, cell) => Math.max(most, cell[2]), 1);
+    this.longest = Math.max(...data.names.map((name) => name.length));
+    this.numbers = data.names.map((name) => (name.match(/\d+/g) || [name]).pop());
+    this.turned = new Set(this.numbers).size < data.names.length;
     this.canvas = make("canvas", { tabindex: "0", role: "img", "aria-label": `${label}: arrows go from pair to pair` });
     this.detail = make("div", { class: "detail", "aria-live": "polite" });
     this.cursor = null;
@@ -138,9 +142,9 @@ class Matrix {
 
   // Left and top of the cells, and the side of one.
   frame() {
-    const longest = Math.max(...this.names.map((name) => name.length));
-    const left = Math.min(16 + 7 * longest, this.canvas.clientWidth * 0.3, 150);
-    return [left, 26, Math.min(46, (Math.min(this.canvas.clientWidth, 760) - left - 8) / this.names.length)];
+    const wide = Math.min(this.canvas.clientWidth, 760), left = Math.min(16 + 7 * this.longest, wide * 0.3, 150);
+    const side = Math.min(46, (wide - left - 8) / this.names.length);
+    return [left, this.turned ? Math.min(14 + 7 * this.longest, 120) : 26, side];
   }
 
   draw() {
@@ -154,22 +158,34 @@ class Matrix {
       const gap = side > 6 ? 1 : 0;
       pen.fillRect(left + (key % count) * side, top + Math.floor(key / count) * side, Math.max(1, side - gap), Math.max(1, side - gap));
     }
-    pen.fillStyle = colour("soft");
-    const every = Math.max(1, Math.ceil(15 / side));
-    for (let i = 0; i < count; i += every) {
-      pen.textAlign = "left";
-      pen.fillText(fitted(pen, this.names[i], left - 10), 2, top + (i + 0.5) * side);
-      if (side * every > 22) {
-        pen.textAlign = "center";
-        pen.fillText(fitted(pen, (this.names[i].match(/\d+/g) || [this.names[i]]).pop(), side * every), left + (i + 0.5) * side, 12);
-      }
-    }
-    pen.textAlign = "left";
+    this.drawNames(pen, left, top, side);
     if (this.cursor) {
       pen.strokeStyle = colour("ink");
       pen.lineWidth = 2;
       pen.strokeRect(left + this.cursor[1] * side, top + this.cursor[0] * side, side, side);
     }
+  }
+
+  // Columns are called by their numbers, or, where these are not their own, by their names upwards.
+  drawNames(pen, left, top, side) {
+    const down = Math.max(1, Math.ceil(15 / side)), across = Math.max(1, Math.ceil((this.turned ? 15 : 24) / side));
+    pen.fillStyle = colour("soft");
+    this.names.forEach((name, i) => {
+      pen.textAlign = "left";
+      if (i % down === 0) pen.fillText(fitted(pen, name, left - 10), 2, top + (i + 0.5) * side);
+      if (i % across) return;
+      if (this.turned) {
+        pen.save();
+        pen.translate(left + (i + 0.5) * side, top - 6);
+        pen.rotate(-Math.PI / 2);
+        pen.fillText(fitted(pen, name, top - 10), 0, 0);
+        pen.restore();
+      } else {
+        pen.textAlign = "center";
+        pen.fillText(fitted(pen, this.numbers[i], side * across), left + (i + 0.5) * side, 12);
+      }
+    });
+    pen.textAlign = "left";
   }
 
   about(src, dst) {

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from simcore.page.markup import Markup, element, joined
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 MOST_LINES = 6_000
 """Links that are drawn; of more, those that carried nothing are left out, and then the idlest."""
+FEW = 64
+"""Nodes up to which they are moved together where there is room between them."""
+LARGEST, LEAST = 17.0, 10.0
+"""Sizes of the names in nodes."""
 LEVELS = 6
 """Shades of use."""
 
@@ -21,34 +26,61 @@ LEVELS = 6
 def drawing(graph: "networkx.DiGraph[Any]", used: Mapping[str, float]) -> Markup:
     """Return the machine as SVG; ``used`` is the mean utilisation of links by name, and a link's ends tell it on
     hover."""
-    from simcore.plot import HEIGHT, SIDE, picture
+    from simcore.plot import picture
 
-    place = picture(graph)
+    place = _closer(picture(graph))
     lines, hidden = _links(graph, place, used)
-    parts = [element("rect", {"x": x, "y": HEIGHT - y - h, "width": w, "height": h, "rx": 4, "class": "box"})
+    boxes = [element("rect", {"x": f"{x:.1f}", "y": f"{-y - h:.1f}", "width": f"{w:.1f}", "height": f"{h:.1f}", "rx": 4,
+                              "class": "box"})
              for x, y, w, h, _ in place.boxes]  # fmt: skip
-    names = [name for name in graph if name in place.places]
-    nodes = [_node(graph, place, name, HEIGHT) for name in names]
+    nodes = [_node(graph, place, name) for name in graph if name in place.places]
+    left, top, wide, tall = _frame(place)
     rows = [
-        element("text", {"x": 0, "y": HEIGHT - y, "class": "row"}, text.replace("\n", " ")) for y, text in place.rows
+        element("text", {"x": left, "y": f"{5 - y:.1f}", "class": "row"}, text.replace("\n", " "))
+        for y, text in place.rows
     ]
-    left = 120 if place.rows else 10
     switches = sum(graph.nodes[name]["kind"] == "switch" for name in graph)
-    about = f"{len(graph) - switches} GPUs, {switches} switches, {graph.number_of_edges()} directed links"
-    shift = element("g", {"transform": f"translate({left} 0)"}, parts, lines, nodes)
+    both = f"{len(graph) - switches} GPUs, {_count(switches, 'switch', 'switches')}"
+    about = f"{both}, {graph.number_of_edges()} directed links"
     picture_ = element(
         "svg",
-        {"viewBox": f"0 0 {SIDE + left + 10:.0f} {HEIGHT:.0f}", "class": "machine", "role": "img",
-         "aria-label": f"the machine: {about}"},
-        shift, rows,
+        {"viewBox": f"{left:.0f} {top:.0f} {wide:.0f} {tall:.0f}", "role": "img",
+         "class": "machine wide" if place.boxes else "machine", "aria-label": f"the machine: {about}"},
+        boxes, lines, nodes, rows,
     )  # fmt: skip
     shades = [element("span", {"class": f"shade use{level}"}) for level in range(LEVELS + 1)]
-    said = f"{about}{place.remark}" + (f"; {hidden} idle links are not drawn" if hidden else "")
-    legend = element("p", {"class": "legend"}, "mean utilisation 0 % ", shades, " 100 %; ", said)
+    said = f"{about}{place.remark}" + (f"; {hidden:,} idle links are not drawn" if hidden else "")
+    legend = element("p", {"class": "legend"}, "mean utilisation 0 % ", shades, f" 100 %; {said}")
     return joined(
         element("div", {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": "machine"}, picture_),
         legend,
     )
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
+
+
+def _closer(place: "Picture") -> "Picture":
+    """Return a picture of few nodes and straight links with less room between them, so that they can be large."""
+    points = list(place.places.values())
+    if place.boxes or place.rows or place.lines or not 2 <= len(points) <= FEW:
+        return place
+    nearest = min(math.dist(a, b) for i, a in enumerate(points) for b in points[:i])
+    scale = min(1.0, 7 * place.radius / max(nearest, 1e-9))
+    return replace(place, places={name: (x * scale, y * scale) for name, (x, y) in place.places.items()})
+
+
+def _frame(place: "Picture") -> tuple[float, float, float, float]:
+    """Return left, top, width and height of what is drawn, y downwards."""
+    across, up = max(place.radius, place.switch[0] / 2) + 6, max(place.radius, place.switch[1] / 2) + 6
+    xs = [x + by for x, _ in place.places.values() for by in (-across, across)]
+    ys = [y + by for _, y in place.places.values() for by in (-up, up)]
+    xs += [x + by for x, _, w, _, _ in place.boxes for by in (-4, w + 4)]
+    ys += [y + by for _, y, _, h, _ in place.boxes for by in (-4, h + 4)]
+    named = 10 + 8.5 * max((len(text) for _, text in place.rows), default=-1)
+    left = min(xs) - max(0.0, named)
+    return left, -max(ys), max(xs) - left, max(ys) - min(ys)
 
 
 def level(share: float) -> int:
@@ -92,18 +124,15 @@ def _lines(place: "Picture", tail: str, head: str) -> list[list[tuple[float, flo
 
 
 def _path(line: Sequence[tuple[float, float]]) -> str:
-    from simcore.plot import HEIGHT
-
-    return "M" + "L".join(f"{x:.1f} {HEIGHT - y:.1f}" for x, y in line)
+    return "M" + "L".join(f"{x:.1f} {-y:.1f}" for x, y in line)
 
 
-def _node(graph: "networkx.DiGraph[Any]", place: "Picture", name: str, height: float) -> Markup:
+def _node(graph: "networkx.DiGraph[Any]", place: "Picture", name: str) -> Markup:
     x, y = place.places[name]
-    y = height - y
+    y = -y
     if graph.nodes[name]["kind"] == "gpu":
-        shape = element(
-            "circle", {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": f"{max(place.radius, 1.5):.1f}", "class": "gpu"}
-        )
+        radius = max(place.radius, 1.5)
+        shape = element("circle", {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": f"{radius:.1f}", "class": "gpu"})
         room = 1.8 * place.radius
     else:
         w, h = place.switch
@@ -111,10 +140,16 @@ def _node(graph: "networkx.DiGraph[Any]", place: "Picture", name: str, height: f
             "rect",
             {"x": f"{x - w / 2:.1f}", "y": f"{y - h / 2:.1f}", "width": w, "height": h, "rx": 3, "class": "switch"},
         )
-        room = w - 4
-    short_name = name.rpartition(".")[2]
-    text = next(
-        (each for each in (short_name, short_name.lstrip("abcdefghijklmnopqrstuvwxyz")) if 6.6 * len(each) <= room), ""
-    )
-    label = element("text", {"x": f"{x:.1f}", "y": f"{y + 4:.1f}", "class": "name"}, text) if text else ""
-    return element("g", {"data-tip": name}, shape, label)
+        room = w - 6
+    return element("g", {"data-tip": name}, shape, _label(name, x, y, room))
+
+
+def _label(name: str, x: float, y: float, room: float) -> Markup:
+    """Return the name of a node, or what it ends in, as large as fits in ``room``; nothing where that is illegible."""
+    whole = name.rpartition(".")[2]
+    for text in (whole, whole.lstrip("abcdefghijklmnopqrstuvwxyz")):
+        size = min(LARGEST, room / (0.62 * max(1, len(text))))
+        if text and size >= LEAST:
+            where = {"x": f"{x:.1f}", "y": f"{y + 0.36 * size:.1f}", "font-size": f"{size:.1f}", "class": "name"}
+            return element("text", where, text)
+    return Markup()

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-RUN = ("shell.js", "window.js", "timeline.js", "grids.js", "charts.js", "start.js")
+RUN = ("shell.js", "window.js", "timeline.js", "grids.js", "charts.js", "waiting.js", "start.js")
 SWEEP = ("shell.js", "charts.js", "points.js", "lines.js", "heat.js", "front.js", "parallel.js", "rows.js", "start.js")
 """The scripts of the two kinds of pages, in the order in which they build on each other."""
+
+
+LONG = 400
+"""Rows of a table from which on its frame is as high as it may be, so that a browser need not lay it out unseen."""
 
 
 class Markup(str):
@@ -22,7 +26,7 @@ class Markup(str):
 
 
 Content = str | int | float | Markup | Iterable["Content"]
-EMPTY = {"input", "br", "rect", "line", "circle", "path", "meta", "polyline", "col"}
+EMPTY = {"input", "br", "rect", "line", "circle", "path", "meta", "polyline", "col", "wbr"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ def table(
         element("tbody", None, lines),
     )
     # A region that scrolls must be reachable from the keyboard.
-    held = element("div", {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": label}, body)
+    shape = "scroll long" if len(lines) > LONG else "scroll"
+    held = element("div", {"class": shape, "tabindex": "0", "role": "region", "aria-label": label}, body)
     field = element(
         "input", {"type": "search", "class": "filter", "placeholder": "filter rows", "aria-label": f"filter: {label}"}
     )
@@ -125,7 +130,11 @@ def document(
     sections = [
         element(
             "section", {"id": chapter.anchor, "aria-labelledby": f"{chapter.anchor}-heading"},
-            element("h2", {"id": f"{chapter.anchor}-heading"}, chapter.heading), chapter.body,
+            element(
+                "details", {"class": "chapter", "open": True},
+                element("summary", None, element("h2", {"id": f"{chapter.anchor}-heading"}, chapter.heading)),
+                chapter.body,
+            ),
         )
         for chapter in chapters
     ]  # fmt: skip

@@ -1,20 +1,22 @@
 // Axes and metrics side by side, a line a point; a stretch of an axis that is marked filters everything on the page.
+// Where the window is narrow the axes lie one below the other instead, each as long as the window is wide.
 
-const MOST_METRICS = 4;
+const ROOM = 92;
+const STEPS = 40;
 
 class Parallel {
   constructor(place, data, label) {
     this.points = pointsOf(data);
     const { metrics, axes, first } = this.points;
     this.colour = this.points.of(first.y);
-    const others = metrics.filter((column) => column !== this.colour && HEADLINES.some((end) => column.name.endsWith(end)));
-    this.metrics = [this.colour, ...others].slice(0, MOST_METRICS);
-    const add = columnField("with", metrics, null, (column) => { this.toggle(column); add.querySelector("select").value = ""; }, "add or take away a metric");
-    place.append(make("div", { class: "tools" }, columnField("coloured by", [...metrics, ...axes], this.colour, (column) => { this.colour = column; this.paint(); }), add));
+    this.metrics = first.metrics.map((name) => this.points.of(name));
+    const add = columnField("with", this.points, metrics, null, (column) => { this.toggle(column); add.querySelector("select").value = ""; }, "add or take away a metric");
+    place.append(make("div", { class: "tools" }, columnField("coloured by", this.points, [...metrics, ...axes], this.colour, (column) => { this.colour = column; this.paint(); }), add));
     this.canvas = make("canvas", { tabindex: "0", role: "img", "aria-label": `${label}: arrows choose an axis and a value on it` });
     this.detail = make("div", { class: "detail", "aria-live": "polite" });
-    place.append(make("div", { class: "flat" }, this.canvas), this.detail);
-    this.height = 380;
+    place.append(make("div", { class: "flat" }, this.canvas));
+    this.legend = new Legend(place, lineShade);
+    place.append(this.detail);
     this.cursor = -1;
     this.drag = null;
     this.paint = keepPainted(place, () => this.draw());
@@ -25,6 +27,7 @@ class Parallel {
   toggle(column) {
     if (!column) return;
     this.metrics = this.metrics.includes(column) ? this.metrics.filter((other) => other !== column) : [...this.metrics, column];
+    this.cursor = -1;
     this.paint();
   }
 
@@ -33,138 +36,184 @@ class Parallel {
   listen() {
     const place = (event) => { const box = this.canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
     this.canvas.addEventListener("pointerdown", (event) => {
-      const [x, y] = place(event), k = this.at(x);
+      const at = place(event), k = this.axisAt(...at);
       if (k < 0) return;
-      this.drag = { k, from: y, to: y };
+      this.drag = { k, from: at, moved: false };
       this.canvas.setPointerCapture(event.pointerId);
     });
     this.canvas.addEventListener("pointermove", (event) => {
-      const [x, y] = place(event);
-      if (!this.drag) return this.tell(event, x, y);
-      this.drag.to = y;
-      return this.brush();
+      if (this.drag) this.brush(place(event)); else this.tell(event, ...place(event));
     });
     this.canvas.addEventListener("pointerup", () => {
-      if (this.drag && Math.abs(this.drag.to - this.drag.from) < 4) this.points.limit(this.columns()[this.drag.k], null);
+      if (this.drag && !this.drag.moved) this.points.limit(this.columns()[this.drag.k], null);
       this.drag = null;
     });
+    this.canvas.addEventListener("pointercancel", () => { this.drag = null; });
     this.canvas.addEventListener("pointerleave", hideTip);
     this.canvas.addEventListener("keydown", (event) => this.step(event));
   }
 
-  brush() {
-    const { k, from, to } = this.drag, column = this.columns()[k];
-    if (Math.abs(to - from) < 4) return;
-    const [low, high] = [Math.max(from, to), Math.min(from, to)].map((y) => this.value(column, y));
-    this.points.limit(column, { low, high });
+  brush(to) {
+    const { k, from } = this.drag, column = this.columns()[k], shares = [from, to].map((at) => this.shareAt(...at));
+    if (Math.abs(shares[1] - shares[0]) * this.length < 4) return;
+    this.drag.moved = true;
+    this.points.limit(column, { low: valueAt(column, Math.min(...shares)), high: valueAt(column, Math.max(...shares)) });
   }
 
   tell(event, x, y) {
-    const k = this.at(x);
+    const k = this.axisAt(x, y);
     if (k < 0) return hideTip();
-    const column = this.columns()[k], value = this.value(column, y);
-    return showTip(`${column.label}\n${column.labels ? column.labels[Math.max(0, Math.min(column.labels.length - 1, Math.round(value)))] : told(column.dimension, value)}`, event.clientX, event.clientY);
+    const column = this.columns()[k], value = valueAt(column, this.shareAt(x, y));
+    return showTip(`${column.label}\n${column.labels ? column.labels[Math.round(value)] : valueText(column, value, 4)}`, event.clientX, event.clientY);
   }
 
-  // Values lie between 30 pixels from the top and 34 from the bottom.
-  share(column, value) {
-    if (column.high === column.low) return 0.5;
-    return column.log ? Math.log(value / column.low) / Math.log(column.high / column.low) : (value - column.low) / (column.high - column.low);
+  // ---- where things are: upright axes beside each other, or lying ones below each other
+
+  measure() {
+    const wide = this.canvas.clientWidth, count = this.columns().length;
+    this.lying = wide < count * ROOM;
+    this.apart = this.lying ? 62 : (wide - 130) / Math.max(1, count - 1);
+    this.length = this.lying ? wide - 28 : 310;
+    this.height = this.lying ? 14 + count * this.apart : this.length + 90;
+    return wide;
   }
 
-  y(column, value) { return this.height - 34 - this.share(column, value) * (this.height - 64); }
+  across(k) { return this.lying ? 24 + k * this.apart : 65 + k * this.apart; }
 
-  value(column, y) {
-    const share = (this.height - 34 - y) / (this.height - 64);
-    if (column.high === column.low) return column.low;
-    return column.log ? column.low * (column.high / column.low) ** share : column.low + share * (column.high - column.low);
-  }
+  spot(k, share) { return this.lying ? [14 + share * this.length, this.across(k)] : [this.across(k), 24 + (1 - share) * this.length]; }
 
-  x(k) {
-    const room = this.canvas.clientWidth, side = Math.min(90, room / 8), count = this.columns().length;
-    return count < 2 ? room / 2 : side + (k * (room - 2 * side)) / (count - 1);
-  }
+  shareAt(x, y) { return Math.max(0, Math.min(1, this.lying ? (x - 14) / this.length : 1 - (y - 24) / this.length)); }
 
-  at(x) { return this.columns().findIndex((_, k) => Math.abs(this.x(k) - x) < 18); }
+  axisAt(x, y) { return this.columns().findIndex((_, k) => Math.abs(this.across(k) - (this.lying ? y : x)) < 18); }
+
+  // ---- drawing
 
   draw() {
-    const columns = this.columns(), [pen, wide] = surface(this.canvas, this.height);
+    this.measure();
+    const columns = this.columns(), [pen, wide] = surface(this.canvas, this.height), kept = new Set(this.points.kept);
     pen.lineWidth = 1;
-    pen.globalAlpha = Math.max(0.04, Math.min(0.8, 60 / Math.max(1, this.points.kept.length)));
-    for (const i of this.points.kept) {
+    // What is filtered out stays as a faint ground to what is not.
+    if (kept.size < this.points.count) {
+      pen.globalAlpha = Math.max(0.15, Math.min(0.7, 120 / this.points.count));
+      pen.strokeStyle = colour("line");
+      for (let i = 0; i < this.points.count; i += 1) if (!kept.has(i)) this.line(pen, columns, i);
+    }
+    pen.globalAlpha = Math.max(0.05, Math.min(0.8, 80 / Math.max(1, kept.size)));
+    for (const i of kept) {
       const value = this.colour.values[i];
-      pen.strokeStyle = value === null ? colour("soft") : shade(this.share(this.colour, value));
-      pen.beginPath();
-      columns.forEach((column, k) => { if (column.values[i] !== null) pen.lineTo(this.x(k), this.y(column, column.values[i])); });
-      pen.stroke();
+      pen.strokeStyle = value === null ? colour("soft") : lineShade(shareOf(this.colour, value));
+      this.line(pen, columns, i);
     }
     pen.globalAlpha = 1;
-    columns.forEach((column, k) => this.axis(pen, column, k, columns.length, wide));
+    this.legend.show(this.colour.label, this.colour.labels ? [this.colour.labels[0], this.colour.labels[this.colour.labels.length - 1]] : endTexts(this.colour, this.colour.low, this.colour.high));
+    columns.forEach((column, k) => this.axis(pen, column, k, wide, k === columns.length - 1));
   }
 
-  axis(pen, column, k, count, wide) {
-    const x = this.x(k), limits = this.points.limits.get(column.name), room = wide / count - 8;
-    pen.fillStyle = pen.strokeStyle = colour(k === this.cursor ? "accent" : "ink");
-    pen.lineWidth = k === this.cursor ? 2.5 : 1.2;
+  line(pen, columns, i) {
     pen.beginPath();
-    pen.moveTo(x, 30);
-    pen.lineTo(x, this.height - 34);
+    columns.forEach((column, k) => { if (column.values[i] !== null) pen.lineTo(...this.spot(k, shareOf(column, column.values[i]))); });
     pen.stroke();
-    if (limits) {
-      const [top, foot] = [this.y(column, limits.high), this.y(column, limits.low)];
-      pen.fillStyle = colour("accent");
-      pen.globalAlpha = 0.35;
-      pen.fillRect(x - 7, Math.min(top, foot) - 4, 14, Math.abs(foot - top) + 8);
-      pen.globalAlpha = 1;
-    }
-    pen.fillStyle = colour("ink");
-    pen.textAlign = "center";
-    // What tells names apart is their end.
-    const name = column.label.split(".").slice(-2).join("."), short = pen.measureText(name).width > room ? column.label.split(".").pop() : name;
-    const edge = (text) => Math.max(pen.measureText(text).width / 2 + 2, Math.min(wide - pen.measureText(text).width / 2 - 2, x));
-    const title = fitted(pen, short, room);
-    pen.fillText(title, edge(title), this.height - 8);
-    pen.fillStyle = colour("soft");
-    if (column.labels) this.words(pen, column, x, room, k === count - 1);
-    else for (const [value, y] of [[column.high, 18], [column.low, this.height - 23]]) { const text = fitted(pen, valueText(column, value, 3), room); pen.fillText(text, edge(text), y); }
+  }
+
+  axis(pen, column, k, wide, last) {
+    const limits = this.points.limits.get(column.name), [x0, y0] = this.spot(k, 0), [x1, y1] = this.spot(k, 1);
+    pen.fillStyle = pen.strokeStyle = colour(k === this.cursor ? "accent" : "ink");
+    pen.lineWidth = k === this.cursor ? 3 : 1.2;
+    pen.beginPath();
+    pen.moveTo(x0, y0);
+    pen.lineTo(x1, y1);
+    pen.stroke();
+    if (limits) this.mark(pen, column, k, limits);
+    const ends = column.labels ? ["", ""] : endTexts(column, column.low, column.high);
+    if (this.lying) this.lyingTexts(pen, column, y0, ends); else this.uprightTexts(pen, column, x0, ends, wide);
+    if (column.labels) this.words(pen, column, k, last);
     pen.textAlign = "left";
   }
 
-  words(pen, column, x, room, last) {
-    pen.textAlign = last ? "right" : "left";
-    const every = Math.max(1, Math.ceil(column.labels.length / 16));
+  mark(pen, column, k, { low, high }) {
+    const [x0, y0] = this.spot(k, Math.max(0, shareOf(column, low))), [x1, y1] = this.spot(k, Math.min(1, shareOf(column, high)));
+    pen.fillStyle = colour("accent");
+    pen.globalAlpha = 0.4;
+    if (this.lying) pen.fillRect(x0 - 4, y0 - 7, x1 - x0 + 8, 14); else pen.fillRect(x0 - 7, y1 - 4, 14, y0 - y1 + 8);
+    pen.globalAlpha = 1;
+  }
+
+  lyingTexts(pen, column, y, [low, high]) {
+    patched(pen, fitted(pen, column.label, this.length), 14, y - 14, "left", "ink");
+    patched(pen, low, 14, y + 12, "left", "soft");
+    patched(pen, high, 14 + this.length, y + 12, "right", "soft");
+  }
+
+  uprightTexts(pen, column, x, [low, high], wide) {
+    const inside = (text) => { const half = pen.measureText(text).width / 2 + 2; return Math.max(half, Math.min(wide - half, x)); };
+    const room = this.apart - 8, foot = 24 + this.length;
+    const texts = [[high, 10, "soft"], [low, foot + 12, "soft"], ...wrapped(pen, column.label, room).map((text, i) => [text, foot + 30 + 15 * i, "ink"])];
+    for (const [text, y, ink] of texts) patched(pen, fitted(pen, text, room), inside(fitted(pen, text, room)), y, "center", ink);
+  }
+
+  words(pen, column, k, last) {
+    const end = column.labels.length - 1, room = this.length / Math.max(1, end);
+    const every = Math.max(1, Math.ceil((this.lying ? 40 : 16) / room));
     column.labels.forEach((text, i) => {
       if (i % every !== 0) return;
-      const shown = fitted(pen, text, room - 14), left = last ? x - 9 - pen.measureText(shown).width : x + 9;
-      pen.fillStyle = colour("ground");
-      pen.globalAlpha = 0.75;
-      pen.fillRect(left - 2, this.y(column, i) - 8, pen.measureText(shown).width + 4, 16);
-      pen.globalAlpha = 1;
-      pen.fillStyle = colour("soft");
-      pen.fillText(shown, last ? x - 9 : x + 9, this.y(column, i));
+      const [x, y] = this.spot(k, shareOf(column, i));
+      if (!this.lying) return patched(pen, fitted(pen, text, this.apart - 18), last ? x - 9 : x + 9, y, last ? "right" : "left", "soft");
+      // In two rows, every other one lower.
+      const align = i === 0 ? "left" : i === end ? "right" : "center", shown = fitted(pen, text, room * every * (align === "center" ? 1.5 : 1.2) - 6);
+      return patched(pen, shown, x, y + ((i / every) % 2 === 0 ? 12 : 26), align, "soft");
     });
   }
 
+  // ---- keyboard: along an axis or from axis to axis, whichever way they lie; with Shift the stretch grows
+
   step(event) {
-    const columns = this.columns(), moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: 1, ArrowDown: -1 };
-    if (event.key === "Escape" && this.cursor >= 0) { this.points.limit(columns[this.cursor], null); this.detail.textContent = `${columns[this.cursor].label}: all`; }
-    if (!(event.key in moves)) return;
+    const columns = this.columns(), moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+    if (event.key === "Escape" && this.cursor >= 0) this.points.limit(columns[this.cursor], null);
+    else if (!(event.key in moves)) return;
     event.preventDefault();
-    if (event.key === "ArrowLeft" || event.key === "ArrowRight") this.cursor = Math.max(0, Math.min(columns.length - 1, this.cursor + moves[event.key]));
-    else if (this.cursor >= 0) this.level(columns[this.cursor], moves[event.key]);
-    const column = columns[Math.max(0, this.cursor)], limits = this.points.limits.get(column.name);
-    this.detail.textContent = `${column.label}: ${limits ? valueText(column, limits.low) : "all"}; ${this.points.kept.length} points`;
+    const [across, up] = moves[event.key] || [0, 0], [next, along] = this.lying ? [-up, across] : [across, up];
+    if (this.cursor < 0) this.cursor = 0;
+    else if (along) this.level(columns[this.cursor], along, event.shiftKey);
+    else this.cursor = Math.max(0, Math.min(columns.length - 1, this.cursor + next));
+    const column = columns[this.cursor], limits = this.points.limits.get(column.name);
+    const from = limits ? [...new Set([limits.low, limits.high].map((value) => valueText(column, value)))].join(" to ") : "all";
+    this.detail.textContent = `${column.label}: ${from}; ${countText(this.points)}`;
     this.paint();
   }
 
-  level(column, way) {
-    const limits = this.points.limits.get(column.name), now = limits ? column.levels.indexOf(limits.low) : -1;
-    const next = now < 0 ? (way > 0 ? 0 : column.levels.length - 1) : Math.max(0, Math.min(column.levels.length - 1, now + way));
-    this.points.limit(column, { low: column.levels[next], high: column.levels[next] });
+  level(column, way, grow) {
+    const { levels } = column, limits = this.points.limits.get(column.name), by = way * Math.max(1, Math.round(levels.length / STEPS));
+    const near = (value) => { const k = levels.findIndex((level) => level >= value); return k < 0 ? levels.length - 1 : k; };
+    const inside = (k) => Math.max(0, Math.min(levels.length - 1, k));
+    const [low, high] = limits ? [near(limits.low), near(limits.high)] : [-1, -1];
+    if (!limits) return this.points.limit(column, { low: levels[way > 0 ? 0 : levels.length - 1], high: levels[way > 0 ? 0 : levels.length - 1] });
+    if (grow) return this.points.limit(column, { low: levels[way < 0 ? inside(low + by) : low], high: levels[way > 0 ? inside(high + by) : high] });
+    const next = inside((way > 0 ? high : low) + by);
+    return this.points.limit(column, { low: levels[next], high: levels[next] });
   }
 }
 
-// Ends of the names of metrics that a first look wants.
-const HEADLINES = ["makespan_ps", "flags.flag_reads", "detection_delay_ps.mean", "queue_delay_ps.mean", "links.utilisation_mean"];
+// A name in lines that fit where they can, broken after a dot or an underscore.
+function wrapped(pen, text, room) {
+  const lines = [""];
+  for (const part of text.split(/(?<=[._])/)) {
+    if (lines[0] && pen.measureText(lines[lines.length - 1] + part).width > room) lines.push("");
+    lines[lines.length - 1] += part;
+  }
+  return lines.length > 3 ? [...lines.slice(0, 2), lines.slice(2).join("")] : lines;
+}
+
+// Text on a patch of the ground, so that lines behind it do not cross it out.
+function patched(pen, text, x, y, align, ink) {
+  if (!text) return;
+  const wide = pen.measureText(text).width, left = align === "left" ? x : align === "right" ? x - wide : x - wide / 2;
+  pen.fillStyle = colour("ground");
+  pen.globalAlpha = 0.8;
+  pen.fillRect(left - 2, y - 7, wide + 4, 14);
+  pen.globalAlpha = 1;
+  pen.fillStyle = colour(ink);
+  pen.textAlign = align;
+  pen.fillText(text, x, y);
+}
 
 CHARTS.parallel = (place, data, label) => new Parallel(place, data, label);

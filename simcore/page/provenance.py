@@ -2,51 +2,75 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from simcore import hardware, scenario
 from simcore.errors import InputError
 from simcore.scenario import Scenario
+from simcore.source import Document, split
 
-STATED, DEFAULT = "scenario", "default"
+STATED, SHEET, DEFAULT, FOLLOWS = "scenario", "sheet", "default", "follows"
+"""Kinds of origins beside those of a sheet's values: somebody wrote it, it is text of the sheet, nobody wrote it, or it
+follows from what was written."""
 
 
 @dataclass(frozen=True)
 class Parameter:
     """A value that decided a run: its dotted key, its text with unit, the ``kind`` of its origin (of a sheet: spec,
-    measured, fitted or assumed), its source, and a note."""
+    measured, fitted or assumed), where it stands (file and line, or ``--set``), its source, and a note."""
 
     key: str
     value: str
     kind: str
+    place: str = ""
     source: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a hardware sheet says: its values as texts, their origins and their places, by dotted key."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, hardware.Origin] = field(default_factory=dict)
+    document: Document = field(default_factory=lambda: Document({}, ""))
+
+    def place(self, key: str) -> str:
+        return scenario.told_place(self.document.place(split(key)))
 
 
 def parameters(asked: Scenario, folder: Path) -> list[Parameter]:
     """Return all parameters of ``asked``, whose hardware sheet is looked for in ``folder`` and among the bundled ones.
 
-    A value of the machine that is the sheet's has the sheet's origin; any other differs from its default, so that
-    somebody stated it or it follows from what was stated, or is that default.
+    A value is its scenario's where somebody wrote it there, else that of the machine's sheet, or the default; any other
+    follows from what was stated.
     """
-    sheet, sheet_values = _sheet(asked, folder)
-    defaults = set(_defaults(asked))
-    found = []
-    for key, value in flat(scenario.resolved(asked)).items():
-        inner = key.removeprefix("machine.")
-        origin = _origin(inner, sheet) if inner != key else None
-        if origin is not None and sheet_values.get(inner) == value:
-            found.append(Parameter(key, value, origin.kind, origin.source, origin.note))
-        elif any(key == default or key.startswith(f"{default}.") for default in defaults):
-            found.append(Parameter(key, value, DEFAULT))
-        else:
-            was = sheet_values.get(inner) if inner != key else None
-            note = f"the sheet says {was}" if was is not None and was != value else ""
-            found.append(Parameter(key, value, STATED, "", note))
-    return found
+    sheet, defaults = _sheet(asked, folder), set(_defaults(asked))
+    return [
+        _parameter(key, value, asked.places, sheet, defaults) for key, value in flat(scenario.resolved(asked)).items()
+    ]
+
+
+def _parameter(key: str, value: str, places: Mapping[str, str], sheet: _Known, defaults: Collection[str]) -> Parameter:
+    inner = key.removeprefix("machine.") if key.startswith("machine.") else ""
+    was = sheet.values.get(inner)
+    if key in places:
+        return Parameter(
+            key, value, STATED, places[key], "", f"the sheet says {was}" if was not in (None, value) else ""
+        )
+    origin = _origin(inner, sheet.origins) if was == value else None
+    if origin is not None:
+        return Parameter(key, value, origin.kind, sheet.place(inner), origin.source, origin.note)
+    if was == value and split(inner) in sheet.document.places:
+        return Parameter(key, value, SHEET, sheet.place(inner))
+    if any(key == default or key.startswith(f"{default}.") for default in defaults):
+        return Parameter(key, value, DEFAULT)
+    # The manifests of older runs do not say what was stated.
+    kind = FOLLOWS if places else STATED
+    return Parameter(key, value, kind, note=f"the sheet says {was}" if was not in (None, value) else "")
 
 
 def flat(values: Any, key: str = "") -> dict[str, str]:
@@ -63,13 +87,13 @@ def flat(values: Any, key: str = "") -> dict[str, str]:
     return found
 
 
-def _sheet(asked: Scenario, folder: Path) -> tuple[Mapping[str, hardware.Origin], dict[str, str]]:
+def _sheet(asked: Scenario, folder: Path) -> _Known:
     try:
         sheet = hardware.Sheet.read(hardware.find(asked.machine.node, folder))
-        return sheet.origins, flat(scenario.resolved(sheet.spec()))
+        return _Known(flat(scenario.resolved(sheet.spec())), sheet.origins, sheet.values)
     except InputError:
         # The sheet of an older run may be gone; its values are in the manifest, without their sources.
-        return {}, {}
+        return _Known()
 
 
 def _origin(key: str, origins: Mapping[str, hardware.Origin]) -> hardware.Origin | None:

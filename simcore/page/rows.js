@@ -10,7 +10,7 @@ class Rows {
     const field = make("input", { type: "search", class: "filter", placeholder: "e.g. policy=spin bandwidth>=100GB/s", "aria-label": `filter: ${label}` });
     field.addEventListener("input", () => this.points.search(field.value));
     const save = make("button", { type: "button", onclick: () => this.download() }, "download as CSV");
-    this.count = make("span", { class: "count", "aria-live": "polite" });
+    this.count = make("span", { class: "count", role: "status" });
     place.append(make("div", { class: "tools" }, field, save, this.count));
     this.body = make("tbody");
     this.head = make("tr", {}, this.heading("point", null), ...this.columns.map((column) => this.heading(column.label, column)));
@@ -24,7 +24,7 @@ class Rows {
   }
 
   heading(text, column) {
-    const button = make("button", { type: "button", onclick: () => this.sortBy(column, cell) }, text);
+    const button = make("button", { type: "button", onclick: () => this.sortBy(column, cell) }, ...breakable(text));
     const cell = make("th", { scope: "col", class: column && column.labels ? false : "number" }, button);
     return cell;
   }
@@ -42,15 +42,20 @@ class Rows {
     if (column) rows.sort((a, b) => compareIn(column, a, b, way) || a - b);
     else if (way < 0) rows.reverse();
     this.rows = rows;
-    this.count.textContent = `${rows.length.toLocaleString("en-US")} of ${this.points.count.toLocaleString("en-US")} points`;
+    this.count.textContent = [countText(this.points), ...this.points.misread].join("; ");
     this.pane.scrollTop = 0;
+    this.filled = "";
     this.fill();
   }
 
+  // The rows in sight and some around them, anew only where others come into sight.
   fill() {
-    const first = Math.max(0, Math.floor(this.pane.scrollTop / ROW) - 10), last = Math.min(this.rows.length, first + Math.ceil(this.pane.clientHeight / ROW) + 20);
+    const around = Math.ceil(this.pane.clientHeight / ROW / 10) * 10 + 20;
+    const first = Math.max(0, Math.floor(this.pane.scrollTop / ROW / 10) * 10 - 10), last = Math.min(this.rows.length, first + around);
+    if (this.filled === `${first} ${last}`) return;
+    this.filled = `${first} ${last}`;
     const gap = (rows) => make("tr", { "aria-hidden": "true" }, (() => { const cell = make("td", { colspan: this.columns.length + 1 }); cell.style.height = `${rows * ROW}px`; cell.style.padding = "0"; return cell; })());
-    const row = (i) => make("tr", {}, make("th", { scope: "row", class: "number" }, String(i)), ...this.columns.map((column) => make("td", { class: column.labels ? false : "number" }, valueText(column, column.values[i]))));
+    const row = (i) => make("tr", {}, make("th", { scope: "row", class: "number" }, String(this.points.numbers[i])), ...this.columns.map((column) => make("td", { class: column.labels ? false : "number" }, valueText(column, column.values[i]))));
     const parts = this.rows.slice(first, last).map(row);
     if (first > 0) parts.unshift(gap(first));
     if (last < this.rows.length) parts.push(gap(this.rows.length - last));
@@ -58,9 +63,9 @@ class Rows {
   }
 
   download() {
-    const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+    const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
     const value = (column, i) => (column.values[i] === null ? "" : column.labels ? quoted(column.labels[column.values[i]]) : String(column.values[i]));
-    const lines = [["point", ...this.columns.map((column) => quoted(column.name))].join(","), ...this.rows.map((i) => [i, ...this.columns.map((column) => value(column, i))].join(","))];
+    const lines = [["point", ...this.columns.map((column) => quoted(column.name))].join(","), ...this.rows.map((i) => [this.points.numbers[i], ...this.columns.map((column) => value(column, i))].join(","))];
     const address = URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }));
     make("a", { href: address, download: "points.csv" }).click();
     setTimeout(() => URL.revokeObjectURL(address), 1000);

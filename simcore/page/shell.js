@@ -16,11 +16,15 @@ function unitOf(dimension, largest) {
   return units.find(([, length]) => Math.abs(largest) >= length) || units[units.length - 1];
 }
 
+const formats = new Map();
 // `digits` significant digits, thousands apart, never an exponent below 1e15.
 function plain(value, digits = 4) {
   if (!Number.isFinite(value)) return String(value);
   if (value !== 0 && (Math.abs(value) >= 1e15 || Math.abs(value) < 1e-6)) return value.toExponential(digits - 1);
-  return value.toLocaleString("en-US", { maximumSignificantDigits: Math.max(digits, Math.ceil(Math.log10(Math.abs(value) + 1))) });
+  const most = Math.max(digits, Math.ceil(Math.log10(Math.abs(value) + 1)));
+  // Made once: making a format takes longer than a thousand uses of it.
+  if (!formats.has(most)) formats.set(most, new Intl.NumberFormat("en-US", { maximumSignificantDigits: most }));
+  return formats.get(most).format(value);
 }
 
 function told(dimension, value, digits = 4) {
@@ -115,8 +119,20 @@ function startTips() {
   addEventListener("scroll", hideTip, { passive: true, capture: true });
 }
 
+// ---- chapters: whoever is led to one finds it open
+
+function startChapters() {
+  const open = (anchor) => {
+    const chapter = anchor && document.getElementById(anchor), inside = chapter && chapter.querySelector(".chapter");
+    if (inside) inside.open = true;
+  };
+  document.querySelector("nav").addEventListener("click", (event) => open(event.target.hash && event.target.hash.slice(1)));
+  addEventListener("hashchange", () => open(location.hash.slice(1)));
+}
+
 // ---- canvases: as many pixels as the screen has, drawn again when their width changes
 
+const FONT = "12px system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
 function surface(canvas, height) {
   const wide = canvas.clientWidth, scale = Math.min(3, devicePixelRatio || 1);
   if (canvas.width !== Math.round(wide * scale) || canvas.height !== Math.round(height * scale)) {
@@ -127,7 +143,7 @@ function surface(canvas, height) {
   const pen = canvas.getContext("2d");
   pen.setTransform(scale, 0, 0, scale, 0, 0);
   pen.clearRect(0, 0, wide, height);
-  pen.font = "12px system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
+  pen.font = FONT;
   pen.textBaseline = "middle";
   return [pen, wide];
 }
@@ -137,7 +153,8 @@ function keepPainted(place, paint) {
   const soon = () => {
     if (waiting) return;
     waiting = true;
-    requestAnimationFrame(() => { waiting = false; paint(); });
+    // In a closed chapter there is no room to draw in; it is painted when it opens.
+    requestAnimationFrame(() => { waiting = false; if (place.clientWidth) paint(); });
   };
   painters.push(soon);
   new ResizeObserver(soon).observe(place);

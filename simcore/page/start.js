@@ -1,6 +1,7 @@
 // Puts every chart in its place.
 
 startTips();
+startChapters();
 startTables();
 for (const place of document.querySelectorAll(".chart")) {
   const data = NUMBERS[place.dataset.source];

@@ -1,5 +1,6 @@
 """The page of a sweep: what every axis does, charts of any metric over any axes, and all points as a table."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,22 +19,29 @@ DIMENSIONS: dict[str, tuple[str, Dimension | None]] = {
 """What the parts of a column's name may end in, with the word for it in the scripts; everything else is a count."""
 DIGITS = 9
 """Significant digits of numbers in the page; the table of the sweep folder has them all."""
-HEADLINES = ("makespan_ps", "flags.flag_reads", "flags.detection_delay_ps.mean", "queue_delay_ps.mean")
+HEADLINES = (
+    "makespan_ps", "ranks.exposed_communication_ps.mean", "flags.detection_delay_ps.mean", "queue_delay_ps.mean",
+    "flags.flag_reads",
+)  # fmt: skip
 """Metrics that are shown first where they vary."""
-LEAST_EFFECT = 0.01
-"""Share by which a metric varies at least for being shown first."""
-LEAST_SAID = 0.00005
-BEYOND = 10_000
-"""Ratios of means below which an effect is none, and from which on it is written as a power of ten."""
-FEW = 8
-"""Values of an axis that make lines which can be told apart."""
-OTHERS = ("point", "digest", "failed")
+MOST_SHOWN = 5
+"""Metrics side by side at first."""
+LEAST_EFFECT = 1.01
+"""Ratio of means from which on an axis is said to move a metric where the first charts are chosen."""
+LEAST_SAID = 1.00005
+"""Ratio of means below which an effect is none."""
+MOST_GROUPS, GROUPS = 64, 8
+"""Values of an axis one by one, and groups of neighbours where it has more."""
+OTHERS = ("point", "digest")
 
 Values = list[Any]
 
 
 def columns_of(found: "pa.Table", axes: Sequence[str]) -> tuple[dict[str, Values], dict[str, Any]]:
-    """Return the columns of a sweep's table that vary, and the one value of each of the others; axes always vary."""
+    """Return the columns of a sweep's table that vary, and the one value of each of the others.
+
+    Axes always count as varying, so does why points failed where any did.
+    """
     varying: dict[str, Values] = {}
     same: dict[str, Any] = {}
     for name in found.column_names:
@@ -41,9 +49,9 @@ def columns_of(found: "pa.Table", axes: Sequence[str]) -> tuple[dict[str, Values
             continue
         values = found[name].to_pylist()
         there = {value for value in values if value is not None}
-        if len(there) > 1 or name in axes:
+        if len(there) > 1 or name in axes or (name == "failed" and there):
             varying[name] = values
-        else:
+        elif name != "failed":
             same[name] = next(iter(there), None)
     return varying, same
 
@@ -68,6 +76,12 @@ def label(name: str) -> str:
     return name
 
 
+def breakable(name: str) -> Markup:
+    """Return a name that may go on in the next line after a dot or an underscore."""
+    first, *others = re.split(r"(?<=[._])", name)
+    return joined(first, ((element("wbr"), part) for part in others))
+
+
 def embedded_column(name: str, values: Values) -> dict[str, Any]:
     """Return a column as the scripts read it: numbers, or the numbers of labels; null where a point has no value."""
     about: dict[str, Any] = {"name": name, "label": label(name), "dimension": dimension(name)[0]}
@@ -89,13 +103,18 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def effects(name: str, values: Values, metric: Values) -> tuple[float, Any, Any]:
+def effects(values: Values, metric: Values) -> tuple[float, Any, Any]:
     """Return by how much the mean of ``metric`` at the worst value of an axis exceeds that at the best, as a ratio
-    (infinite where the best is zero), and the values with the lowest and the highest mean."""
+    (infinite where the best is zero), and the values with the lowest and the highest mean.
+
+    Of a number with more than ``MOST_GROUPS`` values, as samples have, neighbours are taken together, and the middle
+    one stands for them.
+    """
     groups: dict[Any, list[float]] = {}
+    stands = _representatives(values)
     for value, number in zip(values, metric, strict=True):
         if number is not None and value is not None:
-            groups.setdefault(value, []).append(float(number))
+            groups.setdefault(stands.get(value, value), []).append(float(number))
     means = {value: sum(numbers) / len(numbers) for value, numbers in groups.items()}
     if not means:
         return 1.0, None, None
@@ -105,14 +124,29 @@ def effects(name: str, values: Values, metric: Values) -> tuple[float, Any, Any]
     return (means[high] / means[low] if means[low] > 0 else float("inf")), low, high
 
 
-def first_metric(varying: Mapping[str, Values], axes: Sequence[str]) -> str | None:
-    """Return the metric to show first: a headline that varies, else whatever varies."""
+def _representatives(values: Values) -> dict[Any, Any]:
+    """Return for each of many numbers the one that stands for it and its neighbours."""
+    levels = list({value for value in values if value is not None})
+    if len(levels) <= MOST_GROUPS or not _is_number(levels):
+        return {}
+    levels.sort()
+    size = -(-len(levels) // GROUPS)
+    return {value: levels[min(len(levels) - 1, i - i % size + size // 2)] for i, value in enumerate(levels)}
+
+
+def first_metrics(varying: Mapping[str, Values], axes: Sequence[str]) -> list[str]:
+    """Return the metrics to show first: headlines, else whatever varies; those that most axes move come first."""
     metrics = [name for name in varying if name not in axes and _is_number(varying[name])]
-    for name in (*HEADLINES, *metrics):
-        numbers = [value for value in varying.get(name, []) if value is not None] if name in metrics else []
-        if numbers and max(numbers) - min(numbers) > LEAST_EFFECT * abs(max(numbers)):
-            return name
-    return next(iter(metrics), None)
+    found = [name for name in HEADLINES if name in metrics]
+    # A metric that equals another at every point, as of a run's only job, shows nothing more.
+    for name in metrics if len(found) < 2 else ():
+        if all(varying[name] != varying[other] for other in found):
+            found.append(name)
+
+    def moved(name: str) -> int:
+        return -min(2, sum(effects(varying[axis], varying[name])[0] > LEAST_EFFECT for axis in axes))
+
+    return sorted(found, key=moved)[:MOST_SHOWN]
 
 
 def _is_number(values: Values) -> bool:
@@ -121,49 +155,64 @@ def _is_number(values: Values) -> bool:
 
 def page_parts(about: Mapping[str, Any], found: "pa.Table") -> tuple[str, list[Chapter], dict[str, Any]]:
     """Return the subtitle, the chapters and the embedded data of a sweep's page."""
+    axes, parts, data = charted(about, found)
+    subtitle = f"{len(found):,} points of {about['sweep']['scenario']}: {', '.join(map(label, axes)) or 'no axes'}"
+    return subtitle, [*parts, _origin(about)], data
+
+
+def charted(about: Mapping[str, Any], found: "pa.Table") -> tuple[list[str], list[Chapter], dict[str, Any]]:
+    """Return the axes of a sweep, the chapters on its points, and their embedded data."""
     axes = [str(axis) for axis in about["manifest"]["axes"]]
     varying, same = columns_of(found, axes)
-    metric = first_metric(varying, axes)
-    order = _first_axes(varying, axes, metric)
+    metrics = first_metrics(varying, axes)
+    metric = next(iter(metrics), None)
     data = {
-        "count": len(found),
         "axes": axes,
+        "numbers": found["point"].to_pylist(),
         "columns": [embedded_column(each, values) for each, values in varying.items()],
-        "shown": {"y": metric, "x": order[0] if order else None, "by": order[1] if len(order) > 1 else None},
+        "shown": {"y": metric, "metrics": metrics} | first_axes(varying, axes, metric),
     }
-    parts = [_summary(about, found, varying, axes, metric), _warnings(about)]
-    if metric is not None:
-        parts += _charts()
-    parts += [_all_points(), _constant(same), _origin(about)]
-    subtitle = f"{len(found):,} points of {about['sweep']['scenario']}: {', '.join(map(label, axes)) or 'no axes'}"
-    return subtitle, [part for part in parts if part.body], {"points": data}
+    charts = _charts() if metric is not None else ()
+    parts = [_summary(about, found, varying, axes, metrics), _warnings(about), *charts, _all_points(), _constant(same)]
+    return axes, [part for part in parts if part.body], {"points": data}
 
 
-def _first_axes(varying: Mapping[str, Values], axes: Sequence[str], metric: str | None) -> list[str]:
-    """Return the axis to draw the metric over and the one whose values are lines: the number that moves it most, and of
-    the others the one that moves it most among those with few values."""
-    effect = {axis: effects(axis, varying[axis], varying[metric])[0] if metric else 1.0 for axis in axes}
-    numbers = sorted(axes, key=lambda axis: (not _is_number(varying[axis]), -effect[axis]))[:1]
-    others = [axis for axis in axes if axis not in numbers]
-    return numbers + sorted(others, key=lambda axis: (len(set(varying[axis])) > FEW, -effect[axis]))[:1]
+def first_axes(varying: Mapping[str, Values], axes: Sequence[str], metric: str | None) -> dict[str, Any]:
+    """Return the axes to show first: ``x``, the number that moves ``metric`` most, or the words where no number moves
+    it; ``by``, the axis that moves it most of all others; ``up``, the same, but a number where another moves it; and
+    all ``numbers`` that do."""
+    effect = {axis: effects(varying[axis], varying[metric])[0] if metric else 1.0 for axis in axes}
+    order = sorted(axes, key=lambda axis: -effect[axis])
+    numbers = [axis for axis in order if _is_number(varying[axis]) and effect[axis] > LEAST_EFFECT]
+    x = next(iter(numbers or order), None)
+    others = [axis for axis in order if axis != x]
+    upright = [axis for axis in numbers if axis != x] or others
+    return {"x": x, "by": next(iter(others), None), "up": next(iter(upright), None), "numbers": numbers}
 
 
 def _summary(
-    about: Mapping[str, Any], found: "pa.Table", varying: Mapping[str, Values], axes: Sequence[str], metric: str | None
-) -> Chapter:
+    about: Mapping[str, Any], found: "pa.Table", varying: Mapping[str, Values], axes: Sequence[str],
+    metrics: Sequence[str],
+) -> Chapter:  # fmt: skip
     failed = about["manifest"]["failed"]
     figures = [
         ("points", f"{len(found):,}", f"{failed:,} failed" if failed else "none failed"),
         ("axes", str(len(axes)), ", ".join(map(label, axes))),
     ]
-    if metric is not None:
+    for metric in metrics[:1]:
         values = varying[metric]
         there = [i for i, value in enumerate(values) if value is not None]
         for word, choose in (("lowest", min), ("highest", max)):
             i = choose(there, key=lambda i: values[i])
             at = ", ".join(f"{label(axis)} {shown(axis, varying[axis][i])}" for axis in axes)
-            figures.append((f"{word} {label(metric)}", shown(metric, values[i]), f"point {i}: {at}"))
-    return Chapter("summary", "Summary", joined(cards(figures), _effects(varying, axes)))
+            figures.append(
+                (
+                    joined(word, " ", breakable(label(metric))),
+                    shown(metric, values[i]),
+                    f"point {found['point'][i]}: {at}",
+                )
+            )
+    return Chapter("summary", "Summary", joined(cards(figures), _effects(varying, axes, metrics)))
 
 
 def shown(name: str, value: Any) -> str:
@@ -175,38 +224,42 @@ def shown(name: str, value: Any) -> str:
         return _text(value)
     if unit is not None:
         return short(value, unit)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
-def _effects(varying: Mapping[str, Values], axes: Sequence[str]) -> Markup:
+def _effects(varying: Mapping[str, Values], axes: Sequence[str], metrics: Sequence[str]) -> Markup:
     """Return a table of how much each axis moves the metrics that are shown first."""
-    metrics = [name for name in HEADLINES if name in varying]
-    metrics = metrics or [name for name in varying if name not in axes and _is_number(varying[name])][:4]
     if not metrics or not axes:
         return Markup()
     rows: list[list[Content | tuple[Content, float]]] = []
     for axis in axes:
-        row: list[Content | tuple[Content, float]] = [label(axis), _levels(axis, varying[axis])]
+        row: list[Content | tuple[Content, float]] = [
+            joined(breakable(label(axis)), _note(_levels(axis, varying[axis])))
+        ]
         for metric in metrics:
-            ratio, low, high = effects(axis, varying[axis], varying[metric])
+            ratio, low, high = effects(varying[axis], varying[metric])
             row.append(_effect(axis, ratio, low, high))
         rows.append(row)
     hint = (
         "The mean of the metric at the value of the axis where it is highest, over that where it is lowest, all other "
-        "axes together."
+        f"axes together; of more than {MOST_GROUPS} values, groups of neighbours are one."
     )
-    held = table(
-        ["axis", "values", *map(label, metrics)], rows, label="effects of axes", numeric=range(2, 2 + len(metrics))
-    )
+    headings = ["axis", *(breakable(label(metric)) for metric in metrics)]
+    held = table(headings, rows, label="effects of axes", numeric=range(1, 1 + len(metrics)))
     return joined(element("h3", None, "What each axis does"), held, element("p", {"class": "hint"}, hint))
 
 
 def _effect(axis: str, ratio: float, low: Any, high: Any) -> tuple[Content, float]:
-    if ratio < 1 + LEAST_SAID:
+    if ratio < LEAST_SAID:
         return "nothing", 1.0
-    said = f"x {ratio:.4g}" if ratio < BEYOND else f"x {ratio:.1e}"
-    where = f"lowest at {shown(axis, low)}, highest at {shown(axis, high)}"
-    return joined(said if ratio < float("inf") else "from zero", element("small", None, where)), min(ratio, 1e300)
+    # Four digits, and as many as a ratio close to one needs.
+    said = f"x {ratio:,.0f}" if ratio >= 1000 else f"x {ratio:.4g}" if ratio >= LEAST_EFFECT else f"x {ratio:.5g}"
+    where = [_note(f"{word} at {shown(axis, value)}") for word, value in (("lowest", low), ("highest", high))]
+    return joined(said if ratio < float("inf") else "from zero", where), min(ratio, 1e300)
+
+
+def _note(text: str) -> Markup:
+    return element("small", None, text)
 
 
 def _levels(axis: str, values: Values) -> str:
@@ -231,20 +284,21 @@ def _warnings(about: Mapping[str, Any]) -> Chapter:
 def _charts() -> Iterator[Chapter]:
     said = {
         "filter": ("Filter", "points filtered by axes", "What is chosen here holds for every chart and the table."),
-        "lines": ("Lines", "a metric over an axis", "A line joins means; a band runs from smallest to largest."),
-        "heat": ("Heat map", "a metric over two axes", "Each cell is the mean over the points in it."),
+        "lines": ("Lines", "a metric over an axis", ""),
+        "heat": ("Heat map", "a metric over two axes", ""),
         "front": (
             "Pareto front", "points by two columns",
             "No other point is better than one of the front in one column without being worse in the other.",
         ),
         "parallel": (
             "Parallel coordinates", "all columns side by side",
-            "Drag along an axis to keep the points there, click to let all through. With the keyboard: left and right "
-            "choose an axis, up and down step through its values, Escape lets all through.",
+            "Drag along an axis to keep the points there, click it to let all through. With the keyboard: arrows choose"
+            " an axis and step through its values, with Shift they widen the stretch, Escape lets all through. Numbers"
+            " can be typed under Filter.",
         ),
     }  # fmt: skip
     for kind, (heading, about, hint) in said.items():
-        body = joined(chart(kind, "points", about), element("p", {"class": "hint"}, hint))
+        body = joined(chart(kind, "points", about), element("p", {"class": "hint"}, hint) if hint else "")
         yield Chapter(kind, heading, body)
 
 
@@ -255,7 +309,7 @@ def _all_points() -> Chapter:
 
 
 def _constant(same: Mapping[str, Any]) -> Chapter:
-    rows = [[label(name), shown(name, value)] for name, value in same.items() if value is not None]
+    rows = [[breakable(label(name)), shown(name, value)] for name, value in same.items() if value is not None]
     if not rows:
         return Chapter("constant", "The same everywhere", Markup())
     held = table(["metric", "value at every point"], rows, label="metrics that do not vary", numeric=(1,),
@@ -263,12 +317,17 @@ def _constant(same: Mapping[str, Any]) -> Chapter:
     return Chapter("constant", "The same everywhere", held)
 
 
+def axis_text(axis: Mapping[str, Any]) -> str:
+    """Return the values of an axis as the manifest states them."""
+    return str(axis.get("range") or ", ".join(map(_text, axis["values"])))
+
+
 def _origin(about: Mapping[str, Any]) -> Chapter:
     sweep = about["sweep"]
     rows: list[list[Content]] = [["scenario", sweep["scenario"]]]
     rows += [[f"set {key}", _text(value)] for key, value in sweep["set"].items()]
     for name, axis in sweep["axes"].items():
-        rows.append([f"axis {name}", axis.get("range") or ", ".join(map(_text, axis["values"]))])
+        rows.append([joined("axis ", breakable(name)), axis_text(axis)])
     if "samples" in sweep:
         rows.append(["samples", ", ".join(f"{key} {value}" for key, value in sweep["samples"].items())])
     rows.append(["repeats", sweep["repeats"]])

@@ -12,15 +12,16 @@ class Timeline {
     this.rows = lines.rows.map((row) => unpacked(row));
     this.rows.forEach((row, i) => { row.children = 0; row.index = i; });
     for (const row of this.rows) if (row.parent >= 0) this.rows[row.parent].children += 1;
+    keepLabels(this.rows.map((row) => (row.parent < 0 ? `${row.children ? "▸ " : ""}${row.name}` : `   ${this.nameOf(row)}`)));
     this.canvas = make("canvas", { tabindex: "0", role: "img", "aria-label": `${label}: arrows move, plus and minus zoom, n and p go from bar to bar, Enter opens a rank` });
     this.filler = make("div");
     this.pane = make("div", { class: "pane" }, this.canvas, this.filler);
-    this.detail = make("div", { class: "detail", "aria-live": "polite" });
+    this.detail = make("div", { class: "detail", "aria-live": "polite", "data-hint": "Press a bar to keep its numbers here." });
     const opens = this.rows.some((row) => row.children);
     const tools = zoomTools(time, ...(opens ? [
       make("button", { type: "button", onclick: () => this.openAll(true) }, "open all ranks"),
       make("button", { type: "button", onclick: () => this.openAll(false) }, "close all ranks")] : []));
-    place.append(tools, this.pane, this.legend(), this.detail);
+    place.append(tools, this.pane, classKeys(lines.classes), this.detail);
     this.paint = keepPainted(this.pane, () => this.draw());
     time.listeners.push(this.paint);
     this.pane.addEventListener("scroll", this.paint, { passive: true });
@@ -29,16 +30,6 @@ class Timeline {
       Enter: () => this.toggle(this.visible[this.cursor]), " ": () => this.toggle(this.visible[this.cursor]),
     });
     this.layOut();
-  }
-
-  legend() {
-    const items = this.lines.classes.map(({ name, colour: number }) => {
-      const swatch = make("i");
-      painters.push(() => { swatch.style.background = colour(`k${number}`); });
-      swatch.style.background = colour(`k${number}`);
-      return make("li", {}, swatch, name);
-    });
-    return make("ul", { class: "keys", "aria-label": "colours" }, ...items);
   }
 
   openAll(all) {
@@ -64,9 +55,11 @@ class Timeline {
     this.paint();
   }
 
+  nameOf(row) { return row.parent < 0 ? row.name : row.name.slice(this.rows[row.parent].name.length + 1); }
+
   plot() {
     const wide = this.canvas.clientWidth;
-    return [Math.round(Math.min(190, Math.max(70, wide * 0.2))), wide - 6];
+    return [labelRoom(wide), wide - 6];
   }
 
   draw() {
@@ -86,6 +79,7 @@ class Timeline {
     pen.restore();
     this.drawCursor(pen, left, right, scroll);
     drawMark(pen, this.canvas, this.height);
+    if (!performance.getEntriesByName("timeline").length) performance.mark("timeline");
   }
 
   drawName(pen, row, i, left, top, tall) {
@@ -95,8 +89,7 @@ class Timeline {
     }
     const sign = row.children ? (this.open.has(row.index) ? "▾ " : "▸ ") : "";
     pen.fillStyle = row.parent < 0 ? colour("ink") : colour("soft");
-    const name = row.parent < 0 ? row.name : row.name.slice(this.rows[row.parent].name.length + 1);
-    pen.fillText(fitted(pen, sign + name, left - (row.parent < 0 ? 10 : 24)), row.parent < 0 ? 6 : 20, top + tall / 2 + 0.5);
+    pen.fillText(fitted(pen, sign + this.nameOf(row), left - (row.parent < 0 ? 10 : 24)), row.parent < 0 ? 6 : 20, top + tall / 2 + 0.5);
   }
 
   // Bars narrower than a pixel share it: it has the colour of the class that covers most of it.
@@ -170,7 +163,7 @@ class Timeline {
     const row = this.visible[this.rowAt(y)];
     if (!row) return hideTip();
     const bar = x < this.plot()[0] ? -1 : this.barAt(row, x);
-    const text = bar >= 0 ? this.about(row, bar).join("\n") : row.name + (row.children ? `: ${row.children} work-groups` : "");
+    const text = bar >= 0 ? this.about(row, bar).join("\n") : row.name + (row.children ? `: ${row.children} rows below it` : "");
     return showTip(text, event.clientX, event.clientY);
   }
 

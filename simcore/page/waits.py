@@ -1,15 +1,16 @@
 """Chapters on waiting: where the time of each rank went, why it waited, and what its reads of flags cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from simcore.page import detail
-from simcore.page.markup import Chapter, Markup, chart, element, joined, table
+from simcore.page.markup import Chapter, Content, Markup, chart, element, joined, table
 from simcore.trace import natural, numbers
 from simcore.units import TIME, short
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
 MOST_REASONS = 100
 """Reasons in the table, those with most time."""
@@ -20,98 +21,60 @@ BINS = 24
 
 
 def reasons(tables: detail.Tables) -> Chapter:
-    """Return why ranks and work-groups waited, by reason, and where the time of each rank went."""
+    """Return why ranks and their parts waited, by reason, and where the time of each rank went."""
+    rows, more = _by_reason(tables["spans"])
+    headings = ["reason", "share", "waits", "in all", "mean", "longest"]
+    told: Content = element("p", {"class": "quiet"}, "Nobody waited.")
+    if rows:
+        told = table(headings, rows, label="reasons of waits", numeric=range(2, 6), filtered=len(rows) > 12)
+    left = element("p", {"class": "hint"}, f"{more:,} more reasons, of shorter waits") if more else ""
+    drawn = chart("shares", "shares", "where the time of each rank went")
+    return Chapter("waits", "Waits", joined(drawn, element("h3", None, "Reasons"), told, left))
+
+
+def _by_reason(spans: "pa.Table") -> tuple[list[list[Content]], int]:
+    """Return a row a reason, those with most time, and how many reasons are left out."""
     import numpy as np
 
-    spans = tables["spans"]
     words, reason = detail.coded(spans, "reason")
     activities, activity = detail.coded(spans, "activity")
-    length = numbers(spans, "t1_ps") - numbers(spans, "t0_ps")
     waits = np.array([name == "wait" for name in activities], bool)[activity] if activities else np.zeros(0, bool)
-    total = np.bincount(reason[waits], length[waits], len(words))
-    count = np.bincount(reason[waits], minlength=len(words))
+    reason, length = reason[waits], (numbers(spans, "t1_ps") - numbers(spans, "t0_ps"))[waits]
+    total, longest = np.bincount(reason, length, len(words)), np.zeros(len(words), np.int64)
+    count = np.bincount(reason, minlength=len(words))
+    np.maximum.at(longest, reason, length)
     order = sorted(np.nonzero(count)[0].tolist(), key=lambda i: (-total[i], natural(words[i])))
-    most = max((total[i] for i in order), default=1)
-    rows = []
+    most = max((total[i] for i in order), default=1) or 1
+    rows: list[list[Content]] = []
     for i in order[:MOST_REASONS]:
-        bar = _bar(total[i] / most if most else 0)
-        longest = int(length[waits & (reason == i)].max())
-        cells = [
-            (f"{int(count[i]):,}", int(count[i])),
-            *((short(v, TIME), float(v)) for v in (total[i], total[i] / count[i], longest)),
-        ]
-        rows.append([words[i] or "(no reason)", bar, *cells])
-    if not rows:
-        told: Markup = element("p", {"class": "quiet"}, "Nobody waited.")
-    else:
-        told = table(
-            ["reason", "share", "waits", "in all", "mean", "longest"],
-            rows,
-            label="reasons of waits",
-            numeric=range(2, 6),
-            filtered=len(rows) > 12,
+        times = (float(v) for v in (total[i], total[i] / count[i], longest[i]))
+        rows.append(
+            [
+                words[i] or "(no reason)",
+                _bar(total[i] / most),
+                (f"{int(count[i]):,}", int(count[i])),
+                *((short(v, TIME) if v else "0", v) for v in times),
+            ]
         )
-    more = (
-        element("p", {"class": "hint"}, f"{len(order) - MOST_REASONS} more reasons")
-        if len(order) > MOST_REASONS
-        else ""
-    )
-    body = joined(
-        chart("shares", "shares", "where the time of each rank went"), element("h3", None, "Reasons"), told, more
-    )
-    return Chapter("waits", "Waits", body)
+    return rows, len(order) - len(rows)
 
 
 def shares(lines: Mapping[str, Any]) -> dict[str, Any]:
     """Return for each row of the timeline that is a rank the time (ps) in every class of activity."""
-    ranks = [row for row in lines["rows"] if row["parent"] < 0]
-    rows = []
-    for rank in ranks:
-        times = [0] * len(lines["classes"])
-        for kind, length in zip(rank["kind"], rank["length"], strict=True):
-            times[kind] += length
-        rows.append({"name": rank["name"], "times": times})
+    rows = [{"name": row["name"], "times": row["times"]} for row in lines["rows"] if row["parent"] < 0]
     return {"classes": lines["classes"], "rows": rows, "end": lines["end"]}
 
 
-def flags(tables: detail.Tables) -> Chapter:
-    """Return how often flags were read, by policy and by rank, over time, and how late what they said was known."""
-    import numpy as np
-
+def flags(tables: detail.Tables, order: Sequence[str]) -> Chapter:
+    """Return how often flags were read, by policy and by rank, in their ``order``, over time, and how late what they
+    said was known."""
     found = tables["flags"]
     if not len(found):
         return Chapter("flags", "Flag reads", element("p", {"class": "quiet"}, "No flag was waited for."))
-    rows = []
-    policies, policy = detail.coded(found, "policy")
-    begin, known, since = (numbers(found, name) for name in ("t0_ps", "detected_ps", "set_ps"))
-    counts = {name: numbers(found, name) for name in ("flag_reads", "wakeups", "false_wakeups", "overflows")}
-    for i, name in enumerate(policies):
-        here = policy == i
-        late = (known - since)[here & (since >= begin)]
-        sums = [int(here.sum()), *(int(column[here].sum()) for column in counts.values())]
-        mean = int(late.mean()) if len(late) else 0
-        delays = [(short(v, TIME), v) for v in (mean, int(late.max()) if len(late) else 0)]
-        rows.append([name, *((f"{v:,}", v) for v in sums), *delays])
     headings = ["policy", "waits", "reads", "wake-ups", "in vain", "to the log", "delay, mean", "delay, max"]
-    where, waiter = detail.coded(found, "location")
-    ranks = sorted({detail.parent_of(name) for name in where}, key=natural)
-    place = {name: i for i, name in enumerate(ranks)}
-    rank = np.array([place[detail.parent_of(name)] for name in where], np.int64)[waiter]
-    reads = np.bincount(rank, counts["flag_reads"], len(ranks))
-    waits = np.bincount(rank, minlength=len(ranks))
-    most = reads.max() or 1
-    lines = [
-        [
-            name,
-            _bar(reads[i] / most),
-            (f"{int(reads[i]):,}", int(reads[i])),
-            (f"{int(waits[i]):,}", int(waits[i])),
-            (f"{reads[i] / waits[i]:.4g}", float(reads[i] / waits[i])),
-        ]
-        for i, name in enumerate(ranks)
-    ]
+    lines = _by_rank(found, order)
     body = joined(
-        table(headings, rows, label="waits by policy", numeric=range(1, 8)),
+        table(headings, _by_policy(found), label="waits by policy", numeric=range(1, 8)),
         chart("reads", "reads", "reads of flags so far"),
         element("p", {"class": "hint"}, "A poller's reads are drawn evenly over its wait, a sleeper's where it ends."),
         chart("delays", "delays", "waits by the time from flag set to flag seen"),
@@ -122,6 +85,46 @@ def flags(tables: detail.Tables) -> Chapter:
         ),
     )  # fmt: skip
     return Chapter("flags", "Flag reads", body)
+
+
+def _by_policy(found: "pa.Table") -> list[list[Content]]:
+    policies, policy = detail.coded(found, "policy")
+    begin, known, since = (numbers(found, name) for name in ("t0_ps", "detected_ps", "set_ps"))
+    counts = [numbers(found, name) for name in ("flag_reads", "wakeups", "false_wakeups", "overflows")]
+    rows: list[list[Content]] = []
+    for i, name in enumerate(policies):
+        here = policy == i
+        late = (known - since)[here & (since >= begin)]
+        sums = [int(here.sum()), *(int(column[here].sum()) for column in counts)]
+        delays = [int(late.mean()), int(late.max())] if len(late) else [0, 0]
+        rows.append([name, *((f"{v:,}", v) for v in sums), *((short(v, TIME) if v else "0", v) for v in delays)])
+    return rows
+
+
+def _by_rank(found: "pa.Table", order: Sequence[str]) -> list[list[Content]]:
+    import numpy as np
+
+    where, waiter = detail.coded(found, "location")
+    ranks = sorted({detail.parent_of(name) for name in where}, key=detail.order_of(order))
+    place = {name: i for i, name in enumerate(ranks)}
+    rank = np.array([place[detail.parent_of(name)] for name in where], np.int64)[waiter]
+    reads = np.bincount(rank, numbers(found, "flag_reads"), len(ranks))
+    waits = np.bincount(rank, minlength=len(ranks))
+    most = reads.max() or 1
+    return [
+        [
+            name,
+            _bar(reads[i] / most),
+            (f"{int(reads[i]):,}", int(reads[i])),
+            (f"{int(waits[i]):,}", int(waits[i])),
+            (_mean(reads[i] / waits[i]), float(reads[i] / waits[i])),
+        ]
+        for i, name in enumerate(ranks)
+    ]
+
+
+def _mean(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def curves(tables: detail.Tables, end: int) -> dict[str, Any]:

@@ -28,6 +28,25 @@ class TimeWindow {
   reset() { this.show(0, this.end); }
 }
 
+// Names stand left of bars; the charts of a page leave them equal room, so that their time axes are one above the other.
+const measure = document.createElement("canvas").getContext("2d");
+let widest = 0;
+function keepLabels(names) {
+  measure.font = FONT;
+  for (const name of [...names].sort((a, b) => b.length - a.length).slice(0, 20)) widest = Math.max(widest, measure.measureText(name).width);
+}
+const labelRoom = (wide) => Math.round(Math.min(widest + 18, 260, 0.4 * wide));
+
+function classKeys(classes) {
+  const items = classes.map(({ name, colour: number }) => {
+    const swatch = make("i"), paint = () => { swatch.style.background = colour(`k${number}`); };
+    painters.push(paint);
+    paint();
+    return make("li", {}, swatch, name);
+  });
+  return make("ul", { class: "keys", "aria-label": "colours" }, ...items);
+}
+
 const windows = {};
 function windowOf(end, name = "") {
   const key = `${name} ${end}`;
@@ -103,7 +122,7 @@ function drive(canvas, time, plot, point, press, keys) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const acts = {
       ArrowLeft: () => time.move(-0.2), ArrowRight: () => time.move(0.2), "+": () => time.zoom(0.5), "=": () => time.zoom(0.5),
-      "-": () => time.zoom(2), 0: () => time.reset(), Home: () => time.reset(), ...keys,
+      "-": () => time.zoom(2), 0: () => time.reset(), Home: () => time.reset(), Escape: () => time.reset(), ...keys,
     };
     if (!(event.key in acts)) return;
     event.preventDefault();

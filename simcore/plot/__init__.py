@@ -1,5 +1,6 @@
 """Figures from the tables of a run: who did what, which link was busy, who sent how much to whom, the machine."""
 
+from simcore.plot._bars import Bar, BarPanel, bars
 from simcore.plot._canvas import WIDTH, time_unit
 from simcore.plot._curves import Curve, CurvePanel, curves
 from simcore.plot._places import HEIGHT, SIDE, Picture, picture
@@ -17,11 +18,14 @@ __all__ = [
     "SIDE",
     "WAITS",
     "WIDTH",
+    "Bar",
+    "BarPanel",
     "Curve",
     "CurvePanel",
     "Picture",
     "activity_classes",
     "activity_image",
+    "bars",
     "chosen_links",
     "curves",
     "job_borders",

@@ -144,6 +144,11 @@ class Sweep:
         rows = [{name: [entries[i]] for name, entries in varied.items()} for i in range(length)]
         return [point for row in rows for point in product(self.fixed, row | again)]
 
+    def entry(self, name: str, share: float) -> Entry:
+        """Return the entry of the axis ``name`` at a ``share`` from 0 to 1 of the way along it."""
+        axis = self.axes[name]
+        return axis.entry(share) if isinstance(axis, Continuum) else axis[min(int(share * len(axis)), len(axis) - 1)]
+
     def at(self, picked: Mapping[str, Entry]) -> Point:
         """Return the point that has an entry on each axis."""
         return _point(self.fixed, picked)
@@ -158,6 +163,34 @@ class Sweep:
 
         settings = [f"{key}={written(part.value)}" for key, part in point.changes.items()]
         return shlex.join(["simcore", "run", str(self.file), *(part for text in settings for part in ("--set", text))])
+
+
+@dataclass(frozen=True)
+class Picked(Sweep):
+    """A sweep of exactly the points that ``picks`` states, each by its entry on some of the axes; on the others it is
+    as the scenario says."""
+
+    picks: tuple[Mapping[str, Entry], ...] = ()
+
+    @classmethod
+    def of(cls, sweep: Sweep, picks: Iterable[Mapping[str, Entry]]) -> "Picked":
+        """Return the points ``picks`` of ``sweep``; raises ``InputError`` where it asks for repeats, which have no
+        place here."""
+        if sweep.repeats > 1:
+            raise InputError(f"{sweep.name}: repeats are for sweeps; leave them out here, or sweep over seed")
+        return cls(
+            sweep.name, sweep.file, sweep.base, sweep.fixed, sweep.axes, metrics=sweep.metrics, picks=tuple(picks)
+        )
+
+    @cached_property
+    def varied(self) -> dict[str, list[Entry]]:
+        """The entries of every axis, those of the points that have one on it."""
+        return {name: [pick[name] for pick in self.picks if name in pick] for name in self.axes}
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """All points, in the order of the picks."""
+        return [self.at(pick) for pick in self.picks]
 
 
 def entries(axis: Axis, document: source.Document) -> list[Entry]:

@@ -25,9 +25,9 @@ SUFFIX = {
 """What the names of columns end in, by the dimension of their values."""
 
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
+_UNIT = r"(?:\s*((?!linear\b|log\b|step\b)[A-Za-z/]+))?"
 _RANGE = re.compile(
-    rf"\s*({_NUMBER})\s*([A-Za-z/]*)\s*\.\.\s*({_NUMBER})\s*([A-Za-z/]*?)"
-    rf"(?:\s+(linear|log|step))?(?:\s+({_NUMBER})\s*([A-Za-z/]*))?\s*"
+    rf"\s*({_NUMBER}){_UNIT}\s*\.\.\s*({_NUMBER}){_UNIT}(?:\s+(linear|log|step))?(?:\s+({_NUMBER}){_UNIT})?\s*"
 )
 SHAPE = "LOW..HIGH linear N, LOW..HIGH log N or LOW..HIGH step S, e.g. '50 GB/s..400 GB/s log 8'"
 
@@ -106,7 +106,7 @@ def read_range(text: object) -> Range | None:
         return None
     first, unit, last, end_unit, spacing, number, step_unit = match.groups()
     shown = quoted(text)
-    unit = unit or end_unit
+    unit, end_unit = unit or end_unit or "", end_unit or ""
     dimension = units.dimension(f"1 {end_unit}") if end_unit else None
     if bool(unit) != bool(end_unit) or (end_unit and dimension is None):
         raise ValueError(f"{shown}: both ends of a range have the same kind of unit, or neither has one")

@@ -36,12 +36,28 @@ def is_sheet(path: Path) -> bool:
     return isinstance(value, dict) and "axes" in value
 
 
-def read(name: str, overrides: Sequence[str] = (), zipped: Sequence[str] = ()) -> Sweep:
-    """Return the sweep in the file ``name``, or of the scenario that is called so, with the axes and values that
-    ``key=values`` add: several values, parted by commas, or a range make an axis, and all ``zipped`` ones together
-    one; raises ``InputError`` with the place."""
+def names() -> dict[str, Path]:
+    """Return the bundled sweep files by name."""
+    return {path.stem: path for path in sorted((source.bundle("scenarios") / "sweeps").glob("*.yaml"))}
+
+
+def find(name: str) -> Path | None:
+    """Return the sweep file ``name``, or the bundled one that is called so; None where there is none."""
     path = Path(name)
-    if source.is_file(path) and is_sheet(path):
+    if source.is_file(path):
+        return path if is_sheet(path) else None
+    return names().get(name)
+
+
+def read(name: str, overrides: Sequence[str] = (), zipped: Sequence[str] = ()) -> Sweep:
+    """Return the sweep in the file ``name``, a bundled one, or of the scenario that is called so; raises ``InputError``
+    with the place.
+
+    ``key=values`` adds axes and values: several, parted by commas, or a range make an axis, and all ``zipped`` ones
+    together one.
+    """
+    path = find(name)
+    if path is not None:
         found = _read_sheet(path)
     else:
         file = scenario.find(name)
