@@ -2,13 +2,17 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint notebooks clean
 
 demo: .venv/installed
 	@.venv/bin/simcore run fused_allreduce --plot
 
 test: .venv/tests
 	@$(PY) -m pytest -n auto
+
+# Runs the notebooks and stores what they print.
+notebooks: .venv/notebooks
+	@$(PY) notebooks/execute.py
 
 lint: .venv/tests
 	@$(PY) -m ruff format --check .
@@ -23,6 +27,10 @@ lint: .venv/tests
 
 .venv/tests: .venv/installed
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+.venv/notebooks: .venv/tests
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[notebooks]'
 	@touch $@
 
 clean:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .work import CostModel as CostModel, Kernel as Kernel, Roofline as Roofline, Virtual as Virtual, Work as Work
     from .workload import Rank as Rank, Workload as Workload
 
+
 __version__ = "0.1.0"
 
 _HOME = {

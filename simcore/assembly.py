@@ -63,9 +63,9 @@ MOST_PLANS = 16
 """Plans that are kept for runs that share them."""
 
 Progress = Callable[[Simulation], None]
-Load = Callable[[str], Workload]
 Overrides = Sequence[str] | Mapping[str, Any]
 """Changes of a scenario: ``key=value`` as behind ``--set``, or values by dotted key."""
+Load = Callable[[str], Workload]
 
 
 class Plans:

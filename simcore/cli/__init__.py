@@ -7,19 +7,8 @@ from typing import NoReturn
 import typer
 
 from simcore import errors
-from simcore.cli import (
-    benchmarks,
-    claims,
-    collectives,
-    explaining,
-    fits,
-    machines,
-    models,
-    runs,
-    studies,
-    sweeps,
-    traces,
-)
+from simcore.cli import benchmarks, claims, collectives, explaining, fits, machines, models, runs, studies, sweeps
+from simcore.cli import traces as tracing
 from simcore.cli._console import INTERRUPTED, say
 
 BROKEN_PIPE = 1
@@ -38,7 +27,7 @@ topo = typer.Typer(cls=fits.DrawUnlessTold, no_args_is_help=True, rich_markup_mo
 topo.command("draw")(machines.topo)
 topo.command("import")(fits.topo_import)
 app.add_typer(topo, name="topo", help="Draw the machine of a scenario, or import one that NCCL or nvidia-smi saw.")
-app.add_typer(traces.app, name="trace", help="Look into profiler traces and turn them into timing profiles.")
+app.add_typer(tracing.app, name="trace", help="Look into profiler traces and turn them into timing profiles.")
 
 
 def main() -> NoReturn:

@@ -11,6 +11,9 @@ import typer
 from simcore.cli._console import Overrides, ScenarioName, Seed, print_files, say
 from simcore.errors import InputError, Interrupted, reason, writing
 
+MOST_DIFFERENCES = 40
+"""Differences of two runs that are printed."""
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -91,7 +94,7 @@ def compare(
         moved = paired.outputs(old, new)
         print(f"metrics  {len(moved) or 'none'} differ where both have a point")
         for one in moved:
-            ratio = "" if one.ratio is None else f", the mean by {paired.change_text(one.ratio)}"
+            ratio = "" if one.ratio is None else f", the mean by {differences.change_text(one.ratio)}"
             print(f"  {one.key}: at {one.count} of {one.shared} points{ratio}")
         return print_files([path])
     path, a, b = page.write_comparison(first, second, out)
@@ -101,10 +104,14 @@ def compare(
 
 
 def _print_differences(heading: str, found: "Sequence[Difference]") -> None:
+    from simcore.page.differences import change_text
+
     print(f"{heading:8} {len(found) or 'none'} differ")
-    for each in found:
-        change = "" if each.change is None else f" ({each.change:+.2%})"
+    for each in found[:MOST_DIFFERENCES]:
+        change = "" if each.ratio is None else f" ({change_text(each.ratio)})"
         print(f"  {each.key}: {each.first} -> {each.second}{change}")
+    if len(found) > MOST_DIFFERENCES:
+        print(f"  ... and {len(found) - MOST_DIFFERENCES} more, on the page")
 
 
 def check(name: ScenarioName, overrides: Overrides = [], seed: Seed = None) -> None:  # noqa: B006 typer copies it

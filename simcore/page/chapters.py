@@ -30,7 +30,12 @@ def counted(value: int) -> tuple[str, int]:
 
 def share(value: float) -> tuple[str, float]:
     """Return a cell of a table: a fraction as a percentage, and the number to sort it by."""
-    return f"{value:.2%}", value
+    return percentage(value), value
+
+
+def percentage(value: float) -> str:
+    """Return a fraction as a percentage, of little its first digits."""
+    return f"{value:.2%}" if value >= 0.0001 or not value else f"{100 * value:.2g}%"
 
 
 def summary(result: Result) -> Chapter:
@@ -38,12 +43,12 @@ def summary(result: Result) -> Chapter:
     found, links = result.metrics, result.metrics["links"]
     flags, moved, queue = found["flags"], found["transfers"], found["queue_delay_ps"]
     carried = f"{short(moved['data_bytes'], SIZE)} of data, {short(moved['flag_bytes'], SIZE)} of flags"
-    use = f"mean of {links['used']} in use, peak {links['utilisation_peak']:.1%}"
+    use = f"mean of {links['used']:,} in use, peak {percentage(links['utilisation_peak'])}"
     late = f"mean; p95 {short(queue['p95'], TIME)}, max {short(queue['max'], TIME)}"
     figures = [
         ("makespan", short(found["makespan_ps"], TIME), "simulated"),
         ("messages", f"{moved['messages']:,}", carried),
-        ("links", f"{links['utilisation_mean']:.2%}", use),
+        ("links", percentage(links["utilisation_mean"]), use),
         ("queue delay", short(queue["mean"], TIME), late),
     ]  # fmt: skip
     if flags["waits"]:
@@ -145,12 +150,12 @@ def timeline(lines: Mapping[str, Any]) -> Chapter:
     said = [
         "Drag to move, Ctrl and wheel or pinch to zoom, Shift and drag to zoom into a stretch, double click to zoom "
         "in. With the keyboard: arrows, + and -, 0 or Escape for all of the time, n and p for the next and previous "
-        "bar, Enter to open a rank."
+        "bar, Enter to open a rank. Where several kinds share a pixel, each has its share of the height."
     ]
     if lines["merged"]:
         said.append(
-            f"Level of detail: neighbouring spans shorter than {short(lines['merged'], TIME)} are drawn as one bar, in "
-            "the colour of most of its time."
+            f"Level of detail: of neighbouring spans shorter than {short(lines['merged'], TIME)} those of one kind are "
+            "drawn together, as long as they are."
         )
     if lines["hidden"]:
         said.append(f"{lines['hidden']:,} more rows below ranks are not shown; of each rank evenly many are.")
@@ -181,10 +186,9 @@ def links(lanes: Mapping[str, Any]) -> Chapter:
     return Chapter("links", "Links", body)
 
 
-def drawing(result: Result, lanes: Mapping[str, Any]) -> Chapter:
-    """Return the machine, its links coloured by their mean utilisation."""
+def drawing(result: Result, used: Mapping[str, float]) -> Chapter:
+    """Return the machine, its links coloured by their mean utilisation: ``used``, by name."""
     asked = result.scenario.machine
-    used = dict(zip(lanes["names"], lanes.get("mean", []), strict=True))
     network = f"; {asked.nodes} nodes: {asked.network.topology}" if asked.network else ""
     about = f"{asked.name}: {asked.description} (a node: {asked.topology}{network}; {asked.sharing} links)"
     return Chapter(
@@ -244,13 +248,17 @@ def shown(key: str, value: Any) -> str:
     """Return a metric as text: thousands apart, durations and sizes also in a fitting unit."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    unit = next(
-        (d for end, d in (("_ps", TIME), ("_bytes", SIZE)) if any(part.endswith(end) for part in key.split("."))), None
-    )
+    unit = unit_of(key)
     exact = f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
     if unit is None or value == 0:
         return exact
     return f"{exact} {unit.base}" + (f" ({short(value, unit)})" if abs(value) >= 1000 else "")
+
+
+def unit_of(key: str) -> Dimension | None:
+    """Return the dimension that the key of a metric states."""
+    known = (("_ps", TIME), ("_bytes", SIZE))
+    return next((unit for end, unit in known if any(part.endswith(end) for part in key.split("."))), None)
 
 
 def measured_beside(result: Result) -> Chapter:

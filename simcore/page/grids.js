@@ -127,6 +127,7 @@ class Matrix {
     this.most = data.cells.reduce((most, cell) => Math.max(most, cell[2]), 1);
     this.longest = Math.max(...data.names.map((name) => name.length));
     this.numbers = data.names.map((name) => (name.match(/\d+/g) || [name]).pop());
+    this.digits = Math.max(...this.numbers.map((number) => number.length));
     this.turned = new Set(this.numbers).size < data.names.length;
     this.canvas = make("canvas", { tabindex: "0", role: "img", "aria-label": `${label}: arrows go from pair to pair` });
     this.detail = make("div", { class: "detail", "aria-live": "polite" });
@@ -168,7 +169,7 @@ class Matrix {
 
   // Columns are called by their numbers, or, where these are not their own, by their names upwards.
   drawNames(pen, left, top, side) {
-    const down = Math.max(1, Math.ceil(15 / side)), across = Math.max(1, Math.ceil((this.turned ? 15 : 24) / side));
+    const down = Math.max(1, Math.ceil(15 / side)), across = Math.max(1, Math.ceil((this.turned ? 15 : 8 + 8 * this.digits) / side));
     pen.fillStyle = colour("soft");
     this.names.forEach((name, i) => {
       pen.textAlign = "left";
@@ -182,7 +183,7 @@ class Matrix {
         pen.restore();
       } else {
         pen.textAlign = "center";
-        pen.fillText(fitted(pen, this.numbers[i], side * across), left + (i + 0.5) * side, 12);
+        pen.fillText(this.numbers[i], left + (i + 0.5) * side, 12);
       }
     });
     pen.textAlign = "left";

@@ -40,8 +40,8 @@ def drawing(graph: "networkx.DiGraph[Any]", used: Mapping[str, float]) -> Markup
         for y, text in place.rows
     ]
     switches = sum(graph.nodes[name]["kind"] == "switch" for name in graph)
-    both = f"{len(graph) - switches} GPUs, {_count(switches, 'switch', 'switches')}"
-    about = f"{both}, {graph.number_of_edges()} directed links"
+    both = f"{len(graph) - switches:,} GPUs, {_count(switches, 'switch', 'switches')}"
+    about = f"{both}, {graph.number_of_edges():,} directed links"
     picture_ = element(
         "svg",
         {"viewBox": f"{left:.0f} {top:.0f} {wide:.0f} {tall:.0f}", "role": "img",

@@ -19,6 +19,10 @@ LONG = 400
 """Rows of a table from which on its frame is as high as it may be, so that a browser need not lay it out unseen."""
 
 
+WHOLE = 14
+"""Letters of a row's name up to which it stays on one line, as the name of a link always does."""
+
+
 class Markup(str):
     """Text that is markup already; whatever else is put into an element is escaped."""
 
@@ -81,7 +85,12 @@ def table(
         for i, cell in enumerate(row):
             shown, order = cell if isinstance(cell, tuple) else (cell, None)
             about = {"class": "number" if i in right else None, "data-order": order}
-            cells.append(element("th" if i == 0 else "td", about | ({"scope": "row"} if i == 0 else {}), shown))
+            if i == 0:
+                whole = len(str(shown)) <= WHOLE or "->" in str(shown)
+                named = isinstance(shown, str) and not isinstance(shown, Markup)
+                shown = _breakable(str(shown)) if named and not whole else shown
+                about |= {"scope": "row", "class": "whole" if named and whole else None}
+            cells.append(element("th" if i == 0 else "td", about, shown))
         lines.append(element("tr", None, cells))
     heads = [
         element("th", {"scope": "col", "class": "number" if i in right else None}, heading)
@@ -100,6 +109,11 @@ def table(
         "input", {"type": "search", "class": "filter", "placeholder": "filter rows", "aria-label": f"filter: {label}"}
     )
     return element("div", {"class": "tabled"}, field if filtered else "", held)
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name that a narrow screen may break between its parts."""
+    return Markup("<wbr>".join(str(joined(part)) for part in re.split(r"(?<=[._])(?=\w)", name)))
 
 
 def chart(kind: str, source: str, label: str, **more: object) -> Markup:

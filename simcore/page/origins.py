@@ -20,8 +20,8 @@ def parameters(result: Result, folder: Path) -> Chapter:
             each.key,
             each.value,
             element("span", {"class": f"kind {each.kind}"}, each.kind),
-            each.place,
-            joined(_linked(each.source), _note(each)),
+            element("span", {"class": "place"}, each.place),
+            element("div", {"class": "source"}, _linked(each.source), _note(each)),
         ]
         for each in provenance.parameters(result.scenario, folder)
     ]

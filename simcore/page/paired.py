@@ -130,10 +130,4 @@ def changes(first: Loaded, second: Loaded, names: Sequence[str]) -> list[Chapter
 
 
 def _told(ratio: float | None) -> Any:
-    return differences.ABSENT if ratio is None else (change_text(ratio), ratio)
-
-
-def change_text(ratio: float) -> str:
-    """Return a ratio as the percentage by which it differs from one; of little the power of ten."""
-    change = ratio - 1
-    return f"{change:+.2%}" if change == 0 or abs(change) >= 0.0001 else f"{100 * change:+.0e}%"
+    return differences.ABSENT if ratio is None else (differences.change_text(ratio), ratio)

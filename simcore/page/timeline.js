@@ -92,28 +92,36 @@ class Timeline {
     pen.fillText(fitted(pen, sign + this.nameOf(row), left - (row.parent < 0 ? 10 : 24)), row.parent < 0 ? 6 : 20, top + tall / 2 + 0.5);
   }
 
-  // Bars narrower than a pixel share it: it has the colour of the class that covers most of it.
+  // Bars narrower than a pixel share its height as they share its time.
   drawRow(pen, row, left, right, top, tall) {
     const { begin, stop } = this.time, scale = (right - left) / (stop - begin);
     const colours = this.lines.classes.map((each) => colour(`k${each.colour}`)), covered = new Float64Array(colours.length);
     const y = top + 1, high = tall - 2;
-    let pixel = -1;
+    let pixel = -1, sum = 0;
     const flush = () => {
-      if (pixel < 0) return;
-      let most = 0;
-      for (let k = 1; k < covered.length; k += 1) if (covered[k] > covered[most]) most = k;
-      pen.fillStyle = colours[most];
-      pen.fillRect(left + pixel, y, 1, high);
+      let at = y;
+      for (let k = 0; pixel >= 0 && k < covered.length; k += 1) {
+        const part = (covered[k] / sum) * high;
+        pen.fillStyle = colours[k];
+        if (part > 0) pen.fillRect(left + pixel, at, 1, part);
+        at += part;
+      }
       covered.fill(0);
+      sum = 0;
       pixel = -1;
+    };
+    const add = (here, kind, share) => {
+      if (here !== pixel) flush();
+      pixel = here;
+      covered[kind] += share;
+      sum += share;
     };
     for (let i = firstAfter(row.stops, begin); i < row.begins.length && row.begins[i] <= stop; i += 1) {
       const from = Math.max(0, (row.begins[i] - begin) * scale), to = Math.min(right - left, (row.stops[i] - begin) * scale);
       if (to - from < 1) {
-        const here = Math.min(Math.floor(from), Math.floor(right - left) - 1);
-        if (here !== pixel) flush();
-        pixel = here;
-        covered[row.kind[i]] += to - from + 1e-9;
+        const last = Math.floor(right - left) - 1, here = Math.min(Math.floor(from), last), inside = Math.min(to, here + 1);
+        add(here, row.kind[i], inside - from + 1e-9);
+        if (to > inside) add(Math.min(here + 1, last), row.kind[i], to - inside);
       } else {
         flush();
         pen.fillStyle = colours[row.kind[i]];
@@ -179,11 +187,12 @@ class Timeline {
 
   about(row, bar) {
     const [activity, reason, what] = this.lines.labels[row.label[bar]], begin = row.begins[bar], stop = row.stops[bar];
-    const count = row.count ? row.count[bar] : 1;
+    const count = row.count ? row.count[bar] : 1, gathered = count > 1 || stop - begin < this.lines.merged;
     const named = `${activity}${reason ? ` (${reason})` : ""}${what ? `: ${what}` : ""}`;
+    const where = gathered ? `within ${told("time", this.lines.merged)} of ${told("time", begin, 8)}` : `from ${told("time", begin, 8)} to ${told("time", stop, 8)}`;
     return [
-      row.name, count > 1 ? `${count} short spans, mostly ${this.lines.classes[row.kind[bar]].name}; the longest: ${named}` : named,
-      `${told("time", stop - begin)}, from ${told("time", begin, 8)} to ${told("time", stop, 8)}`,
+      row.name, count > 1 ? `${count} short spans of ${this.lines.classes[row.kind[bar]].name}; the longest: ${named}` : named,
+      `${told("time", stop - begin)}${count > 1 ? " in all" : ""}, ${where}`,
     ];
   }
 
