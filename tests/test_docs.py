@@ -12,12 +12,16 @@ from typing import get_args, get_type_hints
 
 import pytest
 from test_layers import FLOORS
+from test_new_model import installed
 
 import simcore
-from simcore import read_scenario, shapes
+from simcore import read_scenario, scaffold, shapes
 from simcore.hardware import Degraded, Edge, LinkSpec
+from simcore.testing import CHECKS
 
 ROOT = Path(__file__).parents[1]
+SITE = ".site"
+"""Folder of a page's workplace in which the packages are that the page installs."""
 PAGES = sorted(
     [
         *ROOT.glob("*.md"),
@@ -50,20 +54,14 @@ def commands(page: str) -> list[tuple[str, str]]:
 
 
 def workplace(page: str, folder: Path) -> dict[str, str]:
-    """Write the files of a page into ``folder``, its packages installed there as papers; return the environment."""
+    """Write the files of a page into ``folder``, with a place to install packages to; return the environment."""
     for name, content in FILE.findall(page):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")
     (folder / "traces").symlink_to(ROOT / "traces")
-    packages = [path.parent.name for path in folder.glob("*/__init__.py") if path.parent.name != "traces"]
-    if packages:
-        about = folder / "papers-1.dist-info"
-        about.mkdir()
-        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: papers\nVersion: 1\n", encoding="utf-8")
-        points = "".join(f"{name} = {name}\n" for name in packages)
-        (about / "entry_points.txt").write_text(f"[simcore.models]\n{points}", encoding="utf-8")
+    (folder / SITE).mkdir()
     commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return os.environ | {"PATH": commands, "PYTHONPATH": str(folder), "COLUMNS": "80"}
+    return os.environ | {"PATH": commands, "PYTHONPATH": str(folder / SITE), "COLUMNS": "80"}
 
 
 @pytest.mark.parametrize(
@@ -74,39 +72,29 @@ def test_the_commands_of_a_page_print_what_it_shows(page: str, tmp_path: Path) -
 
     shown = commands(text(page))
     for command, expected in shown:
+        if command.startswith("pip install -e "):
+            installed(tmp_path / command.split()[-1], tmp_path / SITE)
+            continue
         done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "\n".join(line.rstrip() for line in done.stdout.rstrip("\n").split("\n")) == expected
 
 
-def test_the_example_model_is_right_and_its_formula_is_its_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    environment = workplace(text("docs/writing-a-model.md"), tmp_path)
-    program = """
-import numpy as np, simcore
-from halo_mean import program
-ask = ["workloads.0.params.halo=64kB", "workloads.0.params.payload=real"]
-scenario = simcore.read_scenario("halo_mean", ask)
-result = simcore.run(scenario)
-job = program.HaloMean()
-params = scenario.workloads[0].params
-plan = job.plan(params, 8, 1, np.random.default_rng(1))
-for left, own in zip(plan, plan[1:]):
-    total, counted = program.MEAN(left, own, left)
-    shape, formula = program.MEAN(*[simcore.Virtual(own.shape, "float32")] * 3)
-    assert (total.shape, counted) == (shape.shape, formula)
-print(sum(len(found) for found in result.results.values()), result.metrics["transfers"]["messages"])
-virtual = simcore.run(simcore.read_scenario("halo_mean", ask[:1]))
-assert virtual.digest == result.digest
-"""
+def test_the_page_on_models_shows_what_new_model_writes(tmp_path: Path) -> None:
+    page = text("docs/writing-a-model.md")
+    files, _ = scaffold.write("tile_shift", tmp_path)
+    written = {file.name: file.read_text(encoding="utf-8") for file in files}
 
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-
-    assert done.stderr == ""
-    assert done.stdout == "8 32\n"
+    shown = re.findall(r"^\*\*`(\w+\.py)`\*\*|^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    file, seen = "", []
+    for name, block in shown:
+        file = name or file
+        if block:
+            assert block in written[file]
+            seen.append(file)
+    assert seen == ["kernel.py", "cost.py", "program.py", "program.py"]
+    assert all(f"`{name}`" in page for name in written if name not in ("pyproject.toml", "test_tile_shift.py"))
+    assert all(f"`{check}`" in page for check in CHECKS)
 
 
 def test_the_page_on_models_names_everything_that_a_program_may_call() -> None:

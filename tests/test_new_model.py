@@ -103,12 +103,14 @@ def test_in_a_checkout_it_is_a_folder_of_models_and_runs_at_once(checkout: Path,
     run = python("-c", program, cwd=tmp_path, path=checkout)
     assert run.stdout == f"{checkout / 'simcore' / '__init__.py'} True\n", run.stderr
 
-    outside = python("-m", "simcore.cli", "new-model", "tile_swap", cwd=tmp_path, path=checkout)
-    assert "wrote    tile_swap/pyproject.toml\n" in outside.stdout
-    inside = python(
-        "-m", "simcore.cli", "new-model", "tile_turn", "--into", "checkout/models", cwd=tmp_path, path=checkout
+    program = (
+        "from pathlib import Path; from simcore import scaffold\n"
+        "print(scaffold.write('tile_swap')[1], scaffold.write('tile_turn', Path('checkout/models'))[1])"
     )
-    assert f"wrote    {Path('checkout') / 'models' / 'tile_turn' / 'program.py'}\n" in inside.stdout
+    elsewhere = python("-c", program, cwd=tmp_path, path=checkout)
+    assert elsewhere.stdout == "False True\n", elsewhere.stderr
+    assert (tmp_path / "tile_swap" / "tile_swap" / "program.py").is_file()
+    assert (checkout / "models" / "tile_turn" / "program.py").is_file()
 
 
 @pytest.mark.parametrize(
