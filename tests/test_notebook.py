@@ -138,7 +138,7 @@ def test_figures_are_png_of_few_colours_in_a_notebook_and_any_format_in_a_file(
 
     for figure in figures:
         picture = Image.open(io.BytesIO(figure._repr_png_()))
-        assert (picture.mode, picture.width) == ("P", 1400)
+        assert (picture.mode, picture.width) == ("P", 1200)
         assert repr(figure) == "Drawing()"
     assert figures[-1].save(tmp_path / "lines.pdf").read_bytes().startswith(b"%PDF")
 

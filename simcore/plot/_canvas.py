@@ -88,6 +88,13 @@ class Drawing(Figure):
             warnings.filterwarnings("ignore", "Glyph")
             super().savefig(fname, **{"dpi": self.drawn_for.dpi, "metadata": metadata} | more)
 
+    def save(self, path: str | Path) -> Path:
+        """Write the figure in the format of its ending, whole or not at all; return its path."""
+        return save(self, Path(path))
+
+    def __repr__(self) -> str:
+        return "Drawing()"
+
     def _repr_png_(self) -> bytes:
         """Return the figure as a notebook shows it, in 256 colours: half the bytes, and the same to look at."""
         from io import BytesIO

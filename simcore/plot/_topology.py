@@ -49,7 +49,9 @@ def _topology(sheet: Sheet, graph: "networkx.DiGraph[Any]", title: str) -> Drawi
     if more > 0:
         handles[MOST_CLASSES:] = [Patch(alpha=0, label=f"and {more} more kinds of links")]
     columns, legend = sheet.legend_room([str(h.get_label()) for h in handles], sheet.width - 2 * EDGE)
-    left = max([EDGE, *(30 + sheet.measure(text) for _, text in drawn.rows)])
+    # On paper a line has what is beside it below it too.
+    rows = [(height, text if sheet.wide else text.replace("\n", " ")) for height, text in drawn.rows]
+    left = max([EDGE, *(30 + sheet.measure(text) for _, text in rows)])
     beside = max((sheet.measure(str(handle.get_label())) for handle in handles), default=0.0) + 70
     room = sheet.width - left - (beside if sheet.wide else EDGE)
     left += max(0, (room - SIDE) / 2) * (not sheet.wide)
@@ -69,7 +71,7 @@ def _topology(sheet: Sheet, graph: "networkx.DiGraph[Any]", title: str) -> Drawi
     _draw_gpus(view, gpus_of(graph))
     shown = [name for name in graph if name in drawn.places]
     _draw_switches(view, [name for name in shown if graph.nodes[name]["kind"] == "switch"])
-    for height, text in drawn.rows:
+    for height, text in rows:
         axes.text(-14, height, text, ha="right", va="center" if sheet.wide else "bottom", color=FAINT)
     sheet.legend(
         axes, handles, (left + ratio * SIDE + 8, top) if sheet.wide else (EDGE, below), 1 if sheet.wide else columns
@@ -208,7 +210,8 @@ def _draw_boxes(view: View) -> None:
             view.axes.text(*middle, name, ha="center", va="center", fontsize=size, color=INK)
     else:
         every = max(1, math.ceil(15 * letter / height))
-        for left, bottom, _, height, name in boxes[::every]:
+        # Not the first of many, above which stands what the row of switches is.
+        for left, bottom, _, height, name in boxes[every - 1 :: every]:
             view.axes.text(left - 8, bottom + height / 2, name, ha="right", va="center", fontsize=size, color=INK)
 
 

@@ -1,0 +1,159 @@
+"""Figures of sweeps: what is drawn is what the table says, at every width, and what cannot be drawn says why."""
+
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+import pytest
+from matplotlib.image import imread
+from test_plot import Drawn, cut_off, overlaps
+
+from simcore import cli, executors, plot
+from simcore.errors import InputError
+from simcore.executors import folder
+from simcore.executors.store import Store
+from simcore.plot._points import is_geometric, measure_of, said
+from simcore.plot._style import FILE
+from simcore.plot._sweep import front_of
+from simcore.sweep import reading
+
+AXES = [
+    "machine.gpus=4", "workloads.0.ranks=4", "workloads.0.params.repeat=1",
+    "machine.link.latency=1 us..64 us log 4", "machine.link.bandwidth=10 GB/s,20 GB/s,40 GB/s",
+    "machine.sharing=fifo,fair",
+]  # fmt: skip
+LATENCY, BANDWIDTH = "machine.link.latency_ps", "machine.link.bandwidth_bytes_per_s"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("swept")
+    folder.write(executors.run(reading.read("collective_loop", AXES), Store(made / "store")), made / "out")
+    return made / "out"
+
+
+@pytest.fixture(scope="module")
+def swept(place: Path) -> Any:
+    return folder.load(place)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    return Drawn(monkeypatch)
+
+
+def test_lines_are_means_of_the_table_and_bands_its_extremes(swept: Any) -> None:
+    figure = plot.sweep(swept, x="machine.link.latency", y="makespan_ps", by="machine.link.bandwidth")
+
+    rows = swept[1].to_pylist()
+    axes = figure.axes[0]
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 4]
+    assert len(lines) == 3
+    for line, bandwidth in zip(lines, (10, 20, 40), strict=True):
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True):
+            mine = [r["makespan_ps"] for r in rows if r[LATENCY] == x and r[BANDWIDTH] == bandwidth * 10**9]
+            assert len(mine) == 2
+            assert y == pytest.approx(sum(mine) / 2)
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel() == "machine.link.latency (us)"
+    said_ = " ".join(text.get_text() for text in figure.texts)
+    assert "mean over 2 values of machine.sharing" in said_.replace("\n", " ")
+
+
+def test_a_heat_map_holds_the_mean_of_every_pair(swept: Any) -> None:
+    figure = plot.sweep(swept, kind="heatmap", x="machine.link.latency", by="machine.link.bandwidth", y="makespan_ps")
+
+    cells = figure.axes[0].images[0].get_array()
+    rows = swept[1].to_pylist()
+    for i, bandwidth in enumerate(sorted({row[BANDWIDTH] for row in rows})):
+        for j, latency in enumerate(sorted({row[LATENCY] for row in rows})):
+            mine = [r["makespan_ps"] for r in rows if r[LATENCY] == latency and r[BANDWIDTH] == bandwidth]
+            assert cells[i, j] == pytest.approx(sum(mine) / len(mine))
+
+
+def test_the_front_is_what_no_point_betters() -> None:
+    pairs = [(float(x), float(y), i) for i, (x, y) in enumerate([(1, 9), (2, 4), (2, 5), (3, 4), (4, 1), (5, 2)])]
+
+    front = front_of(pairs)
+
+    slow = [p for p in pairs if not any(q[0] <= p[0] and q[1] <= p[1] and (q[0] < p[0] or q[1] < p[1]) for q in pairs)]
+    assert front == sorted(slow)
+
+
+@pytest.mark.parametrize("kind", ["line", "heatmap", "front"])
+@pytest.mark.parametrize("width", plot.WIDTHS)
+def test_no_labels_overlap_at_any_width(kind: Any, width: str, swept: Any, tmp_path: Path, drawn: Drawn) -> None:
+    plot.sweep(swept, kind=kind, width=width).save(tmp_path / "f.png")
+
+    assert len(drawn.texts[0]) > 6
+    assert overlaps(drawn.texts[0]) == []
+    assert cut_off(drawn.sizes[0], drawn.texts[0]) == []
+    pixels = imread(tmp_path / "f.png").shape[1]
+    assert pixels == round(plot.WIDTHS[width].inches * plot.WIDTHS[width].dpi)
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_pictures_are_the_same_bytes_in_every_format(ending: str, swept: Any, tmp_path: Path) -> None:
+    one, two = (plot.sweep(swept, width="column").save(tmp_path / f"{name}.{ending}").read_bytes() for name in "ab")
+
+    assert one == two
+    if ending == "svg":
+        assert ElementTree.fromstring(one).tag.endswith("svg")
+    if ending == "pdf":
+        assert one.startswith(b"%PDF-")
+        assert b"/Type3" not in one
+
+
+def test_a_users_own_style_changes_nothing(swept: Any, tmp_path: Path) -> None:
+    plain = plot.sweep(swept).save(tmp_path / "a.png").read_bytes()
+    with matplotlib.rc_context({"font.size": 23, "axes.facecolor": "red"}):
+        assert plot.sweep(swept).save(tmp_path / "b.png").read_bytes() == plain
+
+
+def test_the_style_file_is_one_that_matplotlib_reads() -> None:
+    stated = matplotlib.rc_params_from_file(FILE, fail_on_error=True, use_default_template=False)
+
+    assert stated["pdf.fonttype"] == 42
+    assert len(stated["axes.prop_cycle"]) >= 7
+
+
+@pytest.mark.parametrize(
+    ("asked", "said_"),
+    [
+        ({"y": "makespam"}, "--y: unknown column 'makespam'; did you mean 'makespan'"),
+        ({"x": "makespan_ps"}, "--x: unknown column"),
+        ({"where": {"machine.link.latency": "3 us"}}, "no point has 3 us; there are 1 us"),
+        ({"where": {"machine.link.latency": "3"}}, "has no unit"),
+        ({"kind": "pie"}, "unknown kind of figure 'pie'"),
+        ({"width": "poster"}, "unknown width of a figure 'poster'"),
+    ],
+)
+def test_what_cannot_be_drawn_says_why(asked: Any, said_: str, swept: Any) -> None:
+    with pytest.raises(InputError, match=said_):
+        plot.sweep(swept, **asked)
+
+
+def test_values_are_told_with_the_units_that_suit_them() -> None:
+    assert said("size_bytes", 2**20) == "1 MiB"
+    assert said("link.latency_ps", 1_500_000) == "1.5 us"
+    assert measure_of("x_ps", [10**6, 5 * 10**6]).label == "x (us)"
+    assert is_geometric([1, 2, 4, 8])
+    assert not is_geometric([1, 2, 3, 4])
+
+
+def test_the_command_draws_runs_and_sweeps_in_the_formats_asked_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ended(*arguments: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["simcore", "plot", str(place), *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        held = capsys.readouterr()
+        return caught.value.code, held.out + held.err
+
+    code, text = ended("--kind", "heatmap", "--format", "svg,pdf", "--width", "page", "--where", "machine.sharing=fair")
+    assert (code, text) == (0, f"wrote    {place}/heatmap.svg\nwrote    {place}/heatmap.pdf\n")
+    assert ended("--format", "gif")[0] == 2
+    assert "write AXIS=VALUE" in ended("--where", "fair")[1]
