@@ -230,6 +230,12 @@ def _opened(path: Path) -> tuple[source.Document, set[source.Keys], dict[str, st
     if isinstance(found.value, dict) and "manifest" in found.value:
         if not isinstance(found.value.get("scenario"), dict):
             raise found.error(("manifest",), "a manifest without its scenario")
+        for kind in ("study", "sweep"):
+            if kind in found.value:
+                raise InputError(
+                    f"{path.parent}: is the folder of a {kind}, not of a run; what runs a point of it stands "
+                    f"there, or run its scenario, {found.value[kind].get('scenario', 'which it names')}"
+                )
         about = found.value["manifest"]
         kept = about.get("stated") if isinstance(about, dict) else None
         places = {str(key): str(place) for key, place in kept.items()} if isinstance(kept, dict) else {}

@@ -154,7 +154,12 @@ def test_what_is_no_formula_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("formula_", "row", "said"),
-    [("a / b", {"a": 1, "b": 0}, "divides by zero"), ("a", {"a": None}, "not there"), ("a", {"a": "x"}, "no number")],
+    [
+        ("a * 1e999 - a * 1e999", {"a": 1}, "is nan"),
+        ("a / b", {"a": 1, "b": 0}, "divides by zero"),
+        ("a", {"a": None}, "not there"),
+        ("a", {"a": "x"}, "no number"),
+    ],
 )
 def test_what_has_no_value_says_why(formula_: str, row: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
@@ -241,3 +246,8 @@ def test_without_the_library_the_extra_is_named(
 
     with pytest.raises(InputError, match=rf"install simcore\[{extra}\]"):
         study()
+
+
+def test_a_quantity_that_cannot_be_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"--keep .*0\.5 ps"):
+        formula.read_limit("makespan_ps <= 0.5 ps", "--keep")

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simcore import cli, sweep, units
+from simcore import cli, executors, sweep, units
 from simcore.errors import InputError
+from simcore.executors.store import Store
 from simcore.sweep import Samples, axes, reading, table
 from simcore.units import TIME
 
@@ -160,6 +161,9 @@ BAD_SHEETS = {
     LOOP + "axes: {machine.gpus: 1..4}\n": "does not say how many values",
     LOOP + "axes: {machine.gpus: [4]}\nrepeats: 0\n": "s.yaml:3:10: repeats: is one or more",
     LOOP + "axes: {machine.gpus: [4]}\nsamples: {count: 0}\n": "samples.count: is 1 to",
+    LOOP + "axes: {machine.gpus: [2, 4], n: {values: [3, 4], set: machine.gpus}}\n": "both set machine.gpus",
+    LOOP + "axes: {wait.policy: [spin, monitor], wait: [{policy: yield}, {policy: spin}]}\n": "both set wait.policy",
+    LOOP + "axes: {point: {values: [2, 4], set: machine.gpus}}\n": "an axis cannot be called 'point'",
     LOOP + "axes: 3\n": "s.yaml:2:7: axes: expected keys with values",
     LOOP + "axes: {seed: [1, 2]}\nrepeats: 2\n": "repeats take seeds of their own",
 }
@@ -338,3 +342,24 @@ def test_bundled_sweeps_have_scenarios_at_all_points(
 ) -> None:
     assert ended(monkeypatch, "check", name) == 0
     assert f"points: {len(reading.read(name).points)}\n" in capsys.readouterr().out
+
+
+def test_the_folder_of_a_sweep_is_no_run(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--store", str(store), "--out", str(tmp_path / "out"))
+    assert ended(monkeypatch, "sweep", "collective_loop", *small("wait.policy=spin,monitor"), *where) == 0
+
+    assert ended(monkeypatch, "run", str(tmp_path / "out"), "--out", str(tmp_path / "run")) == 2
+    assert "is the folder of a sweep, not of a run" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_store_that_cannot_be_written_ends_the_sweep_in_one_line(tmp_path: Path) -> None:
+    for number in range(256):
+        (tmp_path / f"{number:02x}").write_text("x", encoding="utf-8")
+    asked = reading.read("collective_loop", [*SMALL, "machine.link.latency=1 us,2 us,3 us"])
+
+    for executor in (executors.Executor(), executors.Executor("processes", 2)):
+        with pytest.raises(InputError, match="cannot be written"):
+            executors.run(asked, Store(tmp_path), executor)

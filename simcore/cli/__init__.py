@@ -63,6 +63,24 @@ def main() -> NoReturn:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def process() -> NoReturn:
+    """Run the command line as a process of its own, and end that.
+
+    Threads that pyarrow has just started may still be on their way when the interpreter takes it down, which aborts the
+    process once in some hundred short commands: so it ends without that, everything being written and closed.
+    """
+    try:
+        main()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 0
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        status = BROKEN_PIPE
+    os._exit(status)
+
+
 def _drop_output() -> None:
     """Lead what is still to be printed nowhere, so that Python's own flush at the end does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

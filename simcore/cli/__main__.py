@@ -1,5 +1,5 @@
 """`python -m simcore.cli` is the command `simcore`."""
 
-from simcore.cli import main
+from simcore.cli import process
 
-main()
+process()

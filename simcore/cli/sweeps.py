@@ -167,7 +167,7 @@ class Progress:
         if done <= 1:
             # The first one waits for everything to be loaded and compiled.
             self._begin = now
-        if now - self._last < 1 or now - self._begin < 2:
+        if now - self._last < 1 or now - self._begin < 2 or not sys.stderr.isatty():
             return
         self._last = now
         left = (now - self._begin) / (done - 1) * (total - there - done)

@@ -32,12 +32,20 @@ def dask(tasks: Sequence[Task], store: Store, count: int, scheduler: str = "") -
         if not scheduler:
             local = LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None)
             scheduler = stack.enter_context(local).scheduler_address
+        if scheduler.rpartition(":")[2].strip("/").isdigit() is False:
+            raise InputError(f"--scheduler {scheduler}: has no port; give its address, e.g. tcp://host:8786")
         try:
             client = stack.enter_context(Client(scheduler, timeout=PATIENCE_S, set_as_default=False))
         except (OSError, ValueError, TimeoutError) as error:
             said = printable(str(error) or type(error).__name__, 200)
             raise InputError(
                 f"--scheduler {scheduler}: no answer: {said}; give its address, e.g. tcp://host:8786"
+            ) from None
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE_S)
+        except TimeoutError:
+            raise InputError(
+                f"--scheduler {scheduler}: has no workers after {PATIENCE_S} s; start one: dask worker {scheduler}"
             ) from None
         token = f"{id(store)}-{client.id}"
         waiting = iter(tasks)

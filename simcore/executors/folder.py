@@ -50,7 +50,7 @@ def is_sweep(folder: Path) -> bool:
         stated = source.read(folder / MANIFEST, inherit=False).value
     except InputError:
         return False
-    return isinstance(stated, dict) and "sweep" in stated
+    return isinstance(stated, dict) and "sweep" in stated and "study" not in stated
 
 
 def load(folder: Path) -> tuple[dict[str, Any], "pa.Table"]:

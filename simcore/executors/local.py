@@ -11,6 +11,7 @@ from typing import Any
 
 from simcore import fabric
 from simcore.assembly import Plans
+from simcore.errors import InputError
 from simcore.executors.points import compute
 from simcore.executors.store import Store
 from simcore.executors.tasks import Outcome, Task, failed
@@ -91,7 +92,7 @@ def _received(worker: _Worker, store: Store, deaths: dict[int, int]) -> Outcome 
     task = worker.task
     assert task is not None
     try:
-        outcome: Outcome = worker.pipe.recv()
+        outcome: Outcome | InputError = worker.pipe.recv()
     except (EOFError, OSError):
         worker.process.join(SPARE_S)
         record = store.get(task.key)
@@ -101,6 +102,8 @@ def _received(worker: _Worker, store: Store, deaths: dict[int, int]) -> Outcome 
         if deaths[task.number] < MOST_DEATHS:
             return None
         return failed(task, f"{_cause(worker.process.exitcode)}, {MOST_DEATHS} times")
+    if isinstance(outcome, InputError):
+        raise outcome
     return outcome
 
 
@@ -135,9 +138,14 @@ def _work(pipe: "connection.Connection[Any, Any]", folder: Path) -> None:
             task = pipe.recv()
         except (EOFError, OSError):
             return
-        outcome = _kept(compute(task, plans), store)
+        found: Outcome | InputError
         try:
-            pipe.send(outcome)
+            found = _kept(compute(task, plans), store)
+        except InputError as error:
+            # The store cannot be written: that ends the sweep, there where its user sees it.
+            found = error
+        try:
+            pipe.send(found)
         except OSError:
             return
 

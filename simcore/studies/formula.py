@@ -2,6 +2,7 @@
 and limits that they keep."""
 
 import ast
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -36,11 +37,16 @@ class Formula:
         """Return the value where the columns are those of ``row``, in base units; raises ``InputError`` for a column
         that is not there or no number, and for a division by zero."""
         try:
-            return _value(self.tree, [row.get(name) for name in self.columns], self.columns)
+            found = float(_value(self.tree, [row.get(name) for name in self.columns], self.columns))
         except ZeroDivisionError:
             raise InputError(f"{self.text}: divides by zero") from None
+        except OverflowError:
+            raise InputError(f"{self.text}: is too large a number") from None
         except KeyError as error:
             raise InputError(f"{self.text}: {error.args[0]}") from None
+        if not math.isfinite(found):
+            raise InputError(f"{self.text}: is {found}, no number to compare")
+        return found
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,14 @@ class Limit:
 
 def read(text: str, option: str) -> Formula:
     """Return the formula that ``text`` states; raises ``InputError`` that names the ``option``."""
-    place, columns = f"{option} {quoted(text)}", dict.fromkeys(COLUMN.findall(_with_base_units(text)))
+    place = f"{option} {quoted(text)}"
+    try:
+        reckoned = _with_base_units(text)
+    except ValueError as error:
+        raise InputError(f"{place}: {error}") from None
+    columns = dict.fromkeys(COLUMN.findall(reckoned))
     numbers = {name: i for i, name in enumerate(columns)}
-    plain = COLUMN.sub(lambda match: f"c{numbers[match[0]]}", _with_base_units(text))
+    plain = COLUMN.sub(lambda match: f"c{numbers[match[0]]}", reckoned)
     try:
         tree = ast.parse(plain.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):

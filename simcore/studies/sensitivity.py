@@ -54,8 +54,9 @@ def study(
     check_axes(sweep)
     if asked.method == "sobol" and asked.count & (asked.count - 1):
         raise InputError(f"--samples {asked.count}: Sobol's samples are a power of two, e.g. 64 or 128")
-    if asked.method == "one_at_a_time" and asked.count < 2:
-        raise InputError(f"--samples {asked.count}: a range has 2 values or more")
+    if asked.method != "sobol" and asked.count < 2:
+        what = "a range has 2 values" if asked.method == "one_at_a_time" else "Morris's method takes 2 trajectories"
+        raise InputError(f"--samples {asked.count}: {what} or more")
     if asked.method == "one_at_a_time":
         picks, shares = _one_at_a_time(sweep, asked.count), None
     else:

@@ -13,6 +13,8 @@ from simcore.errors import FieldError, InputError
 from simcore.sweep import axes
 from simcore.sweep.axes import Axis, Range, written
 
+RESERVED = ("point", "digest", "failed", "sweep")
+"""What no axis is called: columns that every table of a sweep has, or that of a comparison."""
 Changes = dict[str, source.Document]
 """By dotted key, what takes its place in a scenario."""
 
@@ -118,6 +120,22 @@ class Sweep:
                 found[name] = axis
         return found
 
+    def _check_apart(self) -> None:
+        """Raise ``InputError`` where two axes set the same key, or one a part of what the other sets: the table would
+        state values that did not run."""
+        setters: dict[source.Keys, str] = {}
+        for name, axis in self.axes.items():
+            keys = {axis.key} if isinstance(axis, Continuum) else {key for each in axis for key in each.changes}
+            for key in sorted(keys):
+                parts = source.split(key)
+                for other, by in setters.items():
+                    if by != name and (parts[: len(other)] == other or other[: len(parts)] == parts):
+                        both = key if len(parts) > len(other) else ".".join(map(str, other))
+                        raise InputError(
+                            f"{self.name}: the axes {by} and {name} both set {both}; let one do it, or zip them"
+                        )
+                setters[parts] = name
+
     @property
     def seeds(self) -> list[Entry]:
         """The seeds of the repeats."""
@@ -131,6 +149,12 @@ class Sweep:
     def points(self) -> list[Point]:
         """All points, in the order of the table; raises ``InputError``."""
         varied = self.varied
+        self._check_apart()
+        for name in varied:
+            if name in RESERVED:
+                raise InputError(
+                    f"{self.name}: an axis cannot be called {name!r}, as a column of the table is; rename it"
+                )
         if self.repeats > 1 and "seed" in {
             key for about in varied.values() for entry in about for key in entry.changes
         }:
