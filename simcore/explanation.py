@@ -1,10 +1,10 @@
 """Where a number of a run comes from: the rows of its tables that decide it."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from simcore import outputs
+from simcore import metrics, outputs
 from simcore.assembly import Result
 from simcore.errors import InputError
 from simcore.trace import numbers
@@ -25,7 +25,7 @@ THOUSAND = 1000
 def values(result: Result, name: str) -> list[tuple[str, Any]]:
     """Return every metric of ``result`` that ``name`` means, by its key: one, or that of every rank, job or pair;
     raises ``InputError`` where the run has none."""
-    held = dict(_leaves(result.metrics))
+    held = dict(metrics.leaves(result.metrics))
     if name in held:
         return [(name, held[name])]
     wanted = {each.name for each in outputs.find(name) if each.file == "metrics.json"}
@@ -33,14 +33,6 @@ def values(result: Result, name: str) -> list[tuple[str, Any]]:
     if wanted and not found:
         raise InputError(f"{name}: this run has none; its scenario does not measure it")
     return found
-
-
-def _leaves(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in found.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def told(value: Any, unit: str) -> str:

@@ -1,6 +1,6 @@
 """From the tables of a run to the metrics that every run has: exact sums first, ratios last."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,15 @@ class Metric:
     unit: str
     meaning: str
     reckoned: str = ""
+
+
+def leaves(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of every metric."""
+    for key, value in found.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _spread_of(key: str, what: str) -> tuple[Metric, ...]:

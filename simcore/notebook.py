@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from simcore import plot
 from simcore.assembly import Overrides, Result
+from simcore.columns import dimension_of, label_of
 from simcore.errors import InputError
 from simcore.plot import Drawing
 from simcore.sweep import axes
-from simcore.units import RATE, SIZE, TIME, Dimension, short
+from simcore.units import SIZE, fitting, short
 
 if TYPE_CHECKING:
     import pandas as pd
-
-UNITS = {"_bytes_per_s": RATE, "_bytes": SIZE, "_ps": TIME}
-"""What the names of columns end in, and what such a column measures."""
 
 
 def draw_timeline(result: Result, title: str = "", width: str = "screen") -> Drawing:
@@ -75,28 +73,20 @@ def _label(columns: Sequence[str], key: Any) -> str:
     """Return the values that a line has in ``columns``, quantities with their units."""
     said = []
     for column, value in zip(columns, key if isinstance(key, tuple) else (key,), strict=True):
-        dimension = next((about for ending, about in UNITS.items() if column.endswith(ending)), None)
+        dimension = dimension_of(column)
         said.append(str(value) if dimension is None else short(value, dimension))
     return ", ".join(said)
 
 
 def _unit(frame: "pd.DataFrame", column: str) -> tuple[str, float]:
     """Return the unit in which a column reads best, and its length in base units; of bare numbers none, and 1."""
-    for ending, dimension in UNITS.items():
-        if column.endswith(ending):
-            return _largest(dimension, float(frame[column].abs().max()))
-    return "", 1.0
-
-
-def _largest(dimension: Dimension, most: float) -> tuple[str, float]:
-    unit = next((unit for unit in dimension.display if most >= dimension.units[unit]), dimension.display[-1])
-    return unit, float(dimension.units[unit])
+    dimension = dimension_of(column)
+    return ("", 1.0) if dimension is None else fitting(dimension, float(frame[column].abs().max()))
 
 
 def _titled(column: str, unit: tuple[str, float], label: str) -> str:
     """Return what an axis is called: its ``label``, else the name of its column; with the unit."""
-    ending = next((ending for ending in UNITS if column.endswith(ending)), "")
-    plain = label or column.removesuffix(ending).replace("_", " ")
+    plain = label or label_of(column).replace("_", " ")
     return f"{plain} ({unit[0]})" if unit[0] else plain
 
 

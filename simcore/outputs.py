@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from functools import cache
 
 from simcore import registry, source
+from simcore.columns import dimension_of
 from simcore.errors import InputError
 from simcore.metrics import METRICS
 from simcore.trace import SCHEMAS
+from simcore.units import RATE, SIZE, TIME
 
-UNITS = {"ps": "ps", "bytes": "bytes", "bytes_per_s": "bytes/s"}
-"""Units by what the name of a column ends in."""
+WRITTEN = {TIME.name: "ps", SIZE.name: "bytes", RATE.name: "bytes/s"}
+"""How the page writes the base units of columns, by what they measure."""
 SWEEP = {
     "point": "number of the point, from 0, in the order of the sweep; also what reports and studies call it",
     "AXIS": "the value of the point on an axis: quantities as integers in base units, which the name then ends in "
@@ -42,7 +44,8 @@ class Output:
 
 def unit_of(column: str) -> str:
     """Return the unit in which a column's name ends; "" where it is a count or a name."""
-    return next((unit for ending, unit in UNITS.items() if column.endswith(f"_{ending}")), "")
+    dimension = dimension_of(column)
+    return "" if dimension is None else WRITTEN.get(dimension.name, dimension.base)
 
 
 @cache

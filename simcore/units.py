@@ -145,6 +145,18 @@ def text(value: int, dimension: Dimension) -> str:
     return f"{value} {dimension.base}"
 
 
+def fitting(dimension: Dimension, largest: float) -> tuple[str, float]:
+    """Return the unit in which ``largest`` reads as 1 or more, and its length in base units.
+
+    >>> fitting(TIME, 5_000), fitting(TIME, 0)
+    (('ns', 1000.0), ('ps', 1.0))
+    """
+    for unit in dimension.display:
+        if largest >= float(dimension.units[unit]):
+            return unit, float(dimension.units[unit])
+    return dimension.base, 1.0
+
+
 def short(value: float, dimension: Dimension, digits: int = 4) -> str:
     """Return ``value`` for a human reader, rounded to ``digits`` significant digits in a fitting unit.
 

@@ -72,7 +72,7 @@ def test_an_axis_that_changes_nothing_is_told(tmp_path: Path) -> None:
 
 def test_dask_gives_the_bytes_of_serial(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
         there = table_of(tmp_path, "there", Executor("dask", scheduler=cluster.scheduler_address))
 
     assert there == table_of(tmp_path, "here", Executor())

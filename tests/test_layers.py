@@ -13,7 +13,7 @@ from simcore.testing.folder import imports
 ROOT = Path(__file__).parents[1]
 FLOORS = {
     0: ["units", "errors"],
-    1: ["source", "trace", "reads", "shapes", "randomness"],
+    1: ["columns", "source", "trace", "reads", "shapes", "randomness"],
     2: ["hardware", "formats", "metrics", "placement"],
     3: ["work", "simulation", "topology", "schedule", "summary"],
     4: ["fabric"],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from simcore import cli, explanation, outputs, read_scenario, run, write_run
+from simcore import cli, explanation, metrics, outputs, read_scenario, run, write_run
 from simcore.assembly import Result
 from simcore.errors import InputError
 from simcore.formats import profile
@@ -24,7 +24,7 @@ def result(name: str, *overrides: str) -> Result:
 
 
 def keys(of: Result) -> set[str]:
-    return {key for key, _ in explanation._leaves(of.metrics)}
+    return {key for key, _ in metrics.leaves(of.metrics)}
 
 
 def every_run() -> list[Result]:

@@ -332,6 +332,10 @@ def test_what_is_picked_is_all_there_is() -> None:
     picked = sweep.Picked.of(whole, [{}, {"wait.policy": whole.entry("wait.policy", 0.99)}])
 
     assert [point.values for point in picked.points] == [{}, {"wait.policy": "monitor"}]
+    with pytest.raises(InputError, match=r"both set wait\.policy"):
+        sweep.Picked.of(
+            reading.read("collective_loop", ["wait.policy=spin,monitor", "wait={policy: spin},{policy: yield}"]), []
+        )
     with pytest.raises(InputError, match="repeats"):
         sweep.Picked.of(reading.read("collective_loop"), []).of(sweep.Sweep("x", Path("x"), whole.base, repeats=2), [])
 

@@ -1,17 +1,16 @@
 """An experiment of a paper, run: one point after the other in one process, a row of numbers each."""
 
-import copy
-import itertools
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simcore import assembly, registry, scenario, source
-from simcore.claims.sheet import Axis, Experiment, Paper
+from simcore import assembly, registry, scenario, source, sweep
+from simcore.claims.sheet import Experiment, Paper
 from simcore.errors import InputError, SimcoreError, quoted
+from simcore.sweep import Point
 from simcore.units import DIMENSIONS
 
 if TYPE_CHECKING:
@@ -34,17 +33,6 @@ class Found:
     seeds: list[int]
     warnings: list[str]
     cpu_s: float
-
-
-@dataclass(frozen=True)
-class Point:
-    """One run of an experiment: its column values, and by dotted key what they change in the scenario."""
-
-    values: dict[str, Any]
-    changes: dict[str, source.Document] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} = {value}" for name, value in self.values.items()) or "its only point"
 
 
 def run(paper: Paper, name: str) -> Found:
@@ -82,7 +70,7 @@ def scenarios(paper: Paper, name: str) -> Iterator[tuple[Point, scenario.Scenari
     base = source.read(_scenario(paper, about, document))
     for point in _points(about, document):
         try:
-            yield point, _asked(base, point, name)
+            yield point, sweep.asked(base, point, name)
         except InputError as error:
             raise InputError(f"{error}{_where(name, point)}") from None
 
@@ -103,32 +91,8 @@ def _scenario(paper: Paper, about: Experiment, document: source.Document) -> Pat
 
 def _points(about: Experiment, document: source.Document) -> Iterator[Point]:
     fixed = {key: document.at("set", key) for key in about.set}
-    for picks in itertools.product(*(range(len(axis.values)) for axis in about.axes.values())):
-        values, changes = {}, dict(fixed)
-        for (name, axis), i in zip(about.axes.items(), picks, strict=True):
-            values[name] = axis.values[i]
-            changes |= _changes(axis, document.at("axes", name), i)
-        yield Point(values, changes)
-
-
-def _changes(axis: Axis, document: source.Document, i: int) -> dict[str, source.Document]:
-    if isinstance(axis.set, dict):
-        return {key: document.at("set", key, i) for key in axis.set}
-    if not axis.set:
-        return {}
-    part = document.at("values", i)
-    if axis.unit:
-        part.value = f"{part.value} {axis.unit}"
-    return {axis.set: part}
-
-
-def _asked(base: source.Document, point: Point, name: str) -> scenario.Scenario:
-    document = copy.deepcopy(base)
-    for dotted, part in point.changes.items():
-        part = copy.deepcopy(part)
-        document.put(source.split(dotted), source.Document(part.value, part.file, part.places, part.key_places))
-    stated = [source.split(dotted) for dotted in point.changes]
-    return scenario.build(document, name, stated)
+    varied = {name: sweep.entries(axis, document.at("axes", name)) for name, axis in about.axes.items()}
+    return sweep.product(fixed, varied)
 
 
 def _timed(asked: scenario.Scenario, repeats: int) -> tuple["Result", float]:

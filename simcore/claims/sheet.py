@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from simcore.claims.statistics import Statistic, Where
 from simcore.errors import FieldError
 from simcore.source import Document, Tagged
+from simcore.sweep import axes
 
 Grade = Literal["paper", "docs", "2nd", "derived"]
 """Who says so: the paper itself; another primary source; a second-hand account, unconfirmed; our own deduction."""
@@ -18,27 +19,15 @@ something else; what it needs is not here; it is background."""
 
 
 @dataclass(frozen=True)
-class Axis:
-    """What an experiment varies: a column of ``values``, each of which changes the scenario.
-
-    ``set`` is the dotted key that takes the value, with ``unit`` written behind it; or, by key, a list with one entry a
-    value; or nothing, where a point is only to be repeated.
-    """
+class Axis(axes.Axis):
+    """What an experiment varies: as an axis of a sweep, its values plain, so that they are columns and labels."""
 
     values: list[str | int | float | bool]
-    set: str | dict[str, list[Any]] = ""
-    unit: str = ""
 
     def __post_init__(self) -> None:
-        if not self.values:
-            raise FieldError("has one value or more", "values")
+        super().__post_init__()
         if len(set(self.values)) != len(self.values):
             raise FieldError("holds a value twice", "values")
-        for key, entries in self.set.items() if isinstance(self.set, dict) else ():
-            if len(entries) != len(self.values):
-                raise FieldError(f"has {len(entries)} entries for {len(self.values)} values", "set", key)
-        if self.unit and not isinstance(self.set, str):
-            raise FieldError("goes with one key; entries by key have their units themselves", "unit")
 
 
 @dataclass(frozen=True, kw_only=True)

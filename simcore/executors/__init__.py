@@ -77,17 +77,7 @@ def run(
 ) -> Swept:
     """Return what all points of ``sweep`` give, computing those that ``store`` lacks. A point that fails does not end
     the others; raises ``InputError`` where no point has a scenario, or the store cannot be written."""
-    return compute(sweep, sweep.points, store, executor, progress)
-
-
-def compute(
-    sweep: Sweep,
-    points: Sequence[Point],
-    store: Store,
-    executor: Executor | None = None,
-    progress: Progress = lambda total, there, done: None,
-) -> Swept:
-    """Return what ``points`` of ``sweep`` give, as `run` does for all."""
+    points = sweep.points
     tasks, refused = _tasks(sweep, points)
     if refused and not tasks:
         raise next(iter(refused.values()))

@@ -18,6 +18,9 @@ AHEAD = 8
 PATIENCE_S = 30
 """Seconds in which a scheduler answers."""
 
+ANY_PORT = ":0"
+"""Where a cluster of this machine serves its health page: on the usual port another cluster may be."""
+
 _one = threading.Lock()
 
 
@@ -30,7 +33,7 @@ def dask(tasks: Sequence[Task], store: Store, count: int, scheduler: str = "") -
         raise InputError("--executor dask needs Dask; install simcore[dask]") from None
     with ExitStack() as stack:
         if not scheduler:
-            local = LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None)
+            local = LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=ANY_PORT)
             scheduler = stack.enter_context(local).scheduler_address
         if scheduler.rpartition(":")[2].strip("/").isdigit() is False:
             raise InputError(f"--scheduler {scheduler}: has no port; give its address, e.g. tcp://host:8786")

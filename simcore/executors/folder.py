@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 LAYOUT = 1
 """Version of the layout of a sweep folder."""
-MANIFEST, PARQUET, CSV = "manifest.yaml", "points.parquet", "points.csv"
+MANIFEST, PARQUET = "manifest.yaml", "points.parquet"
 MOST_FAILURES = 1_000
 """Failures that the manifest lists; the table has them all."""
 
@@ -34,23 +35,29 @@ def _settings(point: Any) -> dict[str, Any]:
     return {key: part.value for key, part in point.changes.items()}
 
 
-def check(folder: Path) -> None:
-    """Raise ``InputError`` where ``folder`` holds anything, but no sweep."""
+def check(folder: Path, kind: str = "sweep") -> None:
+    """Raise ``InputError`` where ``folder`` holds anything, but nothing of its ``kind``: a sweep, or a study."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: exists and is no folder; give another --out")
-    if folder.is_dir() and any(folder.iterdir()) and not is_sweep(folder):
-        raise InputError(f"{folder}: exists and is not a sweep folder; it is left alone, give another --out")
+    if folder.is_dir() and any(folder.iterdir()) and kind_of(folder) != kind:
+        raise InputError(f"{folder}: exists and is not a {kind} folder; it is left alone, give another --out")
 
 
-def is_sweep(folder: Path) -> bool:
-    """Return whether ``folder`` holds a sweep: a manifest that says so."""
+def kind_of(folder: Path) -> str:
+    """Return what the manifest in ``folder`` says that it holds: a study, which speaks of its sweep too, or a sweep;
+    empty where it says neither."""
     if not source.is_file(folder / MANIFEST):
-        return False
+        return ""
     try:
         stated = source.read(folder / MANIFEST, inherit=False).value
     except InputError:
-        return False
-    return isinstance(stated, dict) and "sweep" in stated and "study" not in stated
+        return ""
+    return next((kind for kind in ("study", "sweep") if isinstance(stated, dict) and kind in stated), "")
+
+
+def is_sweep(folder: Path) -> bool:
+    """Return whether ``folder`` holds a sweep."""
+    return kind_of(folder) == "sweep"
 
 
 def load(folder: Path) -> tuple[dict[str, Any], "pa.Table"]:
@@ -78,21 +85,33 @@ def load(folder: Path) -> tuple[dict[str, Any], "pa.Table"]:
 def write(swept: Swept, folder: Path) -> list[Path]:
     """Write the table and the manifest of ``swept`` into ``folder``; return the files. Raises ``InputError`` for a
     folder that is no sweep's, and for a metric that no point has."""
+    found = table.arrow(table.columns(swept.sweep, swept.records))
+    return put(folder, "sweep", lambda staged: write_table(found, staged, Path(PARQUET).stem), _manifest(swept))
+
+
+def write_table(found: "pa.Table", folder: Path, name: str) -> list[str]:
+    """Write a table as Parquet and CSV; return the names of both files."""
     import pyarrow.csv as pa_csv
     import pyarrow.parquet as pq
 
-    check(folder)
-    found = table.arrow(table.columns(swept.sweep, swept.records))
+    pq.write_table(found, folder / f"{name}.parquet")
+    pa_csv.write_csv(found, folder / f"{name}.csv")
+    return [f"{name}.parquet", f"{name}.csv"]
+
+
+def put(folder: Path, kind: str, fill: Callable[[Path], list[str]], manifest: str) -> list[Path]:
+    """Write what ``fill`` puts into a folder, and returns the names of, and the ``manifest`` into ``folder``, whole or
+    not at all; return the files. Raises ``InputError`` for a folder of another ``kind``."""
+    check(folder, kind)
     with writing(folder), uninterrupted():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".simcore-", dir=folder) as name:
             staged = Path(name)
-            pq.write_table(found, staged / PARQUET)
-            pa_csv.write_csv(found, staged / CSV)
-            (staged / MANIFEST).write_text(_manifest(swept), encoding="utf-8")
-            # The manifest, which makes a folder a sweep, goes first and comes last.
+            files = fill(staged)
+            (staged / MANIFEST).write_text(manifest, encoding="utf-8")
+            # The manifest, which says what a folder holds, goes first and comes last.
             (folder / MANIFEST).unlink(missing_ok=True)
-            return [(staged / each).replace(folder / each) for each in (PARQUET, CSV, MANIFEST)]
+            return [(staged / each).replace(folder / each) for each in (*files, MANIFEST)]
 
 
 def _manifest(swept: Swept) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from simcore.assembly import Result
 from simcore.formats import comparison
+from simcore.metrics import leaves as every_metric
 from simcore.page import machine, waits
 from simcore.page.markup import Chapter, Content, Markup, chart, element, joined, table
 from simcore.units import RATE, SIZE, TIME, Dimension, short
@@ -233,15 +234,9 @@ def metrics(result: Result) -> Chapter:
     return Chapter("metrics", "Metrics", joined(element("p", {"class": "hint"}, left) if left else "", held))
 
 
-def leaves(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the dotted key and the value of every metric but the bytes of pairs, which the matrix holds."""
-    for key, value in found.items():
-        if key == "bytes_per_pair":
-            continue
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    return ((key, value) for key, value in every_metric(found) if not key.startswith("bytes_per_pair."))
 
 
 def shown(key: str, value: Any) -> str:

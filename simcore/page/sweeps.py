@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from simcore import columns
 from simcore.page.chapters import cards
 from simcore.page.markup import Chapter, Content, Markup, chart, element, joined, table
 from simcore.units import RATE, SIZE, TIME, Dimension, short
@@ -11,12 +12,8 @@ from simcore.units import RATE, SIZE, TIME, Dimension, short
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DIMENSIONS: dict[str, tuple[str, Dimension | None]] = {
-    "bytes_per_s": ("rate", RATE),
-    "bytes": ("size", SIZE),
-    "ps": ("time", TIME),
-}
-"""What the parts of a column's name may end in, with the word for it in the scripts; everything else is a count."""
+WORDS: dict[str, str] = {RATE.name: "rate", SIZE.name: "size", TIME.name: "time"}
+"""What the scripts call the dimensions that they know; everything else is a count."""
 DIGITS = 9
 """Significant digits of numbers in the page; the table of the sweep folder has them all."""
 HEADLINES = (
@@ -56,24 +53,15 @@ def columns_of(found: "pa.Table", axes: Sequence[str]) -> tuple[dict[str, Values
     return varying, same
 
 
-def dimension(name: str) -> tuple[str, Dimension | None]:
-    """Return the dimension of a column by its name, as the scripts call it and as a unit."""
-    for part in reversed(name.split(".")):
-        for ending, found in DIMENSIONS.items():
-            if part.endswith(f"_{ending}"):
-                return found
-    return "count", None
+def dimension(name: str) -> Dimension | None:
+    """Return what a column measures where the page has units for it."""
+    found = columns.dimension_of(name)
+    return found if found is not None and found.name in WORDS else None
 
 
 def label(name: str) -> str:
-    """Return a column's name without its unit, which stands behind every number."""
-    for ending in DIMENSIONS:
-        for part in (f"_{ending}",):
-            if name.endswith(part):
-                return name.removesuffix(part)
-            if f"{part}." in name:
-                return name.replace(f"{part}.", ".")
-    return name
+    """Return a column's name without its unit, where that stands behind every number."""
+    return name if dimension(name) is None else columns.label_of(name)
 
 
 def breakable(name: str) -> Markup:
@@ -84,8 +72,10 @@ def breakable(name: str) -> Markup:
 
 def embedded_column(name: str, values: Values) -> dict[str, Any]:
     """Return a column as the scripts read it: numbers, or the numbers of labels; null where a point has no value."""
-    about: dict[str, Any] = {"name": name, "label": label(name), "dimension": dimension(name)[0]}
-    if all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values):
+    unit = dimension(name)
+    word = "count" if unit is None else WORDS[unit.name]
+    about: dict[str, Any] = {"name": name, "label": label(name), "dimension": word}
+    if _is_number(values):
         return about | {"values": [_short(value) for value in values]}
     texts = [None if value is None else _text(value) for value in values]
     labels = list(dict.fromkeys(text for text in texts if text is not None))
@@ -217,7 +207,7 @@ def _summary(
 
 def shown(name: str, value: Any) -> str:
     """Return a value of the column ``name`` for its reader."""
-    unit = dimension(name)[1]
+    unit = dimension(name)
     if value is None:
         return "-"
     if isinstance(value, bool) or not isinstance(value, int | float):

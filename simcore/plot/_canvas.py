@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from simcore.errors import InputError, writing
 from simcore.plot._style import FAINT, INK, WIDTHS, Width, styled, width_of
-from simcore.units import TIME, Dimension
+from simcore.units import TIME, fitting
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,14 +60,6 @@ def tables_of(run: "Run | Tables", title: str | None) -> tuple[Tables, str]:
 def time_unit(end: int) -> tuple[str, float]:
     """Return the unit in which ``end`` (ps) reads between 1 and 1000, and its length in ps."""
     return fitting(TIME, end)
-
-
-def fitting(dimension: Dimension, largest: float) -> tuple[str, float]:
-    """Return the unit in which ``largest`` reads as 1 or more, and its length in base units."""
-    for unit in dimension.display:
-        if largest >= float(dimension.units[unit]):
-            return unit, float(dimension.units[unit])
-    return dimension.base, 1.0
 
 
 class Drawing(Figure):

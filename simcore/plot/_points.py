@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simcore import source, units
+from simcore.columns import dimension_of, label_of
 from simcore.errors import InputError
-from simcore.plot._canvas import fitting
-from simcore.sweep.axes import SUFFIX
-from simcore.units import SIZE, Dimension, short
+from simcore.units import SIZE, fitting, short
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,33 +25,6 @@ LEAST_EFFECT = 0.01
 FEW = 10
 """Values of an axis that make lines unasked."""
 NO_METRIC = ("point", "digest", "failed")
-_DIMENSIONS = {SUFFIX[dimension.name]: dimension for dimension in units.DIMENSIONS}
-"""By what the names of columns end in; the longer endings come first where one ends in the other."""
-_ENDINGS = sorted(_DIMENSIONS, key=len, reverse=True)
-
-
-def dimension_of(column: str) -> Dimension | None:
-    """Return what a column measures, by its name; None for a count or words."""
-    for part in reversed(column.split(".")):
-        for ending in _ENDINGS:
-            if part.endswith(f"_{ending}"):
-                return _DIMENSIONS[ending]
-    return None
-
-
-def label_of(column: str) -> str:
-    """Return a column's name without the unit that it ends in.
-
-    >>> label_of("queue_delay_ps.mean"), label_of("machine.link.bandwidth_bytes_per_s"), label_of("ranks")
-    ('queue_delay.mean', 'machine.link.bandwidth', 'ranks')
-    """
-    parts = column.split(".")
-    for i in reversed(range(len(parts))):
-        for ending in _ENDINGS:
-            if parts[i].endswith(f"_{ending}"):
-                parts[i] = parts[i].removesuffix(f"_{ending}")
-                return ".".join(parts)
-    return column
 
 
 def said(column: str, value: Any) -> str:

@@ -10,10 +10,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from simcore import source
+from simcore.columns import label_of
 from simcore.errors import InputError
 from simcore.plot._canvas import EDGE, Drawing, Sheet, sheet_of
 from simcore.plot._curves import line_style
-from simcore.plot._points import FEW, Points, Swept, Where, is_geometric, is_number, label_of, measure_of, said
+from simcore.plot._points import FEW, Points, Swept, Where, is_geometric, is_number, measure_of, said
 from simcore.plot._style import FAINT, GROUND, HEAT, INK
 
 Kind = Literal["line", "heatmap", "front"]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from simcore.plot._canvas import Drawing, Floats, Run, Sheet, Tables, draw_nothing, fitting, sheet_of, tables_of
+from simcore.plot._canvas import Drawing, Floats, Run, Sheet, Tables, draw_nothing, sheet_of, tables_of
 from simcore.plot._series import (
     BAR,
     busiest,
@@ -21,7 +21,7 @@ from simcore.plot._series import (
 )
 from simcore.plot._style import INK
 from simcore.trace import numbers
-from simcore.units import RATE, SIZE, short
+from simcore.units import RATE, SIZE, fitting, short
 
 SIDE = 330
 """Pixels of the matrix."""

@@ -5,11 +5,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from simcore.columns import dimension_of
 from simcore.plot import Bar, BarPanel, Curve, CurvePanel, bars, curves, save
 from simcore.studies import optimum, sensitivity, with_unit
-from simcore.units import RATE, SIZE, TIME, Dimension
-
-UNITS: tuple[tuple[str, Dimension], ...] = (("_bytes_per_s", RATE), ("_bytes", SIZE), ("_ps", TIME))
+from simcore.studies.formula import COLUMN
+from simcore.units import fitting
 
 
 def draw_sensitivity(found: sensitivity.Found, title: str, path: Path) -> Path:
@@ -60,14 +60,8 @@ def _panel(asked: sensitivity.Asked, metric: str, rows: Sequence[dict[str, Any]]
 def unit_of(column: str, largest: float) -> tuple[str, float]:
     """Return the unit in which the largest value of a column reads as 1 or more, and its length in base units; no unit
     for what is a count, or a formula."""
-    parts = column.split(".")
-    for ending, dimension in UNITS:
-        if all(letter.isalnum() or letter in "._" for letter in column) and any(p.endswith(ending) for p in parts):
-            for unit in dimension.display:
-                if largest >= float(dimension.units[unit]):
-                    return unit, float(dimension.units[unit])
-            return dimension.base, 1.0
-    return "", 1.0
+    dimension = dimension_of(column) if COLUMN.fullmatch(column) else None
+    return ("", 1.0) if dimension is None else fitting(dimension, largest)
 
 
 def draw_optimum(found: optimum.Found, title: str, path: Path) -> Path:

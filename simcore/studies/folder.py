@@ -3,45 +3,31 @@
 import hashlib
 import json
 import platform
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from simcore import source
-from simcore.errors import InputError, writing
-from simcore.executors.folder import described
+from simcore.executors import folder as folders
+from simcore.executors.store import LIBRARIES
 from simcore.studies import figures, optimum, sensitivity
 from simcore.sweep import Sweep, table
-from simcore.trace import uninterrupted
 
 LAYOUT = 1
 """Version of the layout of a study's folder."""
-MANIFEST = "manifest.yaml"
+KIND = "study"
 
 
 def usual(sweep: Sweep, kind: str, asked: object) -> Path:
     """Return the folder of a study unless told otherwise: its name, and eight digits of the digest of what is asked."""
-    text = repr([sweep.base.value, described(sweep), asked])
+    text = repr([sweep.base.value, folders.described(sweep), asked])
     return Path("runs") / f"{sweep.name}-{kind}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def check(folder: Path) -> None:
     """Raise ``InputError`` where ``folder`` holds anything, but no study."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: exists and is no folder; give another --out")
-    if folder.is_dir() and any(folder.iterdir()) and not _is_study(folder):
-        raise InputError(f"{folder}: exists and is no folder of a study; it is left alone, give another --out")
-
-
-def _is_study(folder: Path) -> bool:
-    try:
-        stated = source.read(folder / MANIFEST, inherit=False).value
-    except InputError:
-        return False
-    return isinstance(stated, dict) and "study" in stated
+    folders.check(folder, KIND)
 
 
 def write_sensitivity(sweep: Sweep, found: sensitivity.Found, folder: Path) -> list[Path]:
@@ -89,34 +75,25 @@ def _write(
     sweep: Sweep, about: dict[str, Any], name: str, columns: Mapping[str, Sequence[Any]], folder: Path,
     draw: Callable[[Path], Path],
 ) -> list[Path]:  # fmt: skip
-    import pyarrow.csv as pa_csv
-    import pyarrow.parquet as pq
     import yaml
 
-    check(folder)
     found = table.arrow(columns)
-    packages = [*("numpy", "numba", "simpy", "pyarrow"), *_extras(about)]
+    packages = [*LIBRARIES, *_extras(about)]
     versions = {"simcore": version("simcore"), "python": platform.python_version()}
     plain = json.loads(json.dumps(about))
     text = yaml.safe_dump(
         {
             "manifest": {"layout": LAYOUT, "versions": versions | {each: version(each) for each in packages}},
-            "study": plain, "sweep": described(sweep), "scenario": sweep.base.value,
+            KIND: plain, "sweep": folders.described(sweep), "scenario": sweep.base.value,
         },
         sort_keys=False, width=120,
     )  # fmt: skip
-    with writing(folder), uninterrupted():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".simcore-", dir=folder) as scratch:
-            staged = Path(scratch)
-            pq.write_table(found, staged / f"{name}.parquet")
-            pa_csv.write_csv(found, staged / f"{name}.csv")
-            drawn = draw(staged / f"{name}.png").name
-            (staged / MANIFEST).write_text(text, encoding="utf-8")
-            # The manifest, which makes a folder a study, goes first and comes last.
-            (folder / MANIFEST).unlink(missing_ok=True)
-            files = (f"{name}.parquet", f"{name}.csv", drawn, MANIFEST)
-            return [(staged / each).replace(folder / each) for each in files]
+    return folders.put(
+        folder,
+        KIND,
+        lambda staged: [*folders.write_table(found, staged, name), draw(staged / f"{name}.png").name],
+        text,
+    )
 
 
 def _extras(about: dict[str, Any]) -> list[str]:

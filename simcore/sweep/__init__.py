@@ -120,11 +120,15 @@ class Sweep:
                 found[name] = axis
         return found
 
-    def _check_apart(self) -> None:
-        """Raise ``InputError`` where two axes set the same key, or one a part of what the other sets: the table would
-        state values that did not run."""
+    def check(self) -> None:
+        """Raise ``InputError`` where two axes set the same key, or one a part of what the other sets, for then the
+        table would state values that did not run; and where an axis is called like a column that every table has."""
         setters: dict[source.Keys, str] = {}
         for name, axis in self.axes.items():
+            if name in RESERVED:
+                raise InputError(
+                    f"{self.name}: an axis cannot be called {name!r}, as a column of the table is; rename it"
+                )
             keys = {axis.key} if isinstance(axis, Continuum) else {key for each in axis for key in each.changes}
             for key in sorted(keys):
                 parts = source.split(key)
@@ -149,12 +153,7 @@ class Sweep:
     def points(self) -> list[Point]:
         """All points, in the order of the table; raises ``InputError``."""
         varied = self.varied
-        self._check_apart()
-        for name in varied:
-            if name in RESERVED:
-                raise InputError(
-                    f"{self.name}: an axis cannot be called {name!r}, as a column of the table is; rename it"
-                )
+        self.check()
         if self.repeats > 1 and "seed" in {
             key for about in varied.values() for entry in about for key in entry.changes
         }:
@@ -202,6 +201,7 @@ class Picked(Sweep):
         place here."""
         if sweep.repeats > 1:
             raise InputError(f"{sweep.name}: repeats are for sweeps; leave them out here, or sweep over seed")
+        sweep.check()
         return cls(
             sweep.name, sweep.file, sweep.base, sweep.fixed, sweep.axes, metrics=sweep.metrics, picks=tuple(picks)
         )

@@ -7,22 +7,13 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from simcore import source, units
+from simcore.columns import SUFFIX
 from simcore.errors import FieldError, quoted
 
 DIGITS = 6
 """Significant digits to which the inner values of a range are rounded; whole numbers stay whole."""
 MOST = 1_000_000
 """Values of one range, and points of one sweep."""
-
-SUFFIX = {
-    "time": "ps",
-    "size": "bytes",
-    "bandwidth": "bytes_per_s",
-    "frequency": "hertz",
-    "throughput": "op_per_s",
-    "number of clock cycles": "cycles",
-}
-"""What the names of columns end in, by the dimension of their values."""
 
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
 _UNIT = r"(?:\s*((?!linear\b|log\b|step\b)[A-Za-z/]+))?"
