@@ -109,6 +109,10 @@ def test_the_rows_that_decide_a_metric_are_those_that_make_it() -> None:
     waits = explanation.reasons(of, "ranks.rank0.wait_ps")
     total = of.metrics["ranks"]["rank0"]["wait_ps"]
     assert sum(int(line.split(": ")[1].split(" ps")[0].replace(",", "")) for line in waits) == total
+    shares = explanation.reasons(result("fused_allreduce", *BUSY), "ranks.rank0.wait_ps")
+    lengths = [int(line.split(": ")[1].split(" ps")[0].replace(",", "")) for line in shares]
+    assert len(lengths) > 1
+    assert lengths == sorted(lengths, reverse=True)
     delay = max(row["detected_ps"] - row["set_ps"] for row in flags if row["set_ps"] >= row["t0_ps"])
     assert explanation.values(of, "flags.detection_delay_ps.max") == [("flags.detection_delay_ps.max", delay)]
 

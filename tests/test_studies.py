@@ -2,6 +2,7 @@
 
 import builtins
 import itertools
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,10 @@ def test_one_at_a_time_finds_a_straight_line(store: Store) -> None:
     latency, policy = found.rows
     assert (latency["axis"], policy["axis"]) == ("machine.link.latency", "wait.policy")
     assert (latency["lowest_at"], latency["highest_at"]) == ("1 us", "9 us")
-    assert 0 < latency["elasticity"] < 1
     assert policy["swing"] == 0
     values = [record["metrics"]["makespan_ps"] for record in found.swept.records[1:6]]
+    assert (latency["lowest"], latency["highest"]) == (min(values), max(values))
+    assert latency["elasticity"] == pytest.approx(math.log(values[-1] / values[0]) / math.log(9))
     assert len({b - a for a, b in itertools.pairwise(values)}) == 1
 
 
@@ -224,6 +226,20 @@ def test_commands_write_tables_figures_and_what_repeats_the_best(
         "optimize.png",
         "manifest.yaml",
     }
+
+
+def test_a_study_and_a_sweep_do_not_take_each_others_folder(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axis = ["--set", "machine.link.latency=1 us,2 us", *SETTINGS, "--store", str(store.folder)]
+    study, swept = ["--out", str(tmp_path / "study")], ["--out", str(tmp_path / "sweep")]
+    assert call(monkeypatch, "sensitivity", RING, *axis, *study) == call(monkeypatch, "sweep", RING, *axis, *swept) == 0
+    before = (tmp_path / "study" / "manifest.yaml").read_bytes()
+
+    assert call(monkeypatch, "sweep", RING, *axis, *study) == call(monkeypatch, "sensitivity", RING, *axis, *swept) == 2
+    assert "is not a study folder; it is left alone" in capsys.readouterr().err
+    assert (tmp_path / "study" / "manifest.yaml").read_bytes() == before
+    assert call(monkeypatch, "sensitivity", RING, *axis, *study) == 0
 
 
 @pytest.mark.parametrize(("library", "extra"), [("SALib", "sensitivity"), ("optuna", "optimize")])
