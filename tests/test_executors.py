@@ -260,7 +260,7 @@ def test_what_no_run_reaches_is_no_part_of_a_records_key() -> None:
     program = (
         "import sys, simcore; from simcore import assembly\n"
         "asked = [assembly.read_scenario(name) for name in ('fused_gemv', 'trace_replay', 'two_jobs')]\n"
-        "asked[0] = assembly.read_scenario('fused_gemv'); [assembly.run(each) for each in asked]\n"
+        "[assembly.run(each) for each in asked]\n"
         "print(*{name.split('.')[1] for name in sys.modules if name.startswith('simcore.')})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
