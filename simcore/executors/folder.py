@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LAYOUT = 1
 """Version of the layout of a sweep folder."""
 MANIFEST, PARQUET, CSV = "manifest.yaml", "points.parquet", "points.csv"
+PICTURES = ("report.html", *(f"{kind}.{end}" for kind in ("line", "heatmap", "front") for end in ("png", "svg", "pdf")))
+"""What `simcore report` and `simcore plot` write into a sweep folder, of the table that they found there."""
 MOST_FAILURES = 1_000
 """Failures that the manifest lists; the table has them all."""
 
@@ -92,6 +94,8 @@ def write(swept: Swept, folder: Path) -> list[Path]:
             (staged / MANIFEST).write_text(_manifest(swept), encoding="utf-8")
             # The manifest, which makes a folder a sweep, goes first and comes last.
             (folder / MANIFEST).unlink(missing_ok=True)
+            for older in PICTURES:
+                (folder / older).unlink(missing_ok=True)
             return [(staged / each).replace(folder / each) for each in (PARQUET, CSV, MANIFEST)]
 
 

@@ -231,9 +231,9 @@ class Sheet:
         bar.outline.set_visible(False)
         return bar
 
-    def fit(self, placed: Sequence[Any]) -> None:
+    def fit(self, placed: Sequence[Any], right: float = EDGE / 2) -> None:
         """Move the left edge of axes that stand one below the other to where their labels just have room, their right
-        edge clear of the last label, and leave out labels that would touch."""
+        edge clear of the last label and of what stands ``right`` of it, and leave out labels that would touch."""
         for axes in placed:
             self.part(axes)
         boxes = [axes.get_tightbbox(self._renderer).transformed(self.figure.transFigure.inverted()) for axes in placed]
@@ -241,7 +241,7 @@ class Sheet:
         before = max((axes.get_position().x0 - box.x0) * self.width for box, axes in zip(boxes, placed, strict=True))
         for axes in placed:
             left, top, width, height = self.place(axes)
-            stop = min(left + width, self.width - EDGE / 2 - over)
+            stop = min(left + width, self.width - max(right, EDGE / 2 + over))
             box = ((EDGE / 2 + before) / self.width, 1 - (top + height) / self.height)
             axes.set_position((*box, (stop - EDGE / 2 - before) / self.width, height / self.height))
             self.part(axes)
