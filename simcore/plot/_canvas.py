@@ -200,7 +200,8 @@ class Sheet:
         short = text
         while self.measure(short) > room and kept > 4:
             kept -= 1
-            short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+            # Names of one kind differ at their ends.
+            short = f"{text[: kept // 3]}…{text[len(text) - kept + kept // 3 :]}"
         return short
 
     def legend_room(self, labels: Sequence[str], room: float) -> tuple[int, float]:
@@ -234,16 +235,23 @@ class Sheet:
     def fit(self, placed: Sequence[Any], right: float = EDGE / 2) -> None:
         """Move the left edge of axes that stand one below the other to where their labels just have room, their right
         edge clear of the last label and of what stands ``right`` of it, and leave out labels that would touch."""
+        named = [axes.get_xlabel() for axes in placed]
         for axes in placed:
             self.part(axes)
+            axes.set_ylabel(self.elide(axes.get_ylabel(), self.place(axes)[3]))
+            # What it is called stands below an axis, and is no reason to move it.
+            axes.set_xlabel("")
         boxes = [axes.get_tightbbox(self._renderer).transformed(self.figure.transFigure.inverted()) for axes in placed]
         over = max((box.x1 - axes.get_position().x1) * self.width for box, axes in zip(boxes, placed, strict=True))
         before = max((axes.get_position().x0 - box.x0) * self.width for box, axes in zip(boxes, placed, strict=True))
-        for axes in placed:
+        for axes, name in zip(placed, named, strict=True):
             left, top, width, height = self.place(axes)
             stop = min(left + width, self.width - max(right, EDGE / 2 + over))
             box = ((EDGE / 2 + before) / self.width, 1 - (top + height) / self.height)
             axes.set_position((*box, (stop - EDGE / 2 - before) / self.width, height / self.height))
+            middle = (EDGE / 2 + before + stop) / 2
+            room = 2 * min(middle, self.width - middle) - EDGE
+            axes.set_xlabel("\n".join(self.elide(line, room) for line in name.split("\n")))
             self.part(axes)
 
     def part(self, axes: Any) -> None:
