@@ -236,7 +236,7 @@ def figure(studies: Sequence[Evaluated], path: Path) -> Path:
         head, high, wide = sheet.head(title, said), 340, sheet.width / 2
         sheet.begin(head + len(PANELS) / 2 * (high + 92), title, said)
         for i, key in enumerate(PANELS):
-            axes = sheet.axes(wide * (i % 2) + 72, head + 24 + i // 2 * (high + 92), wide - 90, high)
+            axes = sheet.axes(wide * (i % 2) + 84, head + 24 + i // 2 * (high + 92), wide - 100, high)
             _draw(axes, shown[key])
         return save(sheet.figure, path)
 
@@ -257,7 +257,8 @@ def _draw(axes: "Axes", each: Evaluated) -> None:
         sizes = [point.size for point in points]
         line = [fit.simulated(parameters, study.algorithm, point) / 1e6 for point in points]
         told = "count not fitted" if score else "other sizes fitted"
-        axes.plot(sizes, line, label=f"{count} GPUs, {told}", **style | {"marker": ""})
+        axes.plot(sizes, line, **style | {"marker": ""})
+        axes.plot([], [], label=f"{count} GPUs, {told}", **style | {"mfc": "white" if score else style["color"]})
         for hollow in (False, True):
             chosen = [point for point in points if (point not in fitted) == hollow]
             places = [point.size for point in chosen], [point.time / 1e6 for point in chosen]
@@ -268,11 +269,11 @@ def _draw(axes: "Axes", each: Evaluated) -> None:
     axes.set_yscale("log")
     axes.set_xticks([4**k for k in range(10, 18) if min_size <= 4**k <= max_size])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _binary(value)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.set_xlabel("size")
     axes.set_ylabel("time (us)")
     axes.set_title(f"{study.machine}, {study.operation}, {study.algorithm}")
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", borderaxespad=0.6)
 
 
 def _size(point: fit.Point) -> int:
