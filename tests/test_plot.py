@@ -486,3 +486,15 @@ def test_parts_of_ranks_are_drawn_where_they_are_few(
     said = f"2 ranks, {groups} {kind}" + (" (not drawn)" if rows == 2 else "")
     assert any(text.startswith(said) for text in shown)
     assert len([text for text in shown if text.startswith("rank")]) == rows
+
+
+@pytest.mark.parametrize("width", ["column", "screen"])
+def test_labels_that_are_left_stand_at_their_rows(width: str) -> None:
+    made = tables(64)
+    names, _ = busiest(made["links"].to_pydict())
+
+    rows = plot.traffic(made, width=width).axes[1]
+
+    labels = {at: text.get_text() for at, text in zip(rows.get_yticks(), rows.get_yticklabels(), strict=True)}
+    assert 12 <= len(labels) <= 32
+    assert labels == {at: names[int(at)] for at in labels}

@@ -258,24 +258,19 @@ class Sheet:
         """Leave out every second label of the ticks, again and again, until none touch."""
         for axis, along in ((axes.xaxis, "x"), (axes.yaxis, "y")):
             for _ in range(12):
-                ticks = [tick for tick in axis.get_major_ticks() if tick.label1.get_text()]
-                boxes = [tick.label1.get_window_extent(self._renderer) for tick in self._shown(axis, ticks)]
+                # Asking for the labels puts the ticks where the locator wants them; an axis may show none.
+                low, high = sorted(axis.get_view_interval())
+                labels = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=False)
+                shown = {at: label for at, label in labels if low <= at <= high and label.get_text()}
+                boxes = [label.get_window_extent(self._renderer) for label in shown.values()]
                 ends = sorted((getattr(box, f"{along}0"), getattr(box, f"{along}1")) for box in boxes)
                 gap = (6 if along == "x" else 1) * self.scale
                 if all(b[0] - a[1] >= gap for a, b in itertools.pairwise(ends)):
                     break
-                texts = dict(
-                    zip(axis.get_majorticklocs(), (t.get_text() for t in axis.get_majorticklabels()), strict=True)
-                )
-                low, high = sorted(axis.get_view_interval())
-                kept = [at for at in texts if low <= at <= high][::2]
+                kept = list(shown)[::2]
                 formatter = axis.get_major_formatter()
                 axis.set_major_locator(FixedLocator(kept))
                 axis.set_major_formatter(formatter)
-
-    def _shown(self, axis: Any, ticks: Sequence[Any]) -> list[Any]:
-        low, high = sorted(axis.get_view_interval())
-        return [tick for tick in ticks if low <= tick.get_loc() <= high]
 
 
 def _renderer(figure: Figure) -> Any:
