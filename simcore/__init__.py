@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .notebook import (
         draw_lines as draw_lines,
         draw_machine as draw_machine,
+        draw_sweep as draw_sweep,
         draw_timeline as draw_timeline,
         draw_timelines as draw_timelines,
         draw_traffic as draw_traffic,
@@ -57,6 +58,7 @@ _HOME = {
     "notebook": [
         "draw_lines",
         "draw_machine",
+        "draw_sweep",
         "draw_timeline",
         "draw_timelines",
         "draw_traffic",

@@ -40,6 +40,19 @@ def draw_machine(name: str, overrides: Overrides = (), title: str = "", width: s
     return plot.topology(machine.build_topology().graph(), title=title or machine.name, width=width)
 
 
+def draw_sweep(
+    folder: str | Path, kind: plot.Kind = "line", *, x: str | None = None, y: str | None = None, by: str | None = None,
+    where: Mapping[str, Any] | None = None, title: str | None = None, width: str = "screen",
+) -> Drawing:  # fmt: skip
+    """Return the figure of the sweep in ``folder``: ``y`` over the axis ``x``, a line for each value of ``by``; or a
+    `heatmap` over both; or the `front` of the smallest ``x`` and ``y``. ``where`` keeps points by their values on axes;
+    what is not given is chosen. Raises ``InputError``."""
+    from simcore.executors import folder as folders
+
+    found = folders.load(Path(folder))
+    return plot.sweep(found, kind=kind, x=x, y=y, by=by, where=where, title=title, width=width)
+
+
 def draw_lines(
     frame: "pd.DataFrame", x: str, y: str | Sequence[str], by: str | Sequence[str] = (), *, title: str = "",
     subtitle: str = "", log: Any = "", from_zero: bool = True, x_label: str = "", y_label: str = "",

@@ -158,8 +158,9 @@ def rank_names(result: Result) -> list[str]:
     return ranks + [f"gpu{gpu} (traffic)" for gpu in background]
 
 
-def load_run(folder: Path) -> Result:
+def load_run(folder: Path | str) -> Result:
     """Return the result in a run folder, as far as it is written there; raises ``InputError`` where it is none."""
+    folder = Path(folder)
     about = stated(folder)
     try:
         tables = load_tables(folder)

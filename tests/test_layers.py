@@ -22,8 +22,8 @@ FLOORS = {
     7: ["workload", "registry", "traffic"],
     8: ["outputs", "scenario"],
     9: ["assembly", "sweep", "timing"],
-    10: ["report", "plot", "bench", "validation", "executors", "scaffold"],
-    11: ["claims", "explanation", "page", "studies"],
+    10: ["report", "plot", "bench", "executors", "scaffold"],
+    11: ["claims", "explanation", "page", "studies", "validation"],
     12: ["notebook", "testing"],
     13: ["cli"],
 }

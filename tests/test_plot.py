@@ -99,8 +99,14 @@ def cut_off(size: tuple[float, float], texts: list[tuple[str, Bbox]]) -> list[st
     return [text for text, box in texts if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height]
 
 
-@pytest.mark.parametrize("width", plot.WIDTHS)
-@pytest.mark.parametrize("ranks", [1, 2, 4, 16, 64, 300])
+@pytest.mark.parametrize(
+    ("ranks", "width"),
+    [
+        *((ranks, "column") for ranks in (1, 4, 64)),
+        *((ranks, "page") for ranks in (2, 64)),
+        *((ranks, "screen") for ranks in (1, 16, 300)),
+    ],
+)
 def test_no_two_labels_overlap_and_none_is_cut_off(ranks: int, width: str, tmp_path: Path, drawn: Drawn) -> None:
     plot.save(plot.timeline(tables(ranks), title="x" * 60, width=width), tmp_path / "timeline.png")
     plot.save(plot.traffic(tables(ranks), title="x" * 60, width=width), tmp_path / "traffic.png")
@@ -480,3 +486,15 @@ def test_parts_of_ranks_are_drawn_where_they_are_few(
     said = f"2 ranks, {groups} {kind}" + (" (not drawn)" if rows == 2 else "")
     assert any(text.startswith(said) for text in shown)
     assert len([text for text in shown if text.startswith("rank")]) == rows
+
+
+@pytest.mark.parametrize("width", ["column", "screen"])
+def test_labels_that_are_left_stand_at_their_rows(width: str) -> None:
+    made = tables(64)
+    names, _ = busiest(made["links"].to_pydict())
+
+    rows = plot.traffic(made, width=width).axes[1]
+
+    labels = {at: text.get_text() for at, text in zip(rows.get_yticks(), rows.get_yticklabels(), strict=True)}
+    assert 12 <= len(labels) <= 32
+    assert labels == {at: names[int(at)] for at in labels}

@@ -1,12 +1,17 @@
 """Figures of sweeps: what is drawn is what the table says, at every width, and what cannot be drawn says why."""
 
+import itertools
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
+import pyarrow as pa
 import pytest
+from matplotlib import style
 from matplotlib.image import imread
 from test_plot import Drawn, cut_off, overlaps
 
@@ -14,6 +19,7 @@ from simcore import cli, executors, plot
 from simcore.errors import InputError
 from simcore.executors import folder
 from simcore.executors.store import Store
+from simcore.plot import line_style
 from simcore.plot._points import is_geometric, measure_of, said
 from simcore.plot._style import FILE
 from simcore.plot._sweep import front_of
@@ -135,6 +141,110 @@ def test_what_cannot_be_drawn_says_why(asked: Any, said_: str, swept: Any) -> No
         plot.sweep(swept, **asked)
 
 
+def test_a_sweep_written_anew_leaves_no_picture_of_the_older_one(place: Path, swept: Any, tmp_path: Path) -> None:
+    again = executors.run(reading.read("collective_loop", AXES), Store(place.parent / "store"))
+    folder.write(again, tmp_path / "out")
+    plot.sweep(swept).save(tmp_path / "out" / "line.png")
+
+    folder.write(again, tmp_path / "out")
+
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        (folder.PARQUET, folder.CSV, folder.MANIFEST)
+    )
+
+
+LONG = "workloads.0.params.an_axis_with_a_very_long_name.which_goes_on_and_on_and_on_ps"
+
+
+def made(axes: dict[str, list[Any]], *, failing: int = 0) -> Any:
+    """Return a made-up sweep of all combinations on ``axes``; every so many points fail."""
+    rows = list(itertools.product(*axes.values()))
+    columns: dict[str, list[Any]] = {"point": list(range(len(rows)))}
+    columns |= {name: [row[i] for row in rows] for i, name in enumerate(axes)}
+    failed = ["broke" if failing and i % failing == 0 else None for i in range(len(rows))]
+    columns["makespan_ps"] = [None if why else 10**6 * (7 + i * i) for i, why in enumerate(failed)]
+    columns["failed"] = failed
+    return {"manifest": {"axes": list(axes)}, "sweep": {"scenario": f"{'long_' * 12}.yaml"}}, pa.table(columns)
+
+
+@pytest.mark.parametrize("kind", ["line", "heatmap", "front"])
+@pytest.mark.parametrize("width", ["column", "screen"])
+def test_long_names_and_many_values_stay_inside(kind: Any, width: str, tmp_path: Path, drawn: Drawn) -> None:
+    policies = [f"a policy with a long name, number {i}, $x_1" for i in range(12)]
+    swept = made({LONG: [10**6 * 2**k for k in range(24)], "_policy": policies}, failing=17)
+
+    plot.sweep(swept, kind=kind, x=LONG, y="makespan", by="_policy", width=width).save(tmp_path / "a.png")
+    plot.sweep(swept, kind=kind, x="_policy" if kind != "front" else LONG, by="", width=width).save(tmp_path / "b.png")
+
+    for size, texts in zip(drawn.sizes, drawn.texts, strict=True):
+        assert overlaps(texts) == []
+        assert cut_off(size, texts) == []
+    assert "17 points failed" in " ".join(text for text, _ in drawn.texts[0]).replace("\n", " ")
+
+
+def test_more_lines_than_can_be_told_apart_are_refused_with_a_way_out() -> None:
+    swept = made({"a": [1, 2], "b": list(range(20))})
+
+    with pytest.raises(InputError, match=r"--by b: 20 lines; at most 14 .* --where b=VALUE,VALUE"):
+        plot.sweep(swept, x="a", by="b")
+    assert len(plot.sweep(swept, x="a", by="b", where={"b": ["3", 4]}).axes[0].lines) == 2
+    with pytest.raises(InputError, match="a heat map has two axes; only a varies"):
+        plot.sweep(swept, kind="heatmap", where={"b": 3})
+
+
+def test_no_two_of_many_lines_look_alike() -> None:
+    looks = [line_style(i) for i in range(28)]
+
+    assert len({(each["color"], each["marker"], each["ls"]) for each in looks}) == 28
+    assert len({(each["color"], each["marker"]) for each in looks}) == 28
+
+
+@pytest.mark.parametrize("width", ["column", "screen"])
+def test_bars_and_curves_keep_long_texts_inside(width: str, tmp_path: Path, drawn: Drawn) -> None:
+    shares = [plot.Bar(f"{'key.' * i}axis", 0, 1 + i, 0.3, of) for i in range(1, 9) for of in ("total", "first")]
+    noted = [plot.Bar(f"axis{i}", 3e6, 5e6 + i * 1e6, note="100 GB/s to 400 GB/s") for i in range(3)]
+    bars = [plot.BarPanel(shares, "share of the variance"), plot.BarPanel(noted, "makespan (us) " * 5, base=3.5e6)]
+    plot.bars(bars, title="what moves " * 9, subtitle="said " * 50, width=width).save(tmp_path / "b.png")
+    lines = [plot.Curve(f"line {i} {'long ' * i}", [1, 10, 100], [i, 10 * i, 1000.5 * i]) for i in range(1, 13)]
+    panel = plot.CurvePanel(
+        curves=lines, x_label="x (us)", y_label="a long label " * 6, log="xy", title="t", lines=[("other", 1, 2)],
+        bars=[("paper", 10, 5, 50)],
+    )  # fmt: skip
+    plot.curves([panel, panel], title="curves", width=width).save(tmp_path / "c.png")
+
+    for size, texts in zip(drawn.sizes, drawn.texts, strict=True):
+        assert overlaps(texts) == []
+        assert cut_off(size, texts) == []
+
+
+def test_files_are_the_same_in_every_process_and_no_window_is_opened(place: Path, tmp_path: Path) -> None:
+    program = f"""
+import hashlib, sys
+from pathlib import Path
+from simcore import draw_sweep
+for ending in ("svg", "pdf"):
+    path = draw_sweep({str(place)!r}).save("f." + ending)
+    print(hashlib.sha256(path.read_bytes()).hexdigest())
+print("matplotlib.pyplot" in sys.modules)
+"""
+    said_ = {
+        subprocess.run(
+            [sys.executable, "-W", "error", "-c", program], env=os.environ | {"PYTHONHASHSEED": seed}, cwd=tmp_path,
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+
+    assert len(said_) == 1
+    assert said_.pop().endswith("False\n")
+
+
+def test_the_style_is_there_for_figures_of_ones_own() -> None:
+    with style.context("simcore.plot.simcore"):
+        assert matplotlib.rcParams["pdf.fonttype"] == 42
+        assert matplotlib.rcParams["figure.figsize"][0] == 3.5
+
+
 def test_values_are_told_with_the_units_that_suit_them() -> None:
     assert said("size_bytes", 2**20) == "1 MiB"
     assert said("link.latency_ps", 1_500_000) == "1.5 us"
@@ -156,4 +266,5 @@ def test_the_command_draws_runs_and_sweeps_in_the_formats_asked_for(
     code, text = ended("--kind", "heatmap", "--format", "svg,pdf", "--width", "page", "--where", "machine.sharing=fair")
     assert (code, text) == (0, f"wrote    {place}/heatmap.svg\nwrote    {place}/heatmap.pdf\n")
     assert ended("--format", "gif")[0] == 2
+    assert ended("--by", "machine.sharing", "--x", "machine.sharing", "--kind", "heatmap")[0] == 2
     assert "write AXIS=VALUE" in ended("--where", "fair")[1]

@@ -67,6 +67,7 @@ def sweep(
     scheduler: Scheduler = "",
     out: Out = None,
     store: StoreFolder = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw line.png too; simcore plot draws more.")] = False,
 ) -> None:
     """Run a scenario with every combination of values; write one table. Points that were computed before are read."""
     from dataclasses import replace
@@ -91,8 +92,17 @@ def sweep(
     files = folder.write(swept, target)
     _print(swept, time.monotonic() - begin)
     print_files(files)
+    if plot and len(swept.failures) < len(swept.records):
+        _draw(target)
     if swept.failures:
         raise typer.Exit(FAILED)
+
+
+def _draw(folder: Path) -> None:
+    from simcore import executors
+    from simcore import plot as drawing
+
+    print_files([drawing.save(drawing.sweep(executors.folder.load(folder)), folder / "line.png")])
 
 
 def executor(kind: Literal["processes", "serial", "dask"], workers: int | None, scheduler: str) -> "Executor":

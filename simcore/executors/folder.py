@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LAYOUT = 1
 """Version of the layout of a sweep folder."""
 MANIFEST, PARQUET = "manifest.yaml", "points.parquet"
+PICTURES = ("report.html", *(f"{kind}.{end}" for kind in ("line", "heatmap", "front") for end in ("png", "svg", "pdf")))
+"""What `simcore report` and `simcore plot` write into a sweep folder, of the table that they found there."""
 MOST_FAILURES = 1_000
 """Failures that the manifest lists; the table has them all."""
 
@@ -111,6 +113,8 @@ def put(folder: Path, kind: str, fill: Callable[[Path], list[str]], manifest: st
             (staged / MANIFEST).write_text(manifest, encoding="utf-8")
             # The manifest, which says what a folder holds, goes first and comes last.
             (folder / MANIFEST).unlink(missing_ok=True)
+            for older in PICTURES:
+                (folder / older).unlink(missing_ok=True)
             return [(staged / each).replace(folder / each) for each in (*files, MANIFEST)]
 
 

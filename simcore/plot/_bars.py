@@ -10,6 +10,8 @@ from matplotlib.ticker import FuncFormatter
 from simcore.plot._canvas import EDGE, Drawing, Sheet, sheet_of
 from simcore.plot._style import HATCHES, INK, PALETTE
 
+THICK = 0.72
+"""Share of a row that its bars fill."""
 ROW = 34
 """Pixels of a label with its bars."""
 
@@ -61,34 +63,53 @@ def bars(panels: Sequence[BarPanel], *, title: str, subtitle: str = "", width: s
             placed.append(axes)
             top += free + height + bottom
         sheet.fit(placed)
+        for axes, panel in zip(placed, panels, strict=True):
+            _write_notes(sheet, axes, panel)
         return sheet.figure
+
+
+def _write_notes(sheet: Sheet, axes: Any, panel: BarPanel) -> None:
+    """Write the notes behind their bars, and let the axis reach so far that they stay inside."""
+    low, high = axes.get_xlim()
+    across = sheet.place(axes)[2]
+    for bar in panel.bars:
+        note = min(0.8 * across, sheet.measure(bar.note) + 16) if bar.note else 0.0
+        high = max(high, low + (_furthest(bar) - low) * across / (across - note))
+        where, apart = (_furthest(bar), _height(panel, bar)), (sheet.points(6), 0)
+        axes.annotate(bar.note, where, apart, textcoords="offset points", va="center", color=INK, zorder=6)
+    axes.set_xlim(low, high)
+    sheet.part(axes)
+
+
+def _height(panel: BarPanel, bar: Bar) -> float:
+    """Return where a bar lies: at its label, beside the other series."""
+    beside = panel.series.index(bar.series) - (len(panel.series) - 1) / 2
+    return panel.labels.index(bar.label) + beside * THICK / max(1, len(panel.series))
+
+
+def _furthest(bar: Bar) -> float:
+    return max(bar.begin, bar.end + bar.error)
 
 
 def _draw(sheet: Sheet, axes: Any, panel: BarPanel) -> list[Any]:
     """Draw a panel; return what its legend shows."""
-    height = 0.72 / max(1, len(panel.series))
+    height = THICK / max(1, len(panel.series))
     styles: list[dict[str, Any]] = [
         {"facecolor": PALETTE[k % len(PALETTE)], "hatch": HATCHES[k % len(HATCHES)], "edgecolor": "white"}
         for k in range(len(panel.series))
     ]
     for bar in panel.bars:
         k = panel.series.index(bar.series)
-        y = panel.labels.index(bar.label) + (k - (len(panel.series) - 1) / 2) * height
+        y = _height(panel, bar)
         axes.barh(y, bar.end - bar.begin, left=bar.begin, height=0.9 * height, zorder=3, **styles[k])
         if bar.error:
             axes.errorbar([bar.end], [y], xerr=bar.error, color=INK, marker="", lw=sheet.points(1.4), zorder=4)
-        if bar.note:
-            furthest = (max(bar.begin, bar.end + bar.error), y)
-            apart = (sheet.points(6), 0)
-            axes.annotate(bar.note, furthest, apart, textcoords="offset points", va="center", color=INK, zorder=6)
     if panel.base is not None:
         axes.axvline(panel.base, color=INK, lw=sheet.points(1.2), ls="--", marker="", zorder=2)
     axes.set_ylim(len(panel.labels) - 0.5, -0.5)
     axes.set_yticks(range(len(panel.labels)), [sheet.elide(label, sheet.width / 3) for label in panel.labels])
-    # Notes stand behind the bars and need their room.
-    longest = max((sheet.measure(bar.note) for bar in panel.bars), default=0.0)
-    axes.margins(x=min(0.9, 0.04 + 1.6 * longest / sheet.width))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    axes.margins(x=0.04)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(sheet.fill(panel.x_label, sheet.width - 120))
     axes.set_title(panel.title)

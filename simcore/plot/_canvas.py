@@ -192,7 +192,8 @@ class Sheet:
         short = text
         while self.measure(short) > room and kept > 4:
             kept -= 1
-            short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+            # Names of one kind differ at their ends.
+            short = f"{text[: kept // 3]}…{text[len(text) - kept + kept // 3 :]}"
         return short
 
     def legend_room(self, labels: Sequence[str], room: float) -> tuple[int, float]:
@@ -223,43 +224,45 @@ class Sheet:
         bar.outline.set_visible(False)
         return bar
 
-    def fit(self, placed: Sequence[Any]) -> None:
+    def fit(self, placed: Sequence[Any], right: float = EDGE / 2) -> None:
         """Move the left edge of axes that stand one below the other to where their labels just have room, their right
-        edge clear of the last label, and leave out labels that would touch."""
+        edge clear of the last label and of what stands ``right`` of it, and leave out labels that would touch."""
+        named = [axes.get_xlabel() for axes in placed]
         for axes in placed:
             self.part(axes)
+            axes.set_ylabel(self.elide(axes.get_ylabel(), self.place(axes)[3]))
+            # What it is called stands below an axis, and is no reason to move it.
+            axes.set_xlabel("")
         boxes = [axes.get_tightbbox(self._renderer).transformed(self.figure.transFigure.inverted()) for axes in placed]
         over = max((box.x1 - axes.get_position().x1) * self.width for box, axes in zip(boxes, placed, strict=True))
         before = max((axes.get_position().x0 - box.x0) * self.width for box, axes in zip(boxes, placed, strict=True))
-        for axes in placed:
+        for axes, name in zip(placed, named, strict=True):
             left, top, width, height = self.place(axes)
-            stop = min(left + width, self.width - EDGE / 2 - over)
+            stop = min(left + width, self.width - max(right, EDGE / 2 + over))
             box = ((EDGE / 2 + before) / self.width, 1 - (top + height) / self.height)
             axes.set_position((*box, (stop - EDGE / 2 - before) / self.width, height / self.height))
+            middle = (EDGE / 2 + before + stop) / 2
+            room = 2 * min(middle, self.width - middle) - EDGE
+            axes.set_xlabel("\n".join(self.elide(line, room) for line in name.split("\n")))
             self.part(axes)
 
     def part(self, axes: Any) -> None:
         """Leave out every second label of the ticks, again and again, until none touch."""
         for axis, along in ((axes.xaxis, "x"), (axes.yaxis, "y")):
             for _ in range(12):
-                ticks = [tick for tick in axis.get_major_ticks() if tick.label1.get_text()]
-                boxes = [tick.label1.get_window_extent(self._renderer) for tick in self._shown(axis, ticks)]
+                # Asking for the labels puts the ticks where the locator wants them; an axis may show none.
+                low, high = sorted(axis.get_view_interval())
+                labels = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=False)
+                shown = {at: label for at, label in labels if low <= at <= high and label.get_text()}
+                boxes = [label.get_window_extent(self._renderer) for label in shown.values()]
                 ends = sorted((getattr(box, f"{along}0"), getattr(box, f"{along}1")) for box in boxes)
                 gap = (6 if along == "x" else 1) * self.scale
                 if all(b[0] - a[1] >= gap for a, b in itertools.pairwise(ends)):
                     break
-                texts = dict(
-                    zip(axis.get_majorticklocs(), (t.get_text() for t in axis.get_majorticklabels()), strict=True)
-                )
-                low, high = sorted(axis.get_view_interval())
-                kept = [at for at in texts if low <= at <= high][::2]
+                kept = list(shown)[::2]
                 formatter = axis.get_major_formatter()
                 axis.set_major_locator(FixedLocator(kept))
                 axis.set_major_formatter(formatter)
-
-    def _shown(self, axis: Any, ticks: Sequence[Any]) -> list[Any]:
-        low, high = sorted(axis.get_view_interval())
-        return [tick for tick in ticks if low <= tick.get_loc() <= high]
 
 
 def _renderer(figure: Figure) -> Any:

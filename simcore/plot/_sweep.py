@@ -14,7 +14,7 @@ from simcore.columns import label_of
 from simcore.errors import InputError
 from simcore.plot._canvas import EDGE, Drawing, Sheet, sheet_of
 from simcore.plot._curves import line_style
-from simcore.plot._points import FEW, Points, Swept, Where, is_geometric, is_number, measure_of, said
+from simcore.plot._points import FEW, Measure, Points, Swept, Where, is_geometric, is_number, measure_of, said
 from simcore.plot._style import FAINT, GROUND, HEAT, INK
 
 Kind = Literal["line", "heatmap", "front"]
@@ -22,8 +22,12 @@ MOST_LINES = 14
 """Lines that can be told apart."""
 MOST_TICKS = 12
 """Values of an axis that are ticks themselves."""
-DECADES = 100
-"""Ratio of the largest to the smallest of a metric from which on its axis is logarithmic."""
+DECADES = 30
+"""Ratio of the largest to the smallest of a metric from which on its axis, or its colours, are logarithmic where the
+axis across is too; where that is not, much more is asked."""
+FAR = 1000
+ON_END = 110
+"""Pixels that words on end take at most."""
 
 
 def sweep(
@@ -93,9 +97,8 @@ def _chosen(
     return across, lines
 
 
-def _titled(points: Points, metric: str, across: str, title: str | None, remarks: Sequence[str]) -> tuple[str, str]:
-    head = f"{label_of(metric)} over {label_of(across)}" if title is None else title
-    return head, "; ".join([f"{points.count} points of {points.scenario}", *remarks])
+def _subtitle(points: Points, remarks: Sequence[str]) -> str:
+    return "; ".join([f"{points.count} points of {points.scenario}", *remarks])
 
 
 def _lines(sheet: Sheet, points: Points, across: str, metric: str, lines: str, title: str | None) -> Drawing:
@@ -105,21 +108,29 @@ def _lines(sheet: Sheet, points: Points, across: str, metric: str, lines: str, t
     series = [
         {place: values for (place, *rest), values in groups.items() if not lines or rest == [level]} for level in levels
     ]
-    several = any(len(values) > 1 for values in groups.values())
     remarks = points.remarks(keys, "mean")
-    if several:
-        numeric = is_number(points.columns[across])
-        remarks.append(f"{'bands' if numeric else 'whiskers'} from the smallest to the largest")
-    head, said_ = _titled(points, metric, across, title, remarks)
+    if any(min(values) < max(values) for values in groups.values()):
+        joined = is_number(points.columns[across]) and not points.sampled
+        remarks.append(f"{'bands' if joined else 'whiskers'} from the smallest to the largest")
+    head = f"{label_of(metric)} over {label_of(across)}" if title is None else title
     key = _key(sheet, [said(lines, level) for level in levels] if lines else [], label_of(lines) if lines else "")
-    axes = _begin(sheet, head, said_, key, 0)
     places = points.levels(across)
+    on_end = _on_end(sheet, across, places, sheet.width - 120 - key.right)
+    axes = _begin(sheet, head, _subtitle(points, remarks), key, on_end)
     where = {place: place if is_number(places) else i for i, place in enumerate(places)}
     for i, each in enumerate(series):
         _draw_line(sheet, axes, each, where, i, len(series), joined=not points.sampled)
-    _draw_axis(axes.xaxis, across, places, ticks=True)
-    _draw_axis(axes.yaxis, metric, [value for values in groups.values() for value in values], ticks=False)
-    return _end(sheet, axes, key)
+    _draw_axis(sheet, axes, "x", across, places, ticks=True)
+    _draw_axis(sheet, axes, "y", metric, [value for values in groups.values() for value in values], ticks=False)
+    return _end(sheet, axes, key, [line_style(i) for i in range(len(key.labels))], on_end)
+
+
+def _on_end(sheet: Sheet, column: str, values: Sequence[Any], room: float) -> float:
+    """Return the pixels that words below an axis need on end, zero where there is ``room`` for all side by side."""
+    if is_number(values):
+        return 0.0
+    longest = max(sheet.measure(said(column, value)) for value in values)
+    return min(ON_END, longest) - 14 if longest + 6 > room / len(values) else 0.0
 
 
 def _draw_line(
@@ -166,54 +177,71 @@ def _key(sheet: Sheet, labels: Sequence[str], heading: str) -> Key:
     columns, height = sheet.legend_room(shown, side)
     if sheet.wide:
         return Key(above, shown, 1, max(sheet.measure(above) + 24, *(sheet.measure(each) + 70 for each in shown)), 0.0)
-    return Key(above, shown, columns, 30.0, height + 23)
+    return Key(above, shown, columns, 30.0, height + (23 if heading else 3))
 
 
-def _begin(sheet: Sheet, title: str, subtitle: str, key: Key, right: float) -> Any:
-    """Return axes with room for a legend, and ``right`` of them for a scale of colours."""
+def _begin(sheet: Sheet, title: str, subtitle: str, key: Key, on_end: float) -> Any:
+    """Return axes with room for a legend, and below them for words ``on_end``."""
     top, height = sheet.head(title, subtitle), 420.0 if sheet.wide else 0.62 * sheet.width
     if sheet.wide:
         height = max(height, sum(6 + 17 * (1 + label.count("\n")) for label in key.labels) + 23)
-    sheet.begin(top + height + 58 + key.below, title, subtitle)
-    return sheet.axes(90, top, sheet.width - 90 - key.right - right, height)
+    sheet.begin(top + height + 58 + on_end + key.below, title, subtitle)
+    return sheet.axes(90, top, sheet.width - 90 - key.right, height)
 
 
-def _end(sheet: Sheet, axes: Any, key: Key) -> Drawing:
+def _end(
+    sheet: Sheet, axes: Any, key: Key, styles: Sequence[Mapping[str, Any]], on_end: float = 0.0
+) -> Drawing:  # fmt: skip
+    """Fit the axes and draw the legend, its labels each with a style."""
+    axes.tick_params(axis="x", labelrotation=90 if on_end else 0)
     sheet.fit([axes])
     if key.labels:
         left, top, width, height = sheet.place(axes)
-        handles = [Line2D([], [], label=label, **line_style(i)) for i, label in enumerate(key.labels)]
-        where = (left + width + 14, top) if sheet.wide else (EDGE, top + height + 54)
-        sheet.text(where[0], where[1], key.heading, va="top", color=FAINT)
-        sheet.legend(axes, handles, (where[0], where[1] + 20), key.columns)
+        handles = [Line2D([], [], label=label, **each) for label, each in zip(key.labels, styles, strict=True)]
+        where = (left + width + 14, top) if sheet.wide else (EDGE, top + height + 54 + on_end)
+        if key.heading:
+            sheet.text(where[0], where[1], key.heading, va="top", color=FAINT)
+        sheet.legend(axes, handles, (where[0], where[1] + (20 if key.heading else 0)), key.columns)
     return sheet.figure
 
 
-def _draw_axis(axis: Any, column: str, values: Sequence[Any], *, ticks: bool) -> None:
+def _draw_axis(
+    sheet: Sheet, axes: Any, along: Literal["x", "y"], column: str, values: Sequence[Any], *, ticks: bool
+) -> None:  # fmt: skip
     """Label an axis: words in a row, numbers on a scale that suits them, with ticks at the values themselves where
     these are few and wanted."""
+    axis = axes.xaxis if along == "x" else axes.yaxis
     if not is_number(values):
-        axis.set_major_locator(FixedLocator(range(len(values))))
-        axis.set_major_formatter(
-            FuncFormatter(lambda at, _: said(column, values[round(at)]) if _is_place(at, values) else "")
-        )
+        _write_words(axis, [sheet.elide(said(column, value), ON_END) for value in values])
         axis.set_label_text(label_of(column))
         return
     measure = measure_of(column, values)
-    geometric = is_geometric(values) if ticks else min(values) > 0 and max(values) >= DECADES * min(values)
+    if ticks:
+        geometric = is_geometric(values)
+    else:
+        far = DECADES if axes.get_xscale() == "log" else FAR
+        geometric = min(values) > 0 and max(values) >= far * min(values)
     if geometric:
-        axis._set_axes_scale("log")
+        axes.set(**{f"{along}scale": "log"})
         axis.set_minor_locator(NullLocator())
     distinct = sorted(set(values))
     if ticks and len(distinct) <= MOST_TICKS:
         axis.set_major_locator(FixedLocator(distinct))
     elif geometric:
-        axis.set_major_locator(
-            LogLocator(subs=(1.0,) if max(values) >= 10 * DECADES * min(values) else (1.0, 2.0, 5.0))
-        )
+        axis.set_major_locator(_log_locator(max(values) / min(values)))
     axis.set_major_formatter(FuncFormatter(lambda at, _: measure.tick(at)))
     axis.set_minor_formatter(NullFormatter())
     axis.set_label_text(measure.label)
+
+
+def _log_locator(ratio: float) -> Any:
+    return LogLocator(subs=(1.0,) if ratio >= FAR else (1.0, 2.0, 5.0))
+
+
+def _write_words(axis: Any, texts: Sequence[str]) -> None:
+    """Write ``texts`` at the places 0, 1, 2 ... of an axis."""
+    axis.set_major_locator(FixedLocator(range(len(texts))))
+    axis.set_major_formatter(FuncFormatter(lambda at, _: texts[round(at)] if _is_place(at, texts) else ""))
 
 
 def _is_place(at: float, values: Sequence[Any]) -> bool:
@@ -221,6 +249,8 @@ def _is_place(at: float, values: Sequence[Any]) -> bool:
 
 
 def _heat(sheet: Sheet, points: Points, across: str, up: str, metric: str, title: str | None) -> Drawing:
+    if across == up:
+        raise InputError(f"--x and --by are both {label_of(up)}; a heat map has two axes")
     groups = points.grouped([across, up], metric)
     if not groups:
         raise InputError(f"{label_of(metric)}: no point has a value; nothing can be drawn")
@@ -229,28 +259,47 @@ def _heat(sheet: Sheet, points: Points, across: str, up: str, metric: str, title
     for (x, y), values in groups.items():
         cells[rows.index(y), columns.index(x)] = sum(values) / len(values)
     low, high = float(np.nanmin(cells)), float(np.nanmax(cells))
-    remarks = points.remarks([across, up], "mean")
-    head, said_ = _titled(points, metric, across, title, [f"{label_of(up)} upwards", *remarks])
-    axes = _begin(sheet, head, said_, _key(sheet, [], ""), 110)
+    empty = int(np.isnan(cells).sum())
+    remarks = [
+        *points.remarks([across, up], "mean"),
+        *([f"no point where it is grey ({empty} cells)"] if empty else []),
+    ]
+    head = f"{label_of(metric)} over {label_of(across)} and {label_of(up)}" if title is None else title
+    measure = measure_of(metric, cells[~np.isnan(cells)].tolist())
+    right = 78 + max(sheet.measure(measure.tick(float(f"{value:.2g}"))) for value in (low, (low + high) / 2, high))
+    on_end = _on_end(sheet, across, columns, sheet.width - 180 - right)
+    axes = _begin(sheet, head, _subtitle(points, remarks), Key("", [], 1, right, 0.0), on_end)
     norm = LogNorm(low, high) if low > 0 and high >= DECADES * low else Normalize(low, high)
     shown = axes.imshow(cells, origin="lower", aspect="auto", cmap=HEAT, norm=norm, interpolation="nearest")
     axes.grid(visible=False)
     axes.set_facecolor(GROUND)
-    for axis, column, levels in ((axes.xaxis, across, columns), (axes.yaxis, up, rows)):
-        measure = measure_of(column, levels) if is_number(levels) else None
-        texts = [said(column, level) if measure is None else measure.tick(level) for level in levels]
-        axis.set_major_locator(FixedLocator(range(len(levels))))
-        axis.set_major_formatter(
-            FuncFormatter(lambda at, _, texts=texts: texts[round(at)] if _is_place(at, texts) else "")
-        )
-        axis.set_label_text(label_of(column) if measure is None else measure.label)
-    sheet.fit([axes])
+    for axis, column, levels, most in ((axes.xaxis, across, columns, ON_END), (axes.yaxis, up, rows, sheet.width / 4)):
+        scale = measure_of(column, levels) if is_number(levels) else None
+        texts = [sheet.elide(said(column, v), most) if scale is None else scale.tick(v) for v in levels]
+        _write_words(axis, texts)
+        axis.set_label_text(label_of(column) if scale is None else scale.label)
+    axes.tick_params(axis="x", labelrotation=90 if on_end else 0)
+    sheet.fit([axes], right=right)
     left, top, width, height = sheet.place(axes)
-    measure = measure_of(metric, [low, high])
-    bar = sheet.colour_bar(shown, left + width + 14, top, height, measure.label)
+    _write_cells(sheet, axes, cells, measure, norm)
+    bar = sheet.colour_bar(shown, left + width + 14, top, height, sheet.elide(measure.label, height))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    if isinstance(norm, LogNorm):
+        bar.ax.yaxis.set_major_locator(_log_locator(high / low))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda at, _: measure.tick(at)))
-    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    sheet.part(bar.ax)
     return sheet.figure
+
+
+def _write_cells(sheet: Sheet, axes: Any, cells: Any, measure: Measure, norm: Any) -> None:
+    """Write the number into every cell, where all have room."""
+    texts = {at: measure.tick(float(f"{value:.3g}")) for at, value in np.ndenumerate(cells) if value == value}
+    _, _, width, height = sheet.place(axes)
+    widest = max(map(sheet.measure, texts.values()))
+    if widest + 8 > width / cells.shape[1] or height / cells.shape[0] < 18:
+        return
+    for (i, j), text in texts.items():
+        axes.text(j, i, text, ha="center", va="center", color="white" if norm(cells[i, j]) > 0.4 else INK)
 
 
 def _front(sheet: Sheet, points: Points, across: str, metric: str, by: str, title: str | None) -> Drawing:
@@ -267,22 +316,23 @@ def _front(sheet: Sheet, points: Points, across: str, metric: str, by: str, titl
         raise InputError(f"--by {label_of(by)}: {len(levels)} kinds of points; at most {MOST_LINES} can be told apart")
     remarks = [
         *points.remarks([across, by] if by else [across], ""),
-        f"{len(front)} on the front, both as small as can be",
+        f"{len(front)} on the front: no point is smaller in one and not larger in the other",
     ]
-    head, said_ = _titled(points, metric, across, title, remarks)
-    key = _key(sheet, [said(by, level) for level in levels] if by else [], label_of(by) if by else "")
-    axes = _begin(sheet, head, said_, key, 0)
-    for k, level in enumerate(levels):
+    head = f"{label_of(metric)} against {label_of(across)}" if title is None else title
+    heading = label_of(by) if by else ""
+    key = _key(sheet, [*([said(by, level) for level in levels] if by else ["points"]), "front"], heading)
+    axes = _begin(sheet, head, _subtitle(points, remarks), key, 0.0)
+    styles = [line_style(k) | {"ls": ""} for k in range(len(levels))]
+    for style, level in zip(styles, levels, strict=True):
         mine = [(x, y) for x, y, i in pairs if not by or points.columns[by][i] == level]
-        axes.plot(
-            *zip(*mine, strict=True), zorder=3, alpha=0.55 if len(pairs) > 60 else 1.0, **line_style(k) | {"ls": ""}
-        )
+        axes.plot([x for x, _ in mine], [y for _, y in mine], zorder=3, alpha=0.55 if len(pairs) > 60 else 1.0, **style)
     # In steps: between two points of the front nothing better than the worse of them is known.
-    steps = {"drawstyle": "steps-post", "color": INK, "marker": "", "lw": sheet.points(1.6)}
-    axes.plot([x for x, _, _ in front], [y for _, y, _ in front], zorder=4, **steps)
-    _draw_axis(axes.xaxis, across, [x for x, _, _ in pairs], ticks=across in points.axes)
-    _draw_axis(axes.yaxis, metric, [y for _, y, _ in pairs], ticks=False)
-    return _end(sheet, axes, key)
+    ring = {"marker": "o", "mfc": "none", "ms": sheet.points(10), "mew": sheet.points(1)}
+    steps: dict[str, Any] = {"color": INK, "lw": sheet.points(1.4), **ring}
+    axes.plot([x for x, _, _ in front], [y for _, y, _ in front], zorder=4, drawstyle="steps-post", **steps)
+    _draw_axis(sheet, axes, "x", across, [x for x, _, _ in pairs], ticks=across in points.axes)
+    _draw_axis(sheet, axes, "y", metric, [y for _, y, _ in pairs], ticks=metric in points.axes)
+    return _end(sheet, axes, key, [*styles, steps])
 
 
 def front_of(pairs: Sequence[tuple[float, float, int]]) -> list[tuple[float, float, int]]:

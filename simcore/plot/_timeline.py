@@ -92,7 +92,7 @@ def _rows(tables: Tables) -> tuple[dict[str, list[Any]], list[str], list[str], l
 
 def _said(rows: Sequence[str], ranks: Sequence[str], parts: Sequence[str]) -> str:
     jobs = len(job_borders(rows)) + 1
-    who = f"{len(ranks)} ranks" + (f" of {jobs} jobs" if jobs > 1 else "")
+    who = f"{len(ranks)} rank" + ("" if len(ranks) == 1 else "s") + (f" of {jobs} jobs" if jobs > 1 else "")
     if parts:
         kind = "work-groups" if parts[0].startswith("wg") else "streams"
         who += f", {len(parts)} {kind}" + (" (not drawn)" if len(parts) > MOST_PARTS else "")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PALETTE = (*COLOURS[:-1], "#7A4B00")
 """Of the links; the last of all colours is that of the GPUs."""
 FAILED = "failed"
+ROOM = 64.0
+"""Pixels above and below a picture, for the names of what stands at its edge."""
 MOST_CLASSES = 14
 """Classes of links in the legend; the rest is counted."""
 
@@ -48,20 +50,22 @@ def _topology(sheet: Sheet, graph: "networkx.DiGraph[Any]", title: str) -> Drawi
     more = len(handles) - MOST_CLASSES
     if more > 0:
         handles[MOST_CLASSES:] = [Patch(alpha=0, label=f"and {more} more kinds of links")]
-    columns, legend = sheet.legend_room([str(h.get_label()) for h in handles], sheet.width - 2 * EDGE)
+    labels = [str(handle.get_label()) for handle in handles]
+    columns, legend = sheet.legend_room(labels, 1 if sheet.wide else sheet.width - 2 * EDGE)
     # On paper a line has what is beside it below it too.
     rows = [(height, text if sheet.wide else text.replace("\n", " ")) for height, text in drawn.rows]
     left = max([EDGE, *(30 + sheet.measure(text) for _, text in rows)])
-    beside = max((sheet.measure(str(handle.get_label())) for handle in handles), default=0.0) + 70
+    beside = max(map(sheet.measure, labels), default=0.0) + 70
     room = sheet.width - left - (beside if sheet.wide else EDGE)
     left += max(0, (room - SIDE) / 2) * (not sheet.wide)
     ratio = min(1.0, room / SIDE)
+    low, high = _extent(drawn)
     top = sheet.head(title, said)
-    below = top + ratio * HEIGHT + 20
-    sheet.begin(below + (0 if sheet.wide else legend + 12), title, said)
-    axes = sheet.axes(left, top, ratio * SIDE, ratio * HEIGHT)
+    below = top + ratio * (high - low) + 20
+    sheet.begin(max(below, top + legend + 12) if sheet.wide else below + legend + 12, title, said)
+    axes = sheet.axes(left, top, ratio * SIDE, ratio * (high - low))
     axes.set_xlim(0, SIDE)
-    axes.set_ylim(0, HEIGHT)
+    axes.set_ylim(low, high)
     axes.set_axis_off()
     view = View(axes, drawn, ratio * sheet.scale, sheet.scale)
     for i, kind in enumerate(ordered):
@@ -77,6 +81,13 @@ def _topology(sheet: Sheet, graph: "networkx.DiGraph[Any]", title: str) -> Drawi
         axes, handles, (left + ratio * SIDE + 8, top) if sheet.wide else (EDGE, below), 1 if sheet.wide else columns
     )
     return sheet.figure
+
+
+def _extent(drawn: Picture) -> tuple[float, float]:
+    """Return the lowest and the highest pixel of a picture, with room for the names around it."""
+    heights = [y for _, y in drawn.places.values()] + [height for height, _ in drawn.rows]
+    heights += [edge for _, bottom, _, height, _ in drawn.boxes for edge in (bottom, bottom + height)]
+    return max(0.0, min(heights) - ROOM), min(HEIGHT, max(heights) + ROOM)
 
 
 @dataclass(frozen=True)
@@ -162,7 +173,7 @@ def _draw_links(view: View, kind: Kind, pairs: Sequence[tuple[str, str]], number
     wide = 1.6 if failed else max(0.35, min(2.2, 60 / math.sqrt(count + 600)))
     view.axes.add_collection(
         LineCollection(
-            lines, colors=colour, linestyles=dashes, lw=view.scale * wide,
+            lines, colors=colour, linestyles=dashes, lw=math.sqrt(view.scale * view.ratio) * wide,
             alpha=1 if count < 100 or failed else max(0.12, 0.7 - count / 3000), zorder=1.5 if failed else 1,
         )
     )  # fmt: skip

@@ -17,9 +17,6 @@ TARGET = 0.05
 """What forced Ring on H100 shall stay within, at 16 MiB and more, on a GPU count that the fit did not see."""
 PEER = "9.7 to 20.6 %"
 """Geometric mean errors that ASTRA-sim's documentation states for HGX H100."""
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-"""Okabe and Ito's, safe for colour-blind readers; markers differ too."""
-MARKERS = ("o", "s", "^", "D")
 PANELS = (
     ("HGX H100", "all_reduce", "ring", "Ring, forced"),
     ("HGX H100", "all_reduce", "nvls", "auto, NVLS"),
@@ -228,31 +225,31 @@ def _sources(studies: Sequence[Evaluated]) -> str:
 
 def figure(studies: Sequence[Evaluated], path: Path) -> Path:
     """Draw measured points and simulated curves of a few studies, time against size, both logarithmic."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from simcore.plot import save, sheet_of
 
     shown = {
         (each.study.machine, each.study.operation, each.study.algorithm, each.study.measured_as): each
         for each in studies
     }
-    with rc_context({"font.size": 11, "font.family": "DejaVu Sans"}):
-        drawn = Figure(figsize=(12, 14), dpi=100, layout="constrained")
-        FigureCanvasAgg(drawn)
-        grid = drawn.subplots(3, 2)
-        for axes, key in zip(grid.flat, PANELS, strict=True):
+    title, said = "Simulated against measured", "points: measured (filled: fitted, hollow: not); lines: simulated"
+    with sheet_of("screen") as sheet:
+        head, high, wide = sheet.head(title, said), 340, sheet.width / 2
+        sheet.begin(head + len(PANELS) / 2 * (high + 92), title, said)
+        for i, key in enumerate(PANELS):
+            axes = sheet.axes(wide * (i % 2) + 84, head + 24 + i // 2 * (high + 92), wide - 100, high)
             _draw(axes, shown[key])
-        drawn.suptitle("Points: measured (filled: fitted, hollow: not).  Lines: simulated", fontsize=13)
-        drawn.savefig(path, metadata={"Software": None})
-    return path
+        return save(sheet.figure, path)
 
 
 def _draw(axes: "Axes", each: Evaluated) -> None:
     from matplotlib.ticker import FuncFormatter
 
+    from simcore.plot import line_style
+
     study, counts = each.study, sorted({point.ranks for point in each.measured})
     unseen = {score.unseen: score for score in each.scores}
-    for colour, marker, count in zip(COLOURS, MARKERS, counts, strict=False):
+    for number, count in enumerate(counts):
+        style = line_style(number)
         points = sorted((point for point in each.measured if point.ranks == count and point.size >= MIB), key=_size)
         score = unseen.get(f"{count} GPUs")
         parameters = score.fit.parameters if score else each.fit.parameters
@@ -260,29 +257,23 @@ def _draw(axes: "Axes", each: Evaluated) -> None:
         sizes = [point.size for point in points]
         line = [fit.simulated(parameters, study.algorithm, point) / 1e6 for point in points]
         told = "count not fitted" if score else "other sizes fitted"
-        axes.plot(sizes, line, color=colour, linewidth=1.4, label=f"{count} GPUs, {told}")
+        axes.plot(sizes, line, **style | {"marker": ""})
+        axes.plot([], [], label=f"{count} GPUs, {told}", **style | {"mfc": "white" if score else style["color"]})
         for hollow in (False, True):
             chosen = [point for point in points if (point not in fitted) == hollow]
-            axes.plot(
-                [point.size for point in chosen],
-                [point.time / 1e6 for point in chosen],
-                marker,
-                color=colour,
-                markerfacecolor="white" if hollow else colour,
-                markersize=6,
-            )
+            places = [point.size for point in chosen], [point.time / 1e6 for point in chosen]
+            axes.plot(*places, **style | {"ls": "", "mfc": "white" if hollow else style["color"]})
     drawn_sizes = [point.size for point in each.measured if point.size >= MIB]
     min_size, max_size = min(drawn_sizes), max(drawn_sizes)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks([4**k for k in range(10, 18) if min_size <= 4**k <= max_size])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _binary(value)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.set_xlabel("size")
     axes.set_ylabel("time (us)")
-    axes.set_title(f"{study.machine}, {study.operation}, {study.algorithm}", fontsize=12)
-    axes.grid(color="#E6E6E6", which="major")
-    axes.legend(loc="upper left", frameon=False)
+    axes.set_title(f"{study.machine}, {study.operation}, {study.algorithm}")
+    axes.legend(loc="upper left", borderaxespad=0.6)
 
 
 def _size(point: fit.Point) -> int:
