@@ -1,0 +1,272 @@
+"""The reference kernels on real tensors, of NumPy or torch: index branch, choice of blocks, block-sparse attention in
+two orders, and dense attention; each counts the work that it does.
+
+Shapes: ``queries`` [c, Hq, d] are those of the last c of N tokens, ``keys`` and ``values`` [N, Hkv, d]; query heads
+h G .. h G + G - 1 use KV head h, G = Hq / Hkv. ``index_queries`` [c, Hkv, di] and ``index_keys`` [N, di] are those of
+the index branch. Prefill is c = N, a chunk of it any c, decode c = 1 or a few. Block b holds tokens b size ..
+b size + size - 1. ``choice`` [c, Hkv, k] holds the blocks that a query attends to, ascending, padded with -1; the last
+one is its own. arXiv:2606.13392, sections 3 and 4.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from simcore import Work
+
+STEP = 512
+"""Queries that are scored at a time, so that the token scores of a long prompt need not fit the memory at once."""
+SLICE = 2048
+"""Queries of whose partial outputs there is room at a time."""
+
+
+def library(array: Any) -> Any:
+    """Return the library of ``array``: NumPy or torch."""
+    if isinstance(array, np.ndarray):
+        return np
+    import torch
+
+    return torch
+
+
+def dtype(array: Any) -> str:
+    """Return the name of the dtype of ``array``, e.g. float32."""
+    return str(array.dtype).removeprefix("torch.")
+
+
+def rounded(array: Any, to: str) -> Any:
+    """Return ``array`` of float32 with every element rounded to bfloat16 where ``to`` says so: to the nearest, ties to
+    even; as it is where ``to`` is empty."""
+    if not to:
+        return array
+    if library(array) is not np:
+        return array.bfloat16().to(array.dtype)
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    even = (bits >> np.uint32(16)) & np.uint32(1)
+    return ((bits + np.uint32(0x7FFF) + even) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def score_blocks(index_queries: Any, index_keys: Any, size: int) -> tuple[Any, Work]:
+    """Return the score of every block, [c, Hkv, blocks] in float32 or wider: the largest scaled product of the query
+    with a visible key in it, minus infinity where none is visible; and the work: a multiplication and an addition an
+    element of each visible pair; keys read once, scores written."""
+    xp = library(index_keys)
+    count, heads, width = index_queries.shape
+    total = len(index_keys)
+    blocks = -(-total // size)
+    scores = xp.full((count, heads, blocks), -np.inf, dtype=index_queries.dtype)
+    pairs = 0
+    for a in range(0, count, STEP):
+        part = index_queries[a : a + STEP]
+        first = total - count + a
+        seen = first + len(part)
+        products = part.reshape(-1, width) @ index_keys[:seen].T
+        products = products.reshape(len(part), heads, seen) * width**-0.5
+        hidden = _positions(xp, first, len(part))[:, None] < _positions(xp, 0, seen)[None, :]
+        pairs += int((~hidden).sum())
+        products = xp.where(hidden[:, None, :], -np.inf, products)
+        for b in range(-(-seen // size)):
+            scores[a : a + len(part), :, b] = xp.amax(products[:, :, b * size : b * size + size], axis=-1)
+    read = {"hbm": _bytes(index_keys), "l2": _bytes(index_queries)}
+    return scores, Work({dtype(scores): 2 * width * heads * pairs}, read, {"hbm": _bytes(scores)}, launches=1)
+
+
+def choose_blocks(scores: Any, total: int, size: int, keep: int) -> tuple[Any, Work]:
+    """Return the choice of the ``keep`` blocks with the highest of ``scores``, the query's own always among them, all
+    visible ones where there are fewer; of equal ones the first; and the work: scores read, choice written.
+
+    Scores are ranked as they are: softmax would keep their order. int32, of NumPy.
+    """
+    ranked = np.array(scores)
+    count, _, blocks = ranked.shape
+    own = np.arange(total - count, total) // size
+    np.put_along_axis(ranked, own[:, None, None], np.inf, axis=-1)
+    best = np.argsort(-ranked, axis=-1, kind="stable")[:, :, :keep]
+    visible = np.take_along_axis(ranked, best, axis=-1) > -np.inf
+    choice = np.sort(np.where(visible, best, blocks), axis=-1)
+    choice = np.where(choice == blocks, -1, choice).astype(np.int32)
+    return choice, Work({}, {"hbm": _bytes(scores)}, {"hbm": choice.nbytes}, launches=1)
+
+
+def list_queries(choice: Any, blocks: int) -> tuple[tuple[Any, Any], Work]:
+    """Return the reverse index: for every KV head and block the queries that chose it, as ``starts`` [Hkv, blocks + 1]
+    into ``entries`` [Hkv, ...] of query k + slot, ascending, int32; and the work: the choice read, the lists
+    written."""
+    count, heads, keep = choice.shape
+    starts = np.zeros((heads, blocks + 1), np.int32)
+    entries = []
+    for head in range(heads):
+        flat = choice[:, head, :].ravel()
+        kept = np.flatnonzero(flat >= 0)
+        entries.append(kept[np.argsort(flat[kept], kind="stable")].astype(np.int32))
+        starts[head, 1:] = np.cumsum(np.bincount(flat[kept], minlength=blocks))
+    # Every head keeps as many blocks of a query: all visible ones, or all that are kept.
+    listed = np.stack(entries)
+    return (starts, listed), Work({}, {"hbm": choice.nbytes}, {"hbm": starts.nbytes + listed.nbytes}, launches=1)
+
+
+def attend_by_query(queries: Any, keys: Any, values: Any, choice: Any, size: int) -> tuple[Any, Work]:
+    """Return the attention of every query to the visible tokens of its blocks, [c, Hq, d], query by query as in decode;
+    and the work: two multiplications and additions an element of each visible pair; keys and values of each block that
+    the call chose read once."""
+    xp = library(queries)
+    count, heads, width = queries.shape
+    total, groups = keys.shape[:2]
+    each = heads // groups
+    found = xp.zeros_like(queries)
+    operations = 0
+    for t in range(count):
+        position = total - count + t
+        for group in range(groups):
+            tokens = np.concatenate(
+                [np.arange(b * size, min(b * size + size, position + 1)) for b in choice[t, group] if b >= 0]
+            )
+            own = queries[t, group * each : group * each + each]
+            weights = _softmax(xp, own @ keys[tokens, group].T * width**-0.5)
+            found[t, group * each : group * each + each] = weights @ values[tokens, group]
+            operations += 4 * width * each * len(tokens)
+    read = {"hbm": 2 * width * _visited(choice, total, size) * _width(keys), "l2": _bytes(queries)}
+    return found, Work({dtype(found): operations}, read, {"l2": _bytes(found)}, launches=1)
+
+
+def attend_by_block(
+    queries: Any, keys: Any, values: Any, choice: Any, listed: tuple[Any, Any], size: int, low: str = ""
+) -> tuple[tuple[Any, Any], Work]:
+    """Return the partial outputs [k, c, Hq, d] and log-sum-exp [k, c, Hq] of every query and slot of its choice, block
+    by block, each with all queries that chose it; and the work: whole tiles, masked or not; each chosen block read
+    once, a query once for every block, a partial output written for each.
+
+    ``low`` is bfloat16 where probabilities and partial outputs are rounded to it.
+    """
+    xp = library(queries)
+    count, heads, width = queries.shape
+    total, groups = keys.shape[:2]
+    each, keep = heads // groups, choice.shape[2]
+    partial = xp.zeros((keep, count, heads, width), dtype=queries.dtype)
+    logs = xp.full((keep, count, heads), -np.inf, dtype=queries.dtype)
+    operations = read = written = 0
+    starts, entries = listed
+    for group, block, places in _tiles(starts, entries):
+        rows, slots = places // keep, places % keep
+        here = slice(group * each, group * each + each)
+        tokens = slice(block * size, min(block * size + size, total))
+        tile = queries[rows, here].reshape(-1, width) @ keys[tokens, group].T * width**-0.5
+        length = tile.shape[1]
+        tile = tile.reshape(len(rows), each, length)
+        positions = total - count + rows
+        late = positions < block * size + length - 1
+        if late.any():
+            hidden = positions[late, None] < np.arange(tokens.start, tokens.stop)[None, :]
+            tile[late] = xp.where(_like(xp, hidden)[:, None, :], -np.inf, tile[late])
+        top = xp.amax(tile, axis=-1, keepdims=True)
+        tile = xp.exp(tile - top)
+        sums = tile.sum(axis=-1)
+        out = rounded(tile, low).reshape(-1, length) @ values[tokens, group]
+        out = out.reshape(len(rows), each, width) / sums[:, :, None]
+        partial[slots, rows, here] = rounded(out, low)
+        logs[slots, rows, here] = top[:, :, 0] + xp.log(sums)
+        operations += 4 * width * each * len(rows) * length
+        read += 2 * width * length * _width(keys) + len(rows) * each * width * _width(queries)
+        written += len(rows) * each * width * _width(partial)
+    return (partial, logs), Work({dtype(partial): operations}, {"hbm": read}, {"hbm": written}, launches=1)
+
+
+def combine(partial: Any, logs: Any, choice: Any, low: str = "") -> tuple[Any, Work]:
+    """Return the outputs [c, Hq, d] from partial ones [k, c, Hq, d], each weighted by the share of its ``logs`` in the
+    sum of all; and the work: the partial outputs that there are read, the outputs written."""
+    xp = library(partial)
+    top = xp.amax(logs, axis=0)
+    weights = xp.exp(logs - top)
+    weights = weights / weights.sum(axis=0)
+    found = rounded((partial * weights[..., None]).sum(axis=0), low)
+    _, count, heads, width = partial.shape
+    kept = int((choice[:, 0, :] >= 0).sum())
+    read = kept * heads * width * _width(partial)
+    return found, Work({dtype(found): 2 * kept * heads * width}, {"hbm": read}, {"hbm": _bytes(found)}, launches=1)
+
+
+def attend_densely(queries: Any, keys: Any, values: Any, low: str = "") -> tuple[Any, Work]:
+    """Return the attention of every query to all visible tokens, [c, Hq, d]; and the work: two multiplications and
+    additions an element of each visible pair; queries, keys and values read once, outputs written."""
+    xp = library(queries)
+    count, heads, width = queries.shape
+    total, groups = keys.shape[:2]
+    each = heads // groups
+    found = xp.zeros_like(queries)
+    pairs = 0
+    for a in range(0, count, STEP):
+        part = queries[a : a + STEP]
+        first = total - count + a
+        seen = first + len(part)
+        hidden = _positions(xp, first, len(part))[:, None] < _positions(xp, 0, seen)[None, :]
+        pairs += int((~hidden).sum())
+        for head in range(heads):
+            products = part[:, head] @ keys[:seen, head // each].T * width**-0.5
+            weights = rounded(_softmax(xp, xp.where(hidden, -np.inf, products)), low)
+            found[a : a + len(part), head] = rounded(weights @ values[:seen, head // each], low)
+    read = {"hbm": _bytes(queries) + _bytes(keys) + _bytes(values)}
+    return found, Work({dtype(found): 4 * width * heads * pairs}, read, {"hbm": _bytes(found)}, launches=1)
+
+
+def attend(
+    queries: Any, keys: Any, values: Any, index_queries: Any, index_keys: Any, size: int, keep: int, low: str = ""
+) -> tuple[tuple[Any, Any], dict[str, Work]]:
+    """Return the sparse attention of ``queries`` and the choice made for it, slice by slice, and the work of every
+    stage, all slices together."""
+    xp = library(queries)
+    done: dict[str, Work] = {}
+    outputs, choices = [], []
+    count, total = len(queries), len(keys)
+    for a in range(0, count, SLICE):
+        part = slice(a, min(a + SLICE, count))
+        seen = total - count + part.stop
+        scores, first = score_blocks(index_queries[part], index_keys[:seen], size)
+        choice, second = choose_blocks(scores, seen, size, keep)
+        listed, third = list_queries(choice, scores.shape[2])
+        (partial, logs), fourth = attend_by_block(
+            queries[part], keys[:seen], values[:seen], choice, listed, size, low
+        )
+        found, fifth = combine(partial, logs, choice, low)
+        stages = zip(("index", "choice", "lists", "blocks", "combine"), (first, second, third, fourth, fifth), strict=True)
+        for name, work in stages:
+            done[name] = done[name] + work if name in done else work
+        outputs.append(found)
+        choices.append(choice)
+    return (xp.concatenate(outputs), np.concatenate(choices)), done
+
+
+def _tiles(starts: Any, entries: Any) -> Iterator[tuple[int, int, Any]]:
+    """Yield every KV head and block that somebody chose, and by whom."""
+    for group, block in np.argwhere(np.diff(starts) > 0):
+        yield int(group), int(block), entries[group, starts[group, block] : starts[group, block + 1]]
+
+
+def _visited(choice: Any, total: int, size: int) -> int:
+    """Return the tokens of blocks that are in the choice, of all heads."""
+    visited = 0
+    for head in range(choice.shape[1]):
+        blocks = np.unique(choice[:, head])
+        visited += sum(min(size, total - int(b) * size) for b in blocks if b >= 0)
+    return visited
+
+
+def _softmax(xp: Any, products: Any) -> Any:
+    weights = xp.exp(products - xp.amax(products, axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def _positions(xp: Any, first: int, count: int) -> Any:
+    return xp.arange(first, first + count)
+
+
+def _like(xp: Any, array: Any) -> Any:
+    return array if xp is np else xp.asarray(array)
+
+
+def _width(array: Any) -> int:
+    return int(array.itemsize)
+
+
+def _bytes(array: Any) -> int:
+    return int(array.nbytes)
