@@ -41,6 +41,17 @@ class Work:
         return Work(times(self.operations), times(self.bytes_read), times(self.bytes_written), self.launches)
 
 
+NARROW = {"bfloat16": 2, "float8": 1}
+"""Bytes of an element of the dtypes that NumPy does not know."""
+
+
+def width(dtype: str) -> int:
+    """Return the bytes of one element of ``dtype``; raises ``TypeError`` for one that is not known."""
+    import numpy as np
+
+    return NARROW.get(dtype) or np.dtype(dtype).itemsize
+
+
 @dataclass(frozen=True)
 class Virtual:
     """A payload without data: a shape and a dtype. Arithmetic on it raises, because there is nothing to compute
@@ -52,19 +63,18 @@ class Virtual:
     @cached_property
     def nbytes(self) -> int:
         """Bytes that an array of this shape and dtype holds."""
-        import numpy as np
-
-        return prod(self.shape) * np.dtype(self.dtype).itemsize
+        return prod(self.shape) * width(self.dtype)
 
 
 @dataclass(frozen=True)
 class Kernel:
     """A reference kernel and its formula: ``run(*arrays)`` and ``cost(*virtuals)`` both return (outputs, Work), and
-    agree on Work."""
+    agree on Work. ``timing`` says how long its work takes, where that is known better than by the roofline."""
 
     name: str
     run: Callable[..., tuple[Any, Work]]
     cost: Callable[..., tuple[Any, Work]]
+    timing: "CostModel | None" = None
 
     def __call__(self, *payloads: Any) -> tuple[Any, Work]:
         """Run on real payloads, or apply the formula when any payload is ``Virtual``."""

@@ -18,7 +18,7 @@ from simcore.hardware import WaitSpec
 from simcore.schedule import Schedule
 from simcore.simulation import Simulation
 from simcore.trace import Recorder, Span
-from simcore.work import CostModel, Kernel, Virtual, Work
+from simcore.work import CostModel, Kernel, Virtual, Work, width
 
 if TYPE_CHECKING:
     from simcore.fabric import Column
@@ -114,7 +114,8 @@ class Rank:
         were."""
         outputs, work = kernel(*payloads)
         self._begin("compute", what or kernel.name)
-        yield self._device.compute(self._cost.duration(work, self._device.spec), work.bytes_read.get("hbm", 0))
+        duration = (kernel.timing or self._cost).duration(work, self._device.spec)
+        yield self._device.compute(duration, work.bytes_read.get("hbm", 0))
         self._end("", work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0))
         return outputs
 
@@ -304,13 +305,11 @@ class Rank:
         return self._fabric.play(self._schedule(group, call), [self._first + rank for rank in group], what)
 
     def _adding(self, dtype: str, size: int) -> int:
-        import numpy as np
-
         try:
-            width = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize  # which NumPy itself does not know
+            elements = -(-size // width(dtype))
         except TypeError:
             raise InputError(f"adds: {quoted(dtype)} is no dtype; write e.g. 'float32'") from None
-        work = Work({dtype: -(-size // width)}, {"hbm": 2 * size}, {"hbm": size}, launches=0)
+        work = Work({dtype: elements}, {"hbm": 2 * size}, {"hbm": size}, launches=0)
         return self._cost.duration(work, self._device.spec)
 
     def give(self, result: Any) -> None:
@@ -348,9 +347,14 @@ class Rank:
             "spans", Span(location, begin + self._start, end + self._start, activity, reason, what, size)
         )
 
-    def duration(self, work: Work) -> int:
-        """Return how long ``work`` takes on this rank's GPU, ps, by the cost model."""
-        return self._cost.duration(work, self._device.spec)
+    def duration(self, work: Work, timing: CostModel | None = None) -> int:
+        """Return how long ``work`` takes on this rank's GPU, ps, by ``timing`` or the cost model of the run."""
+        return (timing or self._cost).duration(work, self._device.spec)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory of the rank's GPU."""
+        return self._device.spec.memory_size
 
     def warn(self, sentence: str) -> None:
         """Tell the user of the run something that a careful reader should know; once, whoever of the job says it."""
@@ -415,7 +419,7 @@ class WorkGroup(Rank):
         outputs, work = kernel(*payloads)
         read = work.bytes_read.get("hbm", 0)
         self._begin("compute", what or kernel.name)
-        yield from self._device.share(work, self._cost, self._share)
+        yield from self._device.share(work, kernel.timing or self._cost, self._share)
         self._end("", read + work.bytes_written.get("hbm", 0))
         return outputs
 
