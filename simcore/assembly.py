@@ -152,7 +152,8 @@ def run(
     elif overrides:
         raise InputError(f"{asked.name}: a scenario that was read is not changed; give its name with the overrides")
     simulation = Simulation(seed=asked.seed, progress=progress)
-    recorder, reads = Recorder(folder), Reads()
+    own = registry.tables(job.model for job in asked.workloads)
+    recorder, reads = Recorder(folder, own), Reads()
     cluster = _Cluster(reads.lend(asked), simulation, recorder, reads, plans, load or registry.load)
     interrupted_at = None
     try:
@@ -300,7 +301,23 @@ class _Cluster:
             first += len(locations)
         names = [about.name for about in self._asked.traffic]
         found = metrics.summarise(tables, jobs, counters, names, whole=interrupted_at is None)
+        for job in self._asked.workloads:
+            found["jobs"][job.name] |= self._own(job, tables)
         return found | {"work": {"events": self._simulation.events, "visits": self._fabric.visits}}, tables
+
+    def _own(self, job: Job, tables: Mapping[str, pa.Table]) -> Mapping[str, Any]:
+        """Return the metrics that the workload of ``job`` makes of its own tables."""
+        workload = registry.load(job.model)
+        own: trace.Schemas = getattr(workload, "tables", {})
+        if not own:
+            return {}
+        locations = {rank.location for rank in self._ranks[job.name]}
+        held = {}
+        for name in own:
+            columns = {each: trace.numbers(tables[name], each) for each in tables[name].column_names}
+            mine = np.array([where in locations for where in columns["location"]], bool)
+            held[name] = {each: column[mine] for each, column in columns.items()}
+        return workload.summarise(job.params, held)
 
     def said(self) -> list[str]:
         """Return what the programs had to tell the user, job by job."""

@@ -8,8 +8,8 @@ from functools import cache
 from simcore import registry, source
 from simcore.columns import dimension_of
 from simcore.errors import InputError
-from simcore.metrics import METRICS
-from simcore.trace import SCHEMAS
+from simcore.metrics import METRICS, Metric
+from simcore.trace import SCHEMAS, Column
 from simcore.units import RATE, SIZE, TIME
 
 WRITTEN = {TIME.name: "ps", SIZE.name: "bytes", RATE.name: "bytes/s"}
@@ -52,23 +52,32 @@ def unit_of(column: str) -> str:
 def everything() -> tuple[Output, ...]:
     """Return all outputs of runs and sweeps: metrics, counters of models, columns."""
     found = [Output(each.key, "metrics.json", each.unit, each.meaning, each.reckoned) for each in METRICS]
-    for model, name, meaning in counters():
-        unit = unit_of(name) or "counts"
-        found.append(Output(f"ranks.rankN.{name}", "metrics.json", unit, f"{meaning} ({model})"))
+    found += [
+        Output(each.name, each.file, each.unit, f"{each.meaning} ({model})", each.reckoned)
+        for model, each in of_models()
+    ]
     for table, columns in SCHEMAS.items():
-        found += [
-            Output(f"{table}.{column.name}", f"{table}.parquet", unit_of(column.name), column.meaning)
-            for column in columns
-        ]
+        found += [_column(table, column) for column in columns]
     return tuple(found) + tuple(Output(f"points.{name}", "points.parquet", "", said) for name, said in SWEEP.items())
 
 
-def counters() -> Iterator[tuple[str, str, str]]:
-    """Yield model, name and meaning of everything that the programs of models count."""
+def _column(table: str, column: Column) -> Output:
+    return Output(f"{table}.{column.name}", f"{table}.parquet", unit_of(column.name), column.meaning)
+
+
+def of_models() -> Iterator[tuple[str, Output]]:
+    """Yield model and output of everything that single models write: what their programs count, their metrics, the
+    columns of their tables."""
     for model in registry.folders():
-        declared: Mapping[str, str] = getattr(registry.load(model), "counters", {})
-        for name, meaning in declared.items():
-            yield model, name, meaning
+        workload = registry.load(model)
+        counters: Mapping[str, str] = getattr(workload, "counters", {})
+        for name, meaning in counters.items():
+            yield model, Output(f"ranks.rankN.{name}", "metrics.json", unit_of(name) or "counts", meaning)
+        metrics: Sequence[Metric] = getattr(workload, "metrics", ())
+        for each in metrics:
+            yield model, Output(f"jobs.NAME.{each.key}", "metrics.json", each.unit, each.meaning, each.reckoned)
+        for table, columns in registry.tables([model]).items():
+            yield from ((model, _column(table, column)) for column in columns)
 
 
 def pattern(key: str) -> str:
@@ -82,7 +91,7 @@ def pattern(key: str) -> str:
         # A job's ranks stand below it where there are several jobs; its name may hold points.
         if "ranks" in parts[2:]:
             return pattern(".".join(parts[parts.index("ranks", 2) :]))
-        known = {each.key.split(".", 2)[2] for each in METRICS if each.key.startswith(f"{parts[0]}.NAME.")}
+        known = {each.name.split(".", 2)[2] for each in everything() if each.name.startswith(f"{parts[0]}.NAME.")}
         ending = next((".".join(parts[i:]) for i in range(2, len(parts)) if ".".join(parts[i:]) in known), "")
         return f"{parts[0]}.NAME.{ending}" if ending else key
     parts = ["rankN" if re.fullmatch(r"rank\d+", part) else "A->B" if "->" in part else part for part in parts]
@@ -128,9 +137,9 @@ def sections() -> dict[str, str]:
         ("key", "unit", "meaning", "reckoned"),
         [(f"`{m.key}`", m.unit, m.meaning, m.reckoned) for m in METRICS],
     )
-    made["counters"] = _table(
-        ("model", "key", "meaning"),
-        [(f"`{model}`", f"`ranks.rankN.{name}`", meaning) for model, name, meaning in counters()],
+    made["models"] = _table(
+        ("model", "name", "stands in", "unit", "meaning"),
+        [(f"`{model}`", f"`{each.name}`", f"`{each.file}`", each.unit, each.meaning) for model, each in of_models()],
     )
     made["points"] = _table(("column", "meaning"), [(f"`{name}`", said) for name, said in SWEEP.items()])
     return made

@@ -1,7 +1,7 @@
 """Which workloads there are: each folder of `models/`, and each entry point of the group `simcore.models`."""
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from simcore import source
 from simcore.errors import InputError
+from simcore.trace import SCHEMAS, Column, Schemas
 
 if TYPE_CHECKING:
     from simcore.workload import Workload
@@ -77,6 +78,21 @@ def part(name: str, module: str, function: str) -> Callable[..., Any]:
     if function not in functions:
         raise InputError(source.unknown(f"function of {path.name}", function, list(functions)))
     return functions[function]
+
+
+def tables(models: Iterable[str]) -> dict[str, tuple[Column, ...]]:
+    """Return the tables that the programs of ``models`` write besides those of every run; raises ``InputError`` where
+    two have one name, or a table does not begin with ``location``."""
+    found: dict[str, tuple[Column, ...]] = {}
+    for name in dict.fromkeys(models):
+        own: Schemas = getattr(load(name), "tables", {})
+        for table, columns in own.items():
+            if table in found or table in SCHEMAS:
+                raise InputError(f"the model {name!r} has a table {table!r}, which is there already; call it else")
+            if not columns or columns[0].name != "location":
+                raise InputError(f"the model {name!r}: the first column of its table {table!r} is 'location'")
+            found[table] = columns
+    return found
 
 
 def citation(name: str) -> str:

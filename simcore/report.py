@@ -13,12 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from simcore import scenario, source, traffic
+from simcore import registry, scenario, source, traffic
 from simcore.assembly import Result
 from simcore.errors import InputError, quoted, reason, writing
 from simcore.formats import comparison
 from simcore.scenario import Scenario
-from simcore.trace import SCHEMAS, load_tables, natural, uninterrupted
+from simcore.trace import SCHEMAS, Schemas, load_tables, natural, uninterrupted
 
 MANIFEST = 1
 """Version of the layout of a run folder."""
@@ -26,12 +26,12 @@ MANIFEST_NAME = "manifest.yaml"
 OWN = {
     MANIFEST_NAME,
     "metrics.json",
-    *(f"{kind}.parquet" for kind in SCHEMAS),
     comparison.FILE,
     *(f"{name}.{kind}" for name in ("timeline", "traffic") for kind in ("png", "svg", "pdf")),
     "report.html",
 }
-"""Files of a run folder that are simcore's: an older run's are replaced, whatever lies beside them stays."""
+"""Files of a run folder that are simcore's, besides its tables: an older run's are replaced, whatever lies beside them
+stays."""
 PACKAGES = ("numpy", "numba", "simpy", "pyarrow")
 
 
@@ -100,7 +100,18 @@ def write_run(result: Result, target: Path, staged: Path | None = None) -> Path:
 
 def files(folder: Path) -> list[Path]:
     """Return the files of a run folder that are simcore's own, sorted by name."""
-    return [folder / name for name in sorted(OWN) if (folder / name).is_file()]
+    names = {*OWN, *(f"{kind}.parquet" for kind in _schemas(folder))}
+    return [folder / name for name in sorted(names) if (folder / name).is_file()]
+
+
+def _schemas(folder: Path) -> Schemas:
+    """Return the columns of the tables of the run in ``folder``; those of every run alone where it cannot be known
+    which models took part."""
+    try:
+        jobs = source.read(folder / MANIFEST_NAME, inherit=False).value["scenario"]["workloads"]
+        return {**SCHEMAS, **registry.tables(str(job["model"]) for job in jobs)}
+    except (InputError, LookupError, TypeError):
+        return SCHEMAS
 
 
 def _written(result: Result, target: Path, staged: Path) -> Path:
@@ -163,7 +174,7 @@ def load_run(folder: Path | str) -> Result:
     folder = Path(folder)
     about = stated(folder)
     try:
-        tables = load_tables(folder)
+        tables = load_tables(folder, _schemas(folder))
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         compared = _compared(folder / comparison.FILE)
     except (OSError, ValueError, pa.ArrowException) as error:

@@ -40,6 +40,9 @@ class Span:
     size_bytes: int
 
 
+Schemas = Mapping[str, tuple[Column, ...]]
+"""The columns of tables, by name."""
+
 SCHEMAS: dict[str, tuple[Column, ...]] = {
     "spans": (
         Column(
@@ -111,15 +114,16 @@ class Recorder:
     """Rows in clock order, kept column by column; full chunks become Arrow batches, spilled to Parquet when ``folder``
     is given."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, more: Schemas | None = None) -> None:
         self._folder = folder
-        self._columns: dict[str, list[list[Any]]] = {kind: [[] for _ in schema] for kind, schema in SCHEMAS.items()}
-        self._batches: dict[str, list[pa.RecordBatch]] = {kind: [] for kind in SCHEMAS}
+        self.schemas: Schemas = {**SCHEMAS, **(more or {})}
+        self._columns: dict[str, list[list[Any]]] = {kind: [[] for _ in each] for kind, each in self.schemas.items()}
+        self._batches: dict[str, list[pa.RecordBatch]] = {kind: [] for kind in self.schemas}
         self._writers: dict[str, Any] = {}
 
     def add(self, kind: str, row: Span | Sequence[Any]) -> None:
         """Append one row to table ``kind``; values in the order of its schema."""
-        values = row if isinstance(row, Sequence) else [getattr(row, column.name) for column in SCHEMAS[kind]]
+        values = row if isinstance(row, Sequence) else [getattr(row, column.name) for column in self.schemas[kind]]
         columns = self._columns[kind]
         for column, value in zip(columns, values, strict=True):
             column.append(value)
@@ -129,7 +133,7 @@ class Recorder:
     def extend(self, kind: str, columns: "Mapping[str, np.ndarray | Coded | Sequence[Any]]") -> None:
         """Append many rows at once; ``columns`` holds one array of equal length per column of the schema."""
         self._close_chunk(kind)
-        arrays = [columns[column.name] for column in SCHEMAS[kind]]
+        arrays = [columns[column.name] for column in self.schemas[kind]]
         if len(arrays[0]):
             self._append(kind, arrays)
 
@@ -142,7 +146,7 @@ class Recorder:
     def _append(self, kind: str, arrays: Sequence[Any]) -> None:
         import pyarrow as pa
 
-        schema = arrow_schema(kind)
+        schema = arrow_schema(self.schemas[kind])
         batch = pa.record_batch(
             [_arrow(values, field.type) for values, field in zip(arrays, schema, strict=True)], schema=schema
         )
@@ -156,7 +160,7 @@ class Recorder:
             import pyarrow.parquet as pq
 
             assert self._folder is not None
-            self._writers[kind] = pq.ParquetWriter(self._folder / f"{kind}.parquet", arrow_schema(kind))
+            self._writers[kind] = pq.ParquetWriter(self._folder / f"{kind}.parquet", arrow_schema(self.schemas[kind]))
         return self._writers[kind]
 
     def tables(self) -> dict[str, "pa.Table"]:
@@ -164,25 +168,28 @@ class Recorder:
         its folder."""
         import pyarrow as pa
 
-        for kind in SCHEMAS:
+        for kind in self.schemas:
             self._close_chunk(kind)
         if self._folder is None:
-            return {kind: pa.Table.from_batches(self._batches[kind], arrow_schema(kind)) for kind in SCHEMAS}
-        for kind in SCHEMAS:
+            return {
+                kind: pa.Table.from_batches(self._batches[kind], arrow_schema(each))
+                for kind, each in self.schemas.items()
+            }
+        for kind in self.schemas:
             self._writer(kind).close()
-        return load_tables(self._folder)
+        return load_tables(self._folder, self.schemas)
 
 
-def load_tables(folder: Path) -> dict[str, "pa.Table"]:
+def load_tables(folder: Path, schemas: Schemas = SCHEMAS) -> dict[str, "pa.Table"]:
     """Return all tables of a run folder; raises ``ValueError`` where one has other columns than its schema."""
     import pyarrow.parquet as pq
 
     tables = {}
-    for kind in SCHEMAS:
+    for kind, schema in schemas.items():
         # Not read_table(), which imports the dataset machinery and with it pandas.
         with pq.ParquetFile(folder / f"{kind}.parquet") as stored:
             tables[kind] = stored.read()
-        if not tables[kind].schema.equals(arrow_schema(kind)):
+        if not tables[kind].schema.equals(arrow_schema(schema)):
             raise ValueError(f"{kind}.parquet has not the columns of {kind}")
     return tables
 
@@ -204,13 +211,13 @@ def _arrow(values: Any, kind: "pa.DataType") -> "pa.Array[Any]":
     return pa.Array.from_buffers(kind, len(texts), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))])
 
 
-def arrow_schema(kind: str) -> "pa.Schema":
-    """Return the Arrow schema of table ``kind``; the meaning of each column is in its field metadata."""
+def arrow_schema(columns: Sequence[Column]) -> "pa.Schema":
+    """Return the Arrow schema of a table of ``columns``; the meaning of each is in its field metadata."""
     import pyarrow as pa
 
     types = {"string": pa.string(), "int32": pa.int32(), "int64": pa.int64()}
     return pa.schema(
-        [pa.field(c.name, types[c.type], nullable=False, metadata={"meaning": c.meaning}) for c in SCHEMAS[kind]]
+        [pa.field(c.name, types[c.type], nullable=False, metadata={"meaning": c.meaning}) for c in columns]
     )
 
 

@@ -15,9 +15,10 @@ from simcore.fabric import Fabric, Writes
 from simcore.flags import Flag, FlagMemory, Flags, record
 from simcore.formats.comparison import Compared
 from simcore.hardware import WaitSpec
+from simcore.metrics import Metric
 from simcore.schedule import Schedule
 from simcore.simulation import Simulation
-from simcore.trace import Recorder, Span
+from simcore.trace import Recorder, Schemas, Span
 from simcore.work import CostModel, Kernel, Virtual, Work, width
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class Workload(Protocol):
 
     counters: ClassVar[Mapping[str, str]] = {}
     """What its programs count (`Rank.count`), by name, with the meaning of each."""
+    tables: ClassVar[Schemas] = {}
+    """Tables that its programs write (`Rank.record`) besides those of every run, by name; the first column of each is
+    ``location``."""
+    metrics: ClassVar[Sequence[Metric]] = ()
+    """What `summarise` returns, by its dotted key below ``jobs.NAME``."""
 
     def world(self, params: Any) -> int | None:
         """Return the number of ranks that ``params`` call for, or None if any number will do."""
@@ -50,6 +56,10 @@ class Workload(Protocol):
     def reference(self, params: Any, plan: Any) -> list[Any]:
         """Return the result computed the obvious way, one array per result of the simulated program."""
         ...
+
+    def summarise(self, params: Any, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return metrics of a job from its rows in the workload's own ``tables``, columns as arrays."""
+        return {}
 
     def program(self, rank: "Rank", plan: Any) -> Program:
         """Run the life of one rank: a generator that waits through the methods of ``rank``."""
@@ -311,6 +321,11 @@ class Rank:
             raise InputError(f"adds: {quoted(dtype)} is no dtype; write e.g. 'float32'") from None
         work = Work({dtype: elements}, {"hbm": 2 * size}, {"hbm": size}, launches=0)
         return self._cost.duration(work, self._device.spec)
+
+    def record(self, table: str, *values: Any) -> None:
+        """Add a row to a table of the workload's own: the location, and ``values`` in the order of its other
+        columns."""
+        self._recorder.add(table, (self.location, *values))
 
     def give(self, result: Any) -> None:
         """Hand over one result, to be compared with the reference; results without data are dropped."""

@@ -81,7 +81,7 @@ def test_every_column_says_what_it_means_and_its_unit_is_in_its_name() -> None:
                 assert column.name.endswith("_ps")
             if column.name.endswith("_ps"):
                 assert column.type == "int64"
-            assert trace.arrow_schema(kind).field(column.name).metadata[b"meaning"] == column.meaning.encode()
+            assert trace.arrow_schema(schema).field(column.name).metadata[b"meaning"] == column.meaning.encode()
 
 
 def test_an_interrupt_waits_until_rows_are_safe() -> None:

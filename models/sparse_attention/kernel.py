@@ -93,7 +93,7 @@ def list_queries(choice: Any, blocks: int) -> tuple[tuple[Any, Any], Work]:
     """Return the reverse index: for every KV head and block the queries that chose it, as ``starts`` [Hkv, blocks + 1]
     into ``entries`` [Hkv, ...] of query k + slot, ascending, int32; and the work: the choice read, the lists
     written."""
-    count, heads, keep = choice.shape
+    heads = choice.shape[1]
     starts = np.zeros((heads, blocks + 1), np.int32)
     entries = []
     for head in range(heads):
@@ -180,7 +180,7 @@ def combine(partial: Any, logs: Any, choice: Any, low: str = "") -> tuple[Any, W
     weights = xp.exp(logs - top)
     weights = weights / weights.sum(axis=0)
     found = rounded((partial * weights[..., None]).sum(axis=0), low)
-    _, count, heads, width = partial.shape
+    heads, width = partial.shape[2:]
     kept = int((choice[:, 0, :] >= 0).sum())
     read = kept * heads * width * _width(partial)
     return found, Work({dtype(found): 2 * kept * heads * width}, {"hbm": read}, {"hbm": _bytes(found)}, launches=1)
@@ -224,11 +224,11 @@ def attend(
         scores, first = score_blocks(index_queries[part], index_keys[:seen], size)
         choice, second = choose_blocks(scores, seen, size, keep)
         listed, third = list_queries(choice, scores.shape[2])
-        (partial, logs), fourth = attend_by_block(
-            queries[part], keys[:seen], values[:seen], choice, listed, size, low
-        )
+        (partial, logs), fourth = attend_by_block(queries[part], keys[:seen], values[:seen], choice, listed, size, low)
         found, fifth = combine(partial, logs, choice, low)
-        stages = zip(("index", "choice", "lists", "blocks", "combine"), (first, second, third, fourth, fifth), strict=True)
+        stages = zip(
+            ("index", "choice", "lists", "blocks", "combine"), (first, second, third, fourth, fifth), strict=True
+        )
         for name, work in stages:
             done[name] = done[name] + work if name in done else work
         outputs.append(found)

@@ -3,11 +3,11 @@
 Every default is the value for one H800 in ``params.yaml``, with its source.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from simcore import Time, Work
+from simcore import Work
 
 if TYPE_CHECKING:
     from simcore.hardware import GpuSpec
@@ -26,7 +26,9 @@ class Share:
 
     def duration(self, work: Work, gpu: "GpuSpec") -> int:
         """Return the duration of ``work`` in ps, each quotient rounded up."""
-        arithmetic = sum(_over(count * PS, self.compute * gpu.throughput[dtype]) for dtype, count in work.operations.items())
+        arithmetic = sum(
+            _over(count * PS, self.compute * gpu.throughput[dtype]) for dtype, count in work.operations.items()
+        )
         traffic = work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0)
         return max(arithmetic, _over(traffic * PS, self.memory * gpu.memory_bandwidth)) + self.fixed
 
