@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .formats.recorded import read_executions as read_executions
     from .formats.recording import label as label
     from .formats.transforms import Shift as Shift, Transform as Transform, transform as transform
+    from .metrics import Metric as Metric
     from .notebook import (
         draw_lines as draw_lines,
         draw_machine as draw_machine,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .schedule import COMPUTE as COMPUTE, DELAY as DELAY, Schedule as Schedule
     from .source import TraceFile as TraceFile, TraceFiles as TraceFiles, locate as locate, matching as matching
     from .testing import verify as verify
+    from .trace import Column as Column
     from .units import Size as Size, Time as Time
     from .work import CostModel as CostModel, Kernel as Kernel, Roofline as Roofline, Virtual as Virtual, Work as Work
     from .workload import Rank as Rank, Workload as Workload
@@ -55,6 +57,7 @@ _HOME = {
     "formats.recorded": ["read_executions"],
     "formats.recording": ["label"],
     "formats.transforms": ["Shift", "Transform", "transform"],
+    "metrics": ["Metric"],
     "notebook": [
         "draw_lines",
         "draw_machine",
@@ -72,6 +75,7 @@ _HOME = {
     "schedule": ["COMPUTE", "DELAY", "Schedule"],
     "source": ["TraceFile", "TraceFiles", "locate", "matching"],
     "testing": ["verify"],
+    "trace": ["Column"],
     "units": ["Size", "Time"],
     "work": ["CostModel", "Kernel", "Roofline", "Virtual", "Work"],
     "workload": ["Rank", "Workload"],

@@ -1,8 +1,8 @@
 """What a paper provides, and the one door that its programs have to the machine."""
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from simpy.events import Event
 
@@ -28,6 +28,7 @@ FEW_WRITES = 16
 """Writes of this instant that are issued one by one; a table of more costs less as a whole."""
 
 Program = Generator[Event, Any, None]
+T = TypeVar("T")
 
 
 class Workload(Protocol):
@@ -74,6 +75,7 @@ class Memory:
         self.meetings = Meetings(simulation, library)
         self.said: dict[str, None] = {}
         self.compared: list[Compared] = []
+        self.shared: Any = None
 
 
 class Rank:
@@ -332,25 +334,51 @@ class Rank:
         if not isinstance(result, Virtual):
             self.results.append(result)
 
-    def play(self, schedule: Schedule, what: str) -> Generator[Event, Any, tuple[Any, Any]]:
+    def play(
+        self, schedule: Schedule, what: str, *, ranks: Sequence[int] | None = None
+    ) -> Generator[Event, Any, tuple[Any, Any]]:  # fmt: skip
         """Take part in a schedule of all ranks of the job, which is the same for all; return when it has ended.
 
-        Returns when what each row depends on had ended, and when it ended itself, as columns, ps since the job's
+        With ``ranks``, its rank i is ``ranks[i]``, and this rank plays it for all of them, at once: the others take no
+        part. Returns when what each row depends on had ended, and when it ended itself, as columns, ps since the job's
         start.
         Records no span: the caller knows what the rows mean, and says so by `lived`.
         """
-        everybody = [self._first + rank for rank in range(self.world)]
-
-        def begin() -> Event:
-            return self._fabric.play(schedule, everybody, what, timed=True)
-
-        call = Call(what, len(schedule), "", (), "")
-        meeting = self._memory.meetings.call(self.index, tuple(range(self.world)), call, begin)
-        self._waits_for = f"the other ranks to call {what}"
-        _, ended = yield meeting.complete
+        if ranks is not None:
+            ended = self.begin(schedule, what, ranks)
+        else:
+            everybody = tuple(range(self.world))
+            call = Call(what, len(schedule), "", (), "")
+            begin = partial(self.begin, schedule, what, everybody)
+            meeting = self._memory.meetings.call(self.index, everybody, call, begin)
+            self._waits_for = f"the other ranks to call {what}"
+            _, ended = yield meeting.complete
         self._waits_for = f"{what} to end"
         ready, ends = yield ended
         return (ready - self._start, ends - self._start) if self._start else (ready, ends)
+
+    def begin(self, schedule: Schedule, what: str, ranks: Sequence[int]) -> Event:
+        """Begin a schedule, whose rank i is ``ranks[i]``, and go on at once; the event happens when all of its rows
+        have ended."""
+        if ranks:
+            self._require(min(ranks), max(ranks))
+        return self._fabric.play(schedule, [self._first + rank for rank in ranks], what, timed=True)
+
+    def event(self) -> Event:
+        """Return an event that happens when a program of the job calls its ``succeed``: for decisions that no message
+        carries."""
+        return self._simulation.event()
+
+    def shared(self, make: Callable[[], T]) -> T:
+        """Return the one object that all ranks of the job share, made by the first that asks: for decisions that no
+        message carries, such as a scheduler's.
+
+        Model: what a rank learns through it costs no time.
+        """
+        memory = self._memory
+        if memory.shared is None:
+            memory.shared = make()
+        return memory.shared  # type: ignore[no-any-return]
 
     def lived(
         self, begin: int, end: int, activity: str, what: str, *, reason: str = "", size: int = 0, part: str = ""
