@@ -123,7 +123,7 @@ class Recorder:
 
     def add(self, kind: str, row: Span | Sequence[Any]) -> None:
         """Append one row to table ``kind``; values in the order of its schema."""
-        values = row if isinstance(row, Sequence) else [getattr(row, column.name) for column in self.schemas[kind]]
+        values = [getattr(row, column.name) for column in self.schemas[kind]] if isinstance(row, Span) else row
         columns = self._columns[kind]
         for column, value in zip(columns, values, strict=True):
             column.append(value)
@@ -232,8 +232,11 @@ def digest(tables: Mapping[str, "pa.Table"]) -> str:
             if column.type in _numeric():
                 seen.update(numbers(tables[kind], name).astype("<i8").tobytes())
             else:
+                coded = column.dictionary_encode()
+                words = [f"{word}\0" for word in coded.dictionary.to_pylist()]
                 for begin in range(0, len(column), CHUNK):
-                    seen.update("".join(f"{value}\0" for value in column[begin : begin + CHUNK].to_pylist()).encode())
+                    codes = coded.indices[begin : begin + CHUNK].to_pylist()
+                    seen.update("".join([words[code] for code in codes]).encode())
     return seen.hexdigest()
 
 
@@ -243,7 +246,11 @@ def numbers(table: "pa.Table", name: str) -> "np.ndarray[Any, Any]":
 
     # Not to_numpy(), which imports pandas and costs a fifth of a second.
     column = table[name].combine_chunks()
-    return np.from_dlpack(column) if column.type in _numeric() else np.array(column.to_pylist(), object)
+    if column.type in _numeric():
+        return np.from_dlpack(column)
+    # Each word is one object, however often it stands there.
+    coded = column.dictionary_encode()
+    return np.array([*coded.dictionary.to_pylist(), ""], object)[:-1][np.from_dlpack(coded.indices)]
 
 
 def natural(name: str) -> list[tuple[int, str]]:

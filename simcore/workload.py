@@ -386,9 +386,7 @@ class Rank:
         """Record what the rank, or a ``part`` of it, was at from ``begin`` to ``end``, ps since the job's start; the
         spans of its life are given in order and leave nothing out."""
         location = f"{self.location}.{part}" if part else self.location
-        self._recorder.add(
-            "spans", Span(location, begin + self._start, end + self._start, activity, reason, what, size)
-        )
+        self._recorder.add("spans", (location, begin + self._start, end + self._start, activity, reason, what, size))
 
     def duration(self, work: Work, timing: CostModel | None = None) -> int:
         """Return how long ``work`` takes on this rank's GPU, ps, by ``timing`` or the cost model of the run."""

@@ -33,12 +33,15 @@ class Limits:
     most: int
     prefill_room: tuple[int, ...]
     decode_room: tuple[int, ...]
+    decode_answers: bool = True
+    """Whether the first token is given by the decode instance, once it has all of the KV, and not by the prefill
+    instance."""
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One request and what became of it; instants in ps, -1 while there is none. ``landing``: parts of its KV that are
-    under way."""
+    """One request and what became of it; instants in ps, -1 while there is none. ``through``: its prompt is.
+    ``landing``: parts of its KV that are under way."""
 
     number: int
     arrival: int
@@ -50,6 +53,7 @@ class Request:
     prefill_shard: int = -1
     decode: int = -1
     decode_shard: int = -1
+    through: int = -1
     first: int = -1
     end: int = -1
     refused: bool = False
@@ -209,7 +213,7 @@ class System:
         return True
 
     def prefilled(self, instance: int, parts: Iterable[Part], now: int) -> list[Request]:
-        """Note that ``parts`` are through; return those whose prompt is: each has its first token."""
+        """Note that ``parts`` are through; return those whose prompt is."""
         prefill = self.prefills[instance]
         through = []
         for part in parts:
@@ -218,24 +222,25 @@ class System:
             prefill.queued -= part.new
             if part.total == request.input:
                 prefill.queue.popleft()
-                request.first = now
+                request.through = now
                 through.append(request)
                 if request.output == 1:
-                    request.end = now
+                    request.first = request.end = now
                     self.left -= 1
                     prefill.room.give(request.prefill_shard, request.input)
                 else:
-                    self._join(request)
+                    self._join(request, now)
         return through
 
-    def landed(self, request: Request) -> bool:
+    def landed(self, request: Request, now: int) -> bool:
         """Note that the KV of a part has landed; return whether all of the request's has, and it waits for a place."""
         request.landing -= 1
-        return self._join(request)
+        return self._join(request, now)
 
-    def _join(self, request: Request) -> bool:
-        if request.first < 0 or request.landing:
+    def _join(self, request: Request, now: int) -> bool:
+        if request.through < 0 or request.landing:
             return False
+        request.first = now if self.limits.decode_answers else request.through
         self.prefills[request.prefill].room.give(request.prefill_shard, request.input)
         self.decodes[request.decode].ready.append(request)
         return True

@@ -105,22 +105,23 @@ def attend(
     """Return the stages of attention, of whose heads this rank has one share in ``parallel``; in decode it scores one
     index block in ``index_parallel``."""
     heads, queries, width = shape.heads // parallel, shape.query_heads // parallel, shape.width
-    new, total = step.new.tolist(), step.total.tolist()
-    pairs = sum(cost.pairs(c, n) for c, n in zip(new, total, strict=True))
-    tokens, length = sum(new), sum(total)
+    tokens, length = int(step.new.sum()), int(step.total.sum())
+    if attention == "sparse" and step.kind == "decode":
+        blocks = int((-(-step.total // shape.block)).sum())
+        seen = int(np.minimum(step.total, shape.keep * shape.block).sum())
+        moved = (shape.element * shape.index_width * length + 8 * heads * blocks) // index_parallel
+        moved += 2 * heads * width * shape.element * seen
+        work = Work({shape.dtype: 4 * queries * width * seen}, {"hbm": moved})
+        return [Stage("attention", work, Share(rates.blocks, rates.stream, rates.sparse_decode))]
     if attention == "dense":
+        pairs = int((step.new * (step.total - step.new) + step.new * (step.new + 1) // 2).sum())
         moved = 2 * shape.element * width * (queries * tokens + heads * length)
         work = Work({shape.dtype: 4 * queries * width * pairs}, {"hbm": moved})
         if step.kind == "decode":
             return [Stage("attention", work, Share(rates.dense, rates.stream, rates.dense_decode))]
         return [Stage("attention", work, Share(rates.dense, rates.gather, rates.dense_prefill))]
-    blocks = sum(-(-n // shape.block) for n in total)
-    if step.kind == "decode":
-        moved = shape.element * shape.index_width * length // index_parallel + 8 * heads * blocks // index_parallel
-        seen = sum(min(n, shape.keep * shape.block) for n in total)
-        moved += 2 * heads * width * shape.element * seen
-        work = Work({shape.dtype: 4 * queries * width * seen}, {"hbm": moved})
-        return [Stage("attention", work, Share(rates.blocks, rates.stream, rates.sparse_decode))]
+    new, total = step.new.tolist(), step.total.tolist()
+    pairs = sum(cost.pairs(c, n) for c, n in zip(new, total, strict=True))
     scores = sum(c * -(-n // shape.block) for c, n in zip(new, total, strict=True))
     kept = sum(cost.kept(c, n, shape.block, shape.keep) for c, n in zip(new, total, strict=True))
     touched = sum(

@@ -28,8 +28,9 @@ class Serving:
 
     ``across``: how the ranks of an instance share attention: heads (tensor), sequences (data), or heads, and index
     blocks in decode (context). ``all_reduce``: its algorithm, "" the first. ``together``: layers whose KV leaves as
-    one message. ``reserve``: memory of a GPU that neither weights nor KV may have. A request is good that has its first
-    token within ``ttft`` and the others every ``tpot`` on average.
+    one message. ``reserve``: memory of a GPU that neither weights nor KV may have. ``answers``: which instance gives the
+    first token, decode once it has the KV, or prefill at once. A request is good that has its first token within
+    ``ttft`` and the others every ``tpot`` on average.
     """
 
     arrivals: Arrivals = field(default_factory=Arrivals)
@@ -42,6 +43,7 @@ class Serving:
     all_reduce: str = ""
     together: int = 1
     reserve: Size = 8 * 10**9
+    answers: Literal["decode", "prefill"] = "decode"
     ttft: Time = 2 * 10**12
     tpot: Time = 50 * 10**9
 
@@ -62,6 +64,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("location", "string", "first rank of the instance that ended the request"),
         Column("request", "int32", "number of the request, from 0, as they came"),
         Column("arrival_ps", "int64", "when it came, ps since the job's start"),
+        Column("prefilled_ps", "int64", "when its prompt was through, ps since the job's start; -1 if refused"),
         Column("first_token_ps", "int64", "when it had its first token, ps since the job's start; -1 if refused"),
         Column("end_ps", "int64", "when it had its last token, ps since the job's start; -1 if refused"),
         Column("input_tokens", "int64", "tokens of its prompt"),
@@ -149,7 +152,9 @@ class Service:
             rank.warn(f"the weights, {weights} B a GPU, leave no memory for KV: every request is refused")
         shards = params.tensor if params.across == "data" else 1
         rooms = [(self.memory // each,) * shards for each in (self.prefill_bytes, self.decode_bytes)]
-        limits = Limits(params.prefill, params.decode, params.chunk, params.most, *rooms)
+        limits = Limits(
+            params.prefill, params.decode, params.chunk, params.most, *rooms, decode_answers=params.answers == "decode"
+        )
         self.system = System(plan.requests, limits)
         self.ranks: dict[int, Rank] = {}
         self.asleep: dict[str, Any] = {}
@@ -159,9 +164,9 @@ class Service:
         for key in [key for key in self.asleep if key.startswith(role)]:
             self.asleep.pop(key).succeed()
 
-    def landed(self, request: Request, _: Any) -> None:
-        """Note that a part of the KV of ``request`` is on its decode instance."""
-        if self.system.landed(request):
+    def landed(self, request: Request, rank: Rank, _: Any) -> None:
+        """Note that a part of the KV of ``request`` is on its decode instance; ``rank`` knows what time it is."""
+        if self.system.landed(request, rank.now):
             self.joined(request)
 
     def joined(self, request: Request) -> None:
@@ -192,6 +197,7 @@ class Instance:
         self.group = range(rank.index, rank.index + tensor)
         self.folded = Folded(rank, self.group, self._calls())
         self.last, self.iterations, self.tokens = 0, 0, 0
+        self._linear: dict[int, int] = {}
 
     def _calls(self) -> list[Calls]:
         """Return the collectives of an iteration: an all-reduce after attention and one after the experts; of attention
@@ -218,8 +224,10 @@ class Instance:
     def durations(self, steps: Sequence[Step], tokens: int) -> list[int]:
         """Return how long each rank computes in an iteration, ps: ``steps`` are one for all, or one each."""
         shape, rank = self.plan.shape, self.rank
-        linear = layer.linear(shape, tokens, self.plan.rates, self.plan.serving.tensor)
-        fixed = rank.duration(linear.work, linear.timing)
+        if tokens not in self._linear:
+            linear = layer.linear(shape, tokens, self.plan.rates, self.plan.serving.tensor)
+            self._linear[tokens] = rank.duration(linear.work, linear.timing)
+        fixed = self._linear[tokens]
         found = []
         for step in steps:
             each = sum(rank.duration(stage.work, stage.timing) for stage in self.stages(step)) if len(step.new) else 0
@@ -263,8 +271,8 @@ class Instance:
     def ended(self, request: Request) -> None:
         """Leave the row of a request that this instance ended."""
         self.rank.record(
-            "requests", request.number, request.arrival, request.first, request.end, request.input, request.output,
-            request.prefill, request.decode, "refused" if request.refused else "done",
+            "requests", request.number, request.arrival, request.through, request.first, request.end, request.input,
+            request.output, request.prefill, request.decode, "refused" if request.refused else "done",
         )  # fmt: skip
 
 
@@ -341,7 +349,7 @@ class PrefillInstance(Instance):
         edges = [*range(params.together, layers, params.together), layers]
         sizes = [count * (edge - before) for before, edge in zip([0, *edges], edges, strict=False)]
         event = self.rank.begin(stamped([round(edge * step) for edge in edges], sizes, len(ends) // 2), "kv", ends)
-        event.callbacks.append(partial(self.service.landed, request))  # type: ignore[union-attr]
+        event.callbacks.append(partial(self.service.landed, request, self.rank))  # type: ignore[union-attr]
 
 
 class DecodeInstance(Instance):
