@@ -250,7 +250,8 @@ def numbers(table: "pa.Table", name: str) -> "np.ndarray[Any, Any]":
         return np.from_dlpack(column)
     # Each word is one object, however often it stands there.
     coded = column.dictionary_encode()
-    return np.array([*coded.dictionary.to_pylist(), ""], object)[:-1][np.from_dlpack(coded.indices)]
+    words: np.ndarray[Any, Any] = np.array([*coded.dictionary.to_pylist(), ""], object)
+    return words[np.from_dlpack(coded.indices)]
 
 
 def natural(name: str) -> list[tuple[int, str]]:

@@ -3,15 +3,18 @@
 from collections.abc import Callable, Generator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from simcore import (
+    COMPUTE,
     Deadlock,
     InputError,
     Kernel,
     Rank,
     Result,
     Roofline,
+    Schedule,
     SimulationError,
     Virtual,
     Work,
@@ -338,3 +341,73 @@ def groups_of_nothing(rank: Rank) -> Generator[Any, Any, None]:
 def test_a_wait_for_what_there_cannot_be_is_refused(lived: Callable[..., Result], program: Program, said: str) -> None:
     with pytest.raises(SimulationError, match=said):
         lived(program)
+
+
+def test_one_rank_plays_for_others_who_take_no_part(lived: Callable[..., Result]) -> None:
+    """Ranks 3 and 1 as ranks 0 and 1 of the schedule: a computation, and then a message, while rank 1 lives on."""
+    ones = np.ones(2, np.int64)
+    schedule = Schedule(
+        np.array([0, 0]), np.array([0, 1]), 64_000 * np.array([0, 1]), 5_000 * np.array([1, 0]), np.array([0, 0, 1]),
+        np.array([0]), COMPUTE * ones,
+    )  # fmt: skip
+    heard: dict[str, Any] = {}
+
+    def playing(rank: Rank) -> Generator[Any, Any, None]:
+        if rank.index == 3:
+            yield rank.at(1_000)
+            ready, ends = yield from rank.play(schedule, "pair", ranks=[3, 1])
+            heard["played"] = ready.tolist(), ends.tolist(), rank.now
+            event = rank.begin(schedule, "again", [0, 2])
+            heard["goes on"] = rank.now
+            yield event
+            heard["again"] = rank.now
+        elif rank.index == 1:
+            yield rank.at(2_000)
+            heard["other"] = rank.now
+
+    found = lived(playing)
+
+    flight = found.tables["transfers"]["arrived_ps"].to_pylist()[0] - 6_000
+    assert flight > 500_000
+    end = 6_000 + flight
+    assert heard == {
+        "other": 2_000, "played": ([1_000, 6_000], [6_000, end], end), "goes on": end, "again": end + 5_000 + flight,
+    }  # fmt: skip
+    moved = found.tables["transfers"].to_pylist()
+    assert [(row["src"], row["dst"], row["what"]) for row in moved] == [(3, 1, "pair"), (0, 2, "again")]
+
+
+def test_a_schedule_of_ranks_that_there_are_not_is_refused(lived: Callable[..., Result]) -> None:
+    nothing = np.zeros(1, np.int64)
+    schedule = Schedule(nothing, nothing, nothing, nothing, np.zeros(2, np.int64), np.zeros(0, np.int64))
+
+    def playing(rank: Rank) -> Generator[Any, Any, None]:
+        yield from rank.play(schedule, "one", ranks=[4])
+
+    with pytest.raises(SimulationError, match="rank 4; its job has the ranks 0 to 3"):
+        lived(playing)
+
+
+def test_what_ranks_share_is_made_once_a_job_and_an_event_wakes_them(lived: Callable[..., Result]) -> None:
+    made: list[dict[str, Any]] = []
+    heard: list[tuple[int, int]] = []
+
+    def make() -> dict[str, Any]:
+        made.append({})
+        return made[-1]
+
+    def sharing(rank: Rank) -> Generator[Any, Any, None]:
+        own = rank.shared(make)
+        if rank.index == 0:
+            own["door"] = rank.event()
+            yield rank.at(700)
+            own["door"].succeed()
+        else:
+            yield own["door"]
+            heard.append((rank.index, rank.now))
+
+    for _ in range(2):
+        lived(sharing)
+
+    assert len(made) == 2
+    assert heard == [(1, 700), (2, 700), (3, 700)] * 2

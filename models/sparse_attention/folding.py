@@ -102,7 +102,9 @@ class Folded:
             zero = np.zeros(len(alone), np.int64)
             begin = rank.now
             yield from rank.play(
-                Schedule(alone.rank, alone.peer, zero, zero, alone.after_begin, alone.after), "measure", ranks=self.ranks
+                Schedule(alone.rank, alone.peer, zero, zero, alone.after_begin, alone.after),
+                "measure",
+                ranks=self.ranks,
             )
             each.empty = rank.now - begin
             empty += each.empty

@@ -28,8 +28,8 @@ class Serving:
 
     ``across``: how the ranks of an instance share attention: heads (tensor), sequences (data), or heads, and index
     blocks in decode (context). ``all_reduce``: its algorithm, "" the first. ``together``: layers whose KV leaves as
-    one message. ``reserve``: memory of a GPU that neither weights nor KV may have. ``answers``: which instance gives the
-    first token, decode once it has the KV, or prefill at once. A request is good that has its first token within
+    one message. ``reserve``: memory of a GPU that neither weights nor KV may have. ``answers``: which instance gives
+    the first token, decode once it has the KV, or prefill at once. A request is good that has its first token within
     ``ttft`` and the others every ``tpot`` on average.
     """
 
