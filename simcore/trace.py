@@ -250,8 +250,9 @@ def numbers(table: "pa.Table", name: str) -> "np.ndarray[Any, Any]":
         return np.from_dlpack(column)
     # Each word is one object, however often it stands there.
     coded = column.dictionary_encode()
-    words: np.ndarray[Any, Any] = np.array([*coded.dictionary.to_pylist(), ""], object)
-    return words[np.from_dlpack(coded.indices)]
+    words = np.array([*coded.dictionary.to_pylist(), ""], object)
+    found: np.ndarray[Any, Any] = words[np.from_dlpack(coded.indices)]
+    return found
 
 
 def natural(name: str) -> list[tuple[int, str]]:
