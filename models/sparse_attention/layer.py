@@ -2,7 +2,6 @@
 counted work and how long it takes. arXiv:2606.13392, sections 4 and 5.1."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -11,15 +10,22 @@ from numpy.typing import NDArray
 from simcore import CostModel, Work
 
 from . import cost
-from .timing import Listing, Ranking, Share
+from .timing import Listing, Ranking, Rates, Share
 
 Column = NDArray[np.int64]
+Attention = Literal["dense", "sparse"]
+Dtype = Literal["float32", "float16", "bfloat16", "float8"]
+
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8": 1}
+STAGES = ("index", "choice", "lists", "blocks", "combine", "attention", "linear")
+"""Names of all stages, of prefill in their order; attention is one stage where it is dense, and in decode."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The model: heads and widths of attention, blocks, layers, width, parameters in all and active for a token,
-    experts and how many of them a token takes; elements of ``element`` bytes."""
+    """The model: heads and widths of attention, tokens of a block and blocks that a query keeps, layers, width,
+    parameters in all and active for a token, experts and how many of them a token takes; ``dtype`` of everything but
+    index queries and keys, which have ``index_dtype``."""
 
     query_heads: int = 64
     heads: int = 4
@@ -33,28 +39,18 @@ class Shape:
     active: int = 6 * 10**9
     experts: int = 128
     chosen: int = 4
-    element: int = 2
-    dtype: str = "bfloat16"
+    dtype: Dtype = "bfloat16"
+    index_dtype: Dtype = "bfloat16"
 
+    @property
+    def element(self) -> int:
+        """Bytes of an element of weights, queries, keys and values."""
+        return _BYTES[self.dtype]
 
-@dataclass(frozen=True)
-class Rates:
-    """Shares of the roofline and fixed costs, of one H800."""
-
-    dense: Fraction = Fraction(667, 1000)
-    index: Fraction = Fraction(381, 1000)
-    blocks: Fraction = Fraction(60, 100)
-    gather: Fraction = Fraction(80, 100)
-    stream: Fraction = Fraction(895, 1000)
-    linear: Fraction = Fraction(1, 2)
-    row: Fraction = Fraction(2914)
-    score: Fraction = Fraction(2958, 1000)
-    lists: int = 40_000_000
-    listed: Fraction = Fraction(1900)
-    dense_prefill: int = 10_000_000
-    dense_decode: int = 8_000_000
-    sparse_prefill: int = 50_000_000
-    sparse_decode: int = 20_000_000
+    @property
+    def index_element(self) -> int:
+        """Bytes of an element of an index key."""
+        return _BYTES[self.index_dtype]
 
 
 @dataclass(frozen=True)
@@ -64,6 +60,11 @@ class Step:
     kind: Literal["prefill", "decode"]
     new: Column
     total: Column
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of a query and a visible key, all sequences together."""
+        return int((self.new * (self.total - self.new) + self.new * (self.new + 1) // 2).sum())
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,8 @@ class Stage:
 
 
 def stages(
-    shape: Shape, attention: Literal["dense", "sparse"], step: Step, rates: Rates, parallel: int,
-    index_parallel: int = 1,
-) -> list[Stage]:  # fmt: skip
+    shape: Shape, attention: Attention, step: Step, rates: Rates, parallel: int, index_parallel: int = 1
+) -> list[Stage]:
     """Return the stages of attention and of the linear layers, in series."""
     found = attend(shape, attention, step, rates, parallel, index_parallel)
     return [*found, linear(shape, int(step.new.sum()), rates, parallel)]
@@ -100,61 +100,100 @@ def linear(shape: Shape, tokens: int, rates: Rates, parallel: int) -> Stage:
 
 
 def attend(
-    shape: Shape, attention: str, step: Step, rates: Rates, parallel: int, index_parallel: int = 1
+    shape: Shape, attention: Attention, step: Step, rates: Rates, parallel: int, index_parallel: int = 1
 ) -> list[Stage]:
-    """Return the stages of attention, of whose heads this rank has one share in ``parallel``; in decode it scores one
-    index block in ``index_parallel``."""
-    heads, queries, width = shape.heads // parallel, shape.query_heads // parallel, shape.width
-    tokens, length = int(step.new.sum()), int(step.total.sum())
-    if attention == "sparse" and step.kind == "decode":
-        blocks = int((-(-step.total // shape.block)).sum())
-        seen = int(np.minimum(step.total, shape.keep * shape.block).sum())
-        moved = (shape.element * shape.index_width * length + 8 * heads * blocks) // index_parallel
-        moved += 2 * heads * width * shape.element * seen
-        work = Work({shape.dtype: 4 * queries * width * seen}, {"hbm": moved})
-        return [Stage("attention", work, Share(rates.blocks, rates.stream, rates.sparse_decode))]
+    """Return the stages of attention, of whose heads this rank has one share in ``parallel``; in decode it scores the
+    blocks of one share in ``index_parallel`` for all heads."""
     if attention == "dense":
-        pairs = int((step.new * (step.total - step.new) + step.new * (step.new + 1) // 2).sum())
-        moved = 2 * shape.element * width * (queries * tokens + heads * length)
-        work = Work({shape.dtype: 4 * queries * width * pairs}, {"hbm": moved})
-        if step.kind == "decode":
-            return [Stage("attention", work, Share(rates.dense, rates.stream, rates.dense_decode))]
-        return [Stage("attention", work, Share(rates.dense, rates.gather, rates.dense_prefill))]
-    new, total = step.new.tolist(), step.total.tolist()
-    pairs = sum(cost.pairs(c, n) for c, n in zip(new, total, strict=True))
-    scores = sum(c * -(-n // shape.block) for c, n in zip(new, total, strict=True))
-    kept = sum(cost.kept(c, n, shape.block, shape.keep) for c, n in zip(new, total, strict=True))
-    touched = sum(
-        min(n, cost.kept(c, n, shape.block, shape.keep) * shape.block) for c, n in zip(new, total, strict=True)
+        return [_dense(shape, step, rates, parallel)]
+    if step.kind == "decode":
+        return [_decode(shape, step, rates, parallel, index_parallel)]
+    return _prefill(shape, step, rates, parallel)
+
+
+def _dense(shape: Shape, step: Step, rates: Rates, parallel: int) -> Stage:
+    """Return dense attention: 4 d Hq operations a visible pair; in decode its bytes are those of keys and values.
+
+    Model: dense prefill reads keys and values once, however many tiles of queries there are.
+    """
+    operations = {shape.dtype: 4 * shape.query_heads // parallel * shape.width * step.pairs}
+    cached = 2 * shape.element * shape.width * (shape.heads // parallel) * int(step.total.sum())
+    if step.kind == "decode":
+        return Stage("attention", Work(operations, {"hbm": cached}),
+            Share(rates.dense, rates.stream, rates.dense_decode))  # fmt: skip
+    queries = shape.element * shape.width * (shape.query_heads // parallel) * int(step.new.sum())
+    work = Work(operations, {"hbm": cached + queries}, {"hbm": queries})
+    return Stage("attention", work, Share(rates.dense, rates.gather, rates.dense_prefill))
+
+
+def _decode(shape: Shape, step: Step, rates: Rates, parallel: int, index_parallel: int) -> Stage:
+    """Return sparse attention of a few tokens as one stage: index keys and scores, written and read, then the blocks
+    that are kept.
+
+    Model: tokens of a sequence keep different blocks, and whole ones; scoring, choice and attention are one stream of
+    bytes with one fixed cost.
+    """
+    heads, queries = shape.heads // parallel, shape.query_heads // parallel
+    scored = heads if index_parallel == 1 else shape.heads
+    keys = shape.index_element * shape.index_width * int(step.total.sum())
+    scores = 4 * scored * int((step.new * -(-step.total // shape.block)).sum())
+    seen = int((step.new * np.minimum(step.total, shape.keep * shape.block)).sum())
+    work = _sum(
+        (shape.index_dtype, -(-2 * scored * shape.index_width * step.pairs // index_parallel)),
+        (shape.dtype, 4 * queries * shape.width * seen),
+        read=-(-(keys + scores) // index_parallel) + 2 * heads * shape.width * shape.element * seen,
+        written=-(-scores // index_parallel),
     )
-    row = 2 * queries * width * shape.element
+    return Stage("attention", work, Share(rates.index, rates.stream, rates.sparse_decode))
+
+
+def _prefill(shape: Shape, step: Step, rates: Rates, parallel: int) -> list[Stage]:
+    """Return the five stages of sparse attention of many tokens."""
+    heads, queries = shape.heads // parallel, shape.query_heads // parallel
+    new, total = step.new.tolist(), step.total.tolist()
+    tokens = sum(new)
+    scores = 4 * heads * sum(c * -(-n // shape.block) for c, n in zip(new, total, strict=True))
+    each = [cost.kept(c, n, shape.block, shape.keep) for c, n in zip(new, total, strict=True)]
+    kept, touched = sum(each), sum(min(n, k * shape.block) for n, k in zip(total, each, strict=True))
+    choice = 4 * shape.keep * heads * tokens
+    row = queries * shape.width * shape.element  # a query, or its output, all heads of the rank
+    index = Work(
+        {shape.index_dtype: 2 * heads * shape.index_width * step.pairs},
+        {"hbm": shape.index_element * shape.index_width * sum(total)}, {"hbm": scores},
+    )  # fmt: skip
+    attention = Work(
+        {shape.dtype: 4 * queries * shape.width * shape.block * kept},
+        {"hbm": 2 * shape.element * heads * shape.width * touched + row * kept}, {"hbm": row * kept},
+    )  # fmt: skip
     return [
-        Stage(
-            "index",
-            Work(
-                {shape.dtype: 2 * heads * shape.index_width * pairs},
-                {"hbm": shape.element * shape.index_width * length},
-                {"hbm": 4 * heads * scores},
-            ),
-            Share(rates.index, rates.gather, rates.sparse_prefill),
-        ),
-        Stage(
-            "choice",
-            Work({}, {"hbm": 4 * heads * scores}, {"hbm": 4 * shape.keep * heads * tokens}),
-            Ranking(rates.row, rates.score, shape.keep),
-        ),
-        Stage(
-            "lists",
-            Work({}, {"hbm": 4 * shape.keep * tokens}),
-            Listing(rates.lists, rates.listed, shape.keep),
-        ),
-        Stage(
-            "blocks",
-            Work(
-                {shape.dtype: 4 * queries * width * shape.block * kept},
-                {"hbm": 2 * shape.element * heads * width * touched + row * kept},
-            ),
-            Share(rates.blocks, rates.gather),
-        ),
-        Stage("combine", Work({}, {"hbm": row * (kept + tokens) // 2}), Share(Fraction(1), rates.gather)),
+        Stage("index", index, Share(rates.index, rates.gather, rates.sparse_prefill)),
+        Stage("choice", Work({}, {"hbm": scores}, {"hbm": choice}), Ranking(rates.row, rates.score, shape.keep)),
+        Stage("lists", Work({}, {"hbm": choice}), Listing(rates.lists, rates.listed, shape.keep * heads)),
+        Stage("blocks", attention, Share(rates.blocks, rates.gather)),
+        Stage("combine", Work({}, {"hbm": row * kept}, {"hbm": row * tokens}), Share("1", rates.gather)),
     ]
+
+
+def cache_bytes(shape: Shape, attention: Attention, tokens: int, parallel: int, index_parallel: int = 1) -> int:
+    """Return the bytes of keys, values and index keys of ``tokens`` tokens in one layer on one rank."""
+    index = shape.index_element * shape.index_width * tokens if attention == "sparse" else 0
+    cached = 2 * shape.element * (shape.heads // parallel) * shape.width * tokens
+    return cached + -(-index // index_parallel)
+
+
+def workspace_bytes(shape: Shape, attention: Attention, step: Step, parallel: int) -> int:
+    """Return the bytes of scores, and in prefill of partial outputs, that a rank needs for ``step``."""
+    if attention == "dense":
+        return 0
+    heads, tokens = shape.heads // parallel, int(step.new.sum())
+    scores = 4 * heads * int((step.new * -(-step.total // shape.block)).sum())
+    if step.kind == "decode":
+        return scores
+    return scores + shape.keep * shape.query_heads // parallel * shape.width * shape.element * tokens
+
+
+def _sum(*operations: tuple[str, int], read: int, written: int) -> Work:
+    counted: dict[str, int] = {}
+    for dtype, count in operations:
+        counted[dtype] = counted.get(dtype, 0) + count
+    return Work(counted, {"hbm": read}, {"hbm": written})

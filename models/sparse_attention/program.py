@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal
 from simcore import Column, Metric, Rank
 
 from . import serving as system
-from .layer import Rates, Shape
+from .layer import Shape
+from .timing import Rates
 
 
 @dataclass(frozen=True)

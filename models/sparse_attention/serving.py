@@ -12,8 +12,9 @@ from simcore import DELAY, Column, InputError, Metric, Rank, Schedule, Size, Tim
 from . import layer
 from .batching import Limits, Part, Request, System
 from .folding import Calls, Folded
-from .layer import Rates, Shape, Step
+from .layer import Shape, Step
 from .requests import Arrivals, Requests, make
+from .timing import Rates
 
 Program = Generator[Any, Any, None]
 
