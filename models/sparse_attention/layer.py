@@ -116,7 +116,7 @@ def _dense(shape: Shape, step: Step, rates: Rates, parallel: int) -> Stage:
 
     Model: dense prefill reads keys and values once, however many tiles of queries there are.
     """
-    operations = {shape.dtype: 4 * shape.query_heads // parallel * shape.width * step.pairs}
+    operations: dict[str, int] = {shape.dtype: 4 * shape.query_heads // parallel * shape.width * step.pairs}
     cached = 2 * shape.element * shape.width * (shape.heads // parallel) * int(step.total.sum())
     if step.kind == "decode":
         return Stage("attention", Work(operations, {"hbm": cached}),

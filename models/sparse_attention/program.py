@@ -1,48 +1,77 @@
-"""What one rank does: serve requests together with others."""
+"""Which question is asked, and what one rank does for it: a layer by itself, or requests that ranks serve together."""
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from simcore import Column, Metric, Rank
+from simcore import Column, Metric
 
 from . import serving as system
-from .layer import Shape
+from . import single
+from .layer import Attention, Shape
 from .timing import Rates
+
+if TYPE_CHECKING:
+    from simcore import Rank
 
 
 @dataclass(frozen=True)
 class Params:
-    """``attention``: dense or sparse; ``serving``: the system around it."""
+    """``mode``: one layer by itself, in prefill or decode, or serving: the system of ``serving``. ``attention`` is
+    dense or sparse; ``shape`` is the model, ``rates`` say how fast a GPU is at its stages.
 
-    mode: Literal["serving"] = "serving"
-    attention: Literal["dense", "sparse"] = "sparse"
+    Of one layer: ``sequences`` of ``tokens`` new tokens each after a ``prefix``, in prefill ``chunk`` at a time (0: all
+    at once), on ``tensor`` ranks, which share it ``across`` heads (tensor), sequences (data), or heads and, in decode,
+    index blocks (context). ``layers`` of them, all alike, whose cache has to fit. ``payload``: real computes with
+    random tensors from the seed, virtual with their shapes alone.
+    """
+
+    mode: Literal["prefill", "decode", "serving"] = "serving"
+    attention: Attention = "sparse"
+    tokens: int = 131072
+    prefix: int = 0
+    chunk: int = 16384
+    sequences: int = 1
+    tensor: int = 1
+    across: Literal["tensor", "data", "context"] = "tensor"
+    layers: int = 1
+    payload: Literal["virtual", "real"] = "virtual"
+    shape: Shape = field(default_factory=Shape)
+    rates: Rates = field(default_factory=Rates)
     serving: system.Serving = field(default_factory=system.Serving)
 
 
+Plan = single.Plan | system.Plan
+
+
 class SparseAttention:
-    """What becomes of the speed-up of sparse attention in a serving system?"""
+    """What is sparse attention worth at each length, and what becomes of it in a serving system?"""
 
     Params = Params
-    tables: ClassVar[Mapping[str, tuple[Column, ...]]] = system.TABLES
-    metrics: ClassVar[Sequence[Metric]] = system.METRICS
+    tables: ClassVar[Mapping[str, tuple[Column, ...]]] = {**single.TABLES, **system.TABLES}
+    metrics: ClassVar[Sequence[Metric]] = (*single.METRICS, *system.METRICS)
 
     def world(self, params: Params) -> int:
-        """Return the ranks of all instances; raises ``InputError``."""
-        return system.world(params.serving, Shape())
+        """Return the ranks of the group, or of all instances; raises ``InputError``."""
+        single.check(params)
+        return system.world(params.serving, params.shape) if params.mode == "serving" else params.tensor
 
-    def plan(self, params: Params, world: int, nodes: int, rng: Any) -> system.Plan:
-        """Return the requests beside the parameters; raises ``InputError``."""
-        return system.plan(params.serving, params.attention, Shape(), Rates(), rng)
+    def plan(self, params: Params, world: int, nodes: int, rng: Any) -> Plan:
+        """Return what the ranks compute with, or the requests that they serve; raises ``InputError``."""
+        if params.mode == "serving":
+            return system.plan(params.serving, params.attention, params.shape, params.rates, rng)
+        return single.plan(params, world, rng)
 
-    def reference(self, params: Params, plan: system.Plan) -> list[Any]:
-        """Return nothing: serving moves bytes without values."""
-        return []
+    def reference(self, params: Params, plan: Plan) -> list[Any]:
+        """Return the outputs of a layer the plain way; serving moves bytes without values."""
+        return single.reference(plan) if isinstance(plan, single.Plan) else []
 
     def summarise(self, params: Params, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Return what the requests saw."""
-        return system.summarise(params.serving, tables)
+        """Return how long the layer took and what it needed, or what the requests saw."""
+        if params.mode == "serving":
+            return system.summarise(params.serving, tables)
+        return single.summarise(tables)
 
-    def program(self, rank: Rank, plan: system.Plan) -> Generator[Any, Any, None]:
-        """Serve."""
-        yield from system.program(rank, plan)
+    def program(self, rank: "Rank", plan: Plan) -> Generator[Any, Any, None]:
+        """Compute, or serve."""
+        return single.program(rank, plan) if isinstance(plan, single.Plan) else system.program(rank, plan)

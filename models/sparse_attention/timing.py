@@ -19,9 +19,10 @@ PS = 10**12
 
 @dataclass(frozen=True)
 class Rates:
-    """Shares of peak arithmetic of dense attention, of the index, of the kept blocks and of linear layers; shares of the
-    bandwidth of memory of prefill (``gather``) and decode (``stream``); the choice of blocks, so long a ``row`` of
-    scores and so many ps a ``score``; the reverse index, so long, and ``listed`` a query; fixed costs."""
+    """Shares of peak arithmetic: of ``dense`` attention, the ``index``, the kept ``blocks``, ``linear`` layers; shares
+    of the bandwidth of memory: ``gather`` in prefill, ``stream`` in decode. The choice of blocks lasts ``row`` for a
+    row of scores and ``score`` ps for each of them; the reverse index ``lists`` and ``listed`` for each query; the
+    others are what dense and sparse attention cost whatever their size."""
 
     dense: Ratio = "667/1000"
     index: Ratio = "381/1000"
