@@ -16,6 +16,8 @@ Column = NDArray[np.int64]
 Attention = Literal["dense", "sparse"]
 Dtype = Literal["float32", "float16", "bfloat16", "float8"]
 
+DENSE: Attention = "dense"
+SPARSE: Attention = "sparse"
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8": 1}
 STAGES = ("index", "choice", "lists", "blocks", "combine", "attention", "linear")
 """Names of all stages, of prefill in their order; attention is one stage where it is dense, and in decode."""
