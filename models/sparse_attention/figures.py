@@ -8,17 +8,17 @@ from simcore import Curve, CurvePanel, curves
 Row = Mapping[str, Any]
 
 
-def prefill(title: str, measured: Any, bound: Any, counted: Any, width: str) -> Any:
+def prefill(title: str, measured: Any, bound: Any, width: str) -> Any:
     """Return the figure of the speed-up of a whole prompt over its length, beside those that operations and the pure
     roofline would give."""
     lines = [
-        _quotient("operations, dense over sparse", counted.rows, "operations"),
+        _quotient("operations, dense over sparse", measured.rows, "operations"),
         _quotient("pure roofline: every share 1, nothing fixed", bound.rows, "all_ms"),
         _quotient("H800, fitted to the paper's 14.2", measured.rows, "all_ms"),
     ]
     panel = CurvePanel(
-        curves=lines, x_label="tokens of the prompt (thousand)", y_label="times faster than dense", log="x", height=420,
-        from_zero=True, lines=[("as fast as dense", 1, 0), ("paper, at 1,049 thousand", 14.2, 0)],
+        curves=lines, x_label="tokens of the prompt (Ki)", y_label="times faster than dense", log="x", height=420,
+        from_zero=True, lines=[("as fast as dense", 1, 0), ("paper, at 1,024 Ki", 14.2, 0)],
     )  # fmt: skip
     return curves([panel], title=title, subtitle="one layer on one GPU", width=width)
 
@@ -28,19 +28,19 @@ def decode(title: str, shared: Any, remedies: Any, width: str) -> Any:
     share the index as well."""
     degrees = list(dict.fromkeys(row["gpus"] for row in shared.rows))
     by_degree = [
-        _quotient(f"{n} GPU{'s' if n > 1 else ''}", [row for row in shared.rows if row["gpus"] == n], "all_ms")
+        _quotient(_count(n), [row for row in shared.rows if row["gpus"] == n], "all_ms")
         for n in degrees
     ]
     dense = [row for row in shared.rows if row["gpus"] == 4 and row["attention"] == "dense"]
     names = {"tensor": "heads", "data": "sequences", "context": "heads and index blocks"}
     by_remedy = [
-        _quotient(f"4 GPUs share {names[how]}", [*dense, *_chosen(remedies.rows, "across", how)], "all_ms")
+        _quotient(f"4 GPUs share {names[how]}", [*dense, *_chosen(remedies.rows, "across", how)], "makespan_ms")
         for how in names
     ]
-    bounds = [(f"bytes at 1,049 thousand, {n} GPUs", _last(shared.rows, n), 0.0) for n in degrees]
+    bounds = [(f"bytes at 1,024 Ki, {_count(n)}", _last(shared.rows, n), 0.0) for n in degrees]
     panels = [
         CurvePanel(
-            curves=lines, x_label="tokens of each sequence (thousand)", y_label="times faster than dense", log="x",
+            curves=lines, x_label="tokens of each sequence (Ki)", y_label="times faster than dense", log="x",
             from_zero=True, title=above, lines=below, height=height,
         )
         for lines, above, below, height in (
@@ -63,7 +63,7 @@ def stages(title: str, measured: Any, width: str) -> Any:
     lines.append(Curve("sparse, all", _lengths(sparse), [row["all_ms"] for row in sparse]))
     lines += [Curve(name, _lengths(sparse), [row[key] for row in sparse]) for key, name in named.items()]
     panel = CurvePanel(
-        curves=lines, x_label="tokens of the prompt (thousand)", y_label="time in one layer (ms)", log="xy", height=460
+        curves=lines, x_label="tokens of the prompt (Ki)", y_label="time in one layer (ms)", log="xy", height=460
     )
     return curves([panel], title=title, subtitle="whole prompts on one H800", width=width)
 
@@ -72,6 +72,10 @@ def _quotient(label: str, rows: list[Row], column: str) -> Curve:
     sparse = _chosen(rows, "attention", "sparse")
     dense = {row["tokens"]: row[column] for row in _chosen(rows, "attention", "dense")}
     return Curve(label, _lengths(sparse), [dense[row["tokens"]] / row[column] for row in sparse])
+
+
+def _count(gpus: int) -> str:
+    return f"{gpus} GPU{'s' if gpus > 1 else ''}"
 
 
 def _last(rows: list[Row], gpus: int) -> float:
@@ -86,4 +90,4 @@ def _chosen(rows: list[Row], column: str, value: str) -> list[Row]:
 
 
 def _lengths(rows: list[Row]) -> list[float]:
-    return [row["tokens"] / 1000 for row in rows]
+    return [row["tokens"] / 1024 for row in rows]
