@@ -55,13 +55,15 @@ def test_every_bundled_sheet_is_a_machine_with_sources(name: str) -> None:
     # A slip between bits and bytes, or a sum of both directions, would leave these ranges.
     assert all(16e9 <= server.bandwidth <= 900e9 for server in topology.servers) or name == "gem5-gpu"
     assert 0.9e12 <= spec.gpu.memory_bandwidth <= 10e12
-    rising = [spec.gpu.throughput[dtype] for dtype in ("float32", "bfloat16", "int8") if dtype in spec.gpu.throughput]
+    narrow = "float8" if name == "hgx-b300" else "int8"  # a B300 has next to no integer tensor cores
+    rising = [spec.gpu.throughput[dtype] for dtype in ("float32", "bfloat16", narrow) if dtype in spec.gpu.throughput]
     assert rising == sorted(set(rising))
     assert 3e12 <= rising[0] < 100e12 or name == "mi300x-8"
 
 
 def test_the_machines_of_the_design_are_there() -> None:
-    scale_up = {"dgx-1-v100", "dgx-a100", "hgx-h100", "hgx-h200", "hgx-h800", "hgx-b200", "gb200-nvl72", "mi300x-8"}
+    scale_up = {"dgx-1-v100", "dgx-a100", "hgx-h100", "hgx-h200", "hgx-h800", "hgx-b200", "hgx-b300", "mi300x-8"}
+    scale_up.add("gb200-nvl72")
     tori = {"tpu-v3-8x8", "tpu-v5p-4x4x4"}
     clusters = {"hgx-h100-fat-tree", "hgx-h100-rails", "hgx-h100-dragonfly"}
 
@@ -75,6 +77,7 @@ def test_the_machines_of_the_design_are_there() -> None:
         ("hgx-h200", 8, 450, "spec"),
         ("hgx-h800", 8, 200, "spec"),
         ("hgx-b200", 8, 900, "spec"),
+        ("hgx-b300", 8, 900, "spec"),
         ("gb200-nvl72", 72, 900, "spec"),
         ("tpu-v3-8x8", 64, 80, "assumed"),
         ("tpu-v5p-4x4x4", 64, 100, "spec"),
@@ -101,8 +104,8 @@ def test_nvswitch_machines_reduce_in_the_switch_where_the_switch_can() -> None:
     reduces = {name for name in hardware.names() if Topology.of(hardware_spec(name)).reducers}
 
     assert reduces == {
-        "hgx-h100", "hgx-h200", "hgx-h800", "hgx-b200", "gb200-nvl72", "hgx-h100-fat-tree", "hgx-h100-rails",
-        "hgx-h100-dragonfly",
+        "hgx-h100", "hgx-h200", "hgx-h800", "hgx-b200", "hgx-b300", "gb200-nvl72", "hgx-h100-fat-tree",
+        "hgx-h100-rails", "hgx-h100-dragonfly",
     }  # fmt: skip
 
 
