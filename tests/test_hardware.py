@@ -62,8 +62,9 @@ def test_every_bundled_sheet_is_a_machine_with_sources(name: str) -> None:
 
 
 def test_the_machines_of_the_design_are_there() -> None:
-    scale_up = {"dgx-1-v100", "dgx-a100", "hgx-h100", "hgx-h200", "hgx-h800", "hgx-b200", "hgx-b300", "mi300x-8"}
-    scale_up.add("gb200-nvl72")
+    scale_up = {
+        "dgx-1-v100", "dgx-a100", "hgx-h100", "hgx-h200", "hgx-h800", "hgx-b200", "hgx-b300", "gb200-nvl72", "mi300x-8",
+    }  # fmt: skip
     tori = {"tpu-v3-8x8", "tpu-v5p-4x4x4"}
     clusters = {"hgx-h100-fat-tree", "hgx-h100-rails", "hgx-h100-dragonfly"}
 

@@ -27,10 +27,7 @@ def decode(title: str, shared: Any, remedies: Any, width: str) -> Any:
     """Return the figure of the speed-up of decode over the context, by tensor-parallel degree, and with four GPUs that
     share the index as well."""
     degrees = list(dict.fromkeys(row["gpus"] for row in shared.rows))
-    by_degree = [
-        _quotient(_count(n), [row for row in shared.rows if row["gpus"] == n], "all_ms")
-        for n in degrees
-    ]
+    by_degree = [_quotient(_count(n), [row for row in shared.rows if row["gpus"] == n], "all_ms") for n in degrees]
     dense = [row for row in shared.rows if row["gpus"] == 4 and row["attention"] == "dense"]
     names = {"tensor": "heads", "data": "sequences", "context": "heads and index blocks"}
     by_remedy = [
