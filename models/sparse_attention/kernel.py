@@ -19,6 +19,8 @@ STEP = 512
 """Queries that are scored at a time, so that the token scores of a long prompt need not fit the memory at once."""
 SLICE = 2048
 """Queries of whose partial outputs there is room at a time."""
+TILE = 256
+"""Queries that meet a block at a time, so that their products stay in the cache."""
 
 
 def library(array: Any) -> Any:
@@ -61,11 +63,12 @@ def score_blocks(index_queries: Any, index_keys: Any, size: int) -> tuple[Any, W
         part = index_queries[a : a + STEP]
         first = total - count + a
         seen = first + len(part)
-        products = part.reshape(-1, width) @ index_keys[:seen].T
-        products = products.reshape(len(part), heads, seen) * width**-0.5
-        hidden = _positions(xp, first, len(part))[:, None] < _positions(xp, 0, seen)[None, :]
-        pairs += int((~hidden).sum())
-        products = xp.where(hidden[:, None, :], -np.inf, products)
+        products = (part.reshape(-1, width) * width**-0.5) @ index_keys[:seen].T
+        products = products.reshape(len(part), heads, seen)
+        # Only the keys of this step's own tokens can lie ahead of one of its queries.
+        hidden = _positions(xp, first, len(part))[:, None] < _positions(xp, first, len(part))[None, :]
+        pairs += len(part) * first + int((~hidden).sum())
+        products[:, :, first:] = xp.where(hidden[:, None, :], -np.inf, products[:, :, first:])
         for b in range(-(-seen // size)):
             scores[a : a + len(part), :, b] = xp.amax(products[:, :, b * size : b * size + size], axis=-1)
     read = {"hbm": _bytes(index_keys), "l2": _bytes(index_queries)}
@@ -147,11 +150,12 @@ def attend_by_block(
     logs = xp.full((keep, count, heads), -np.inf, dtype=queries.dtype)
     operations = read = written = 0
     starts, entries = listed
+    scaled = queries * width**-0.5
     for group, block, places in _tiles(starts, entries):
         rows, slots = places // keep, places % keep
         here = slice(group * each, group * each + each)
         tokens = slice(block * size, min(block * size + size, total))
-        tile = queries[rows, here].reshape(-1, width) @ keys[tokens, group].T * width**-0.5
+        tile = scaled[rows, here].reshape(-1, width) @ keys[tokens, group].T
         length = tile.shape[1]
         tile = tile.reshape(len(rows), each, length)
         positions = total - count + rows
@@ -160,15 +164,18 @@ def attend_by_block(
             hidden = positions[late, None] < np.arange(tokens.start, tokens.stop)[None, :]
             tile[late] = xp.where(_like(xp, hidden)[:, None, :], -np.inf, tile[late])
         top = xp.amax(tile, axis=-1, keepdims=True)
-        tile = xp.exp(tile - top)
+        tile -= top
+        xp.exp(tile, out=tile)
         sums = tile.sum(axis=-1)
         out = rounded(tile, low).reshape(-1, length) @ values[tokens, group]
-        out = out.reshape(len(rows), each, width) / sums[:, :, None]
+        out = out.reshape(len(rows), each, width)
+        out /= sums[:, :, None]
         partial[slots, rows, here] = rounded(out, low)
         logs[slots, rows, here] = top[:, :, 0] + xp.log(sums)
         operations += 4 * width * each * len(rows) * length
-        read += 2 * width * length * _width(keys) + len(rows) * each * width * _width(queries)
+        read += len(rows) * each * width * _width(queries)
         written += len(rows) * each * width * _width(partial)
+    read += 2 * width * _visited(choice, total, size) * _width(keys)
     return (partial, logs), Work({dtype(partial): operations}, {"hbm": read}, {"hbm": written}, launches=1)
 
 
@@ -179,7 +186,7 @@ def combine(partial: Any, logs: Any, choice: Any, low: str = "") -> tuple[Any, W
     top = xp.amax(logs, axis=0)
     weights = xp.exp(logs - top)
     weights = weights / weights.sum(axis=0)
-    found = rounded((partial * weights[..., None]).sum(axis=0), low)
+    found = rounded(xp.einsum("kchd,kch->chd", partial, weights), low)
     heads, width = partial.shape[2:]
     kept = int((choice[:, 0, :] >= 0).sum())
     read = kept * heads * width * _width(partial)
@@ -237,9 +244,11 @@ def attend(
 
 
 def _tiles(starts: Any, entries: Any) -> Iterator[tuple[int, int, Any]]:
-    """Yield every KV head and block that somebody chose, and by whom."""
+    """Yield every KV head and block that somebody chose, and by whom, at most `TILE` of them at a time."""
     for group, block in np.argwhere(np.diff(starts) > 0):
-        yield int(group), int(block), entries[group, starts[group, block] : starts[group, block + 1]]
+        end = starts[group, block + 1]
+        for a in range(starts[group, block], end, TILE):
+            yield int(group), int(block), entries[group, a : min(a + TILE, end)]
 
 
 def _visited(choice: Any, total: int, size: int) -> int:
