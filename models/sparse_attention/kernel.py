@@ -9,6 +9,7 @@ one is its own. arXiv:2606.13392, sections 3 and 4.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def choose_blocks(scores: Any, total: int, size: int, keep: int) -> tuple[Any, W
 
     Scores are ranked as they are: softmax would keep their order. int32, of NumPy.
     """
-    ranked = np.array(scores)
+    ranked = np.array(scores if library(scores) is np else scores.numpy(force=True))
     count, _, blocks = ranked.shape
     own = np.arange(total - count, total) // size
     np.put_along_axis(ranked, own[:, None, None], np.inf, axis=-1)
@@ -241,6 +242,41 @@ def attend(
         outputs.append(found)
         choices.append(choice)
     return (xp.concatenate(outputs), np.concatenate(choices)), done
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a choice of blocks asks of caches and schedulers."""
+
+    kept: float
+    """Blocks that a query keeps, mean."""
+    visited: float
+    """Different blocks that the queries of a chunk keep together, mean over chunks and KV heads: what `cost` calls
+    visited is this times the block's size and the KV heads."""
+    overlap: float
+    """Share of its blocks that a query has in common with the one before it, mean; 0 where there is one query only."""
+    hottest: float
+    """Share of the queries that keep the block kept most often, the largest of all KV heads: how uneven the lists of
+    queries are."""
+
+
+def statistics(choice: Any, chunk: int = 128) -> Statistics:
+    """Return the statistics of ``choice`` [c, Hkv, k] as `choose_blocks` makes it; chunks are of ``chunk`` queries that
+    follow one another, the last one perhaps shorter."""
+    count, heads, _ = choice.shape
+    keeps = np.zeros((count, heads, int(choice.max()) + 2), bool)
+    np.put_along_axis(keeps, choice, True, axis=-1)
+    # The padding, -1, stands in the last column.
+    keeps = keeps[:, :, :-1]
+    sizes = keeps.sum(axis=-1)
+    visited = [keeps[a : a + chunk].any(axis=0).sum(axis=-1) for a in range(0, count, chunk)]
+    common = (keeps[1:] & keeps[:-1]).sum(axis=-1) / sizes[1:]
+    return Statistics(
+        float(sizes.mean()),
+        float(np.mean(visited)),
+        float(common.mean()) if count > 1 else 0.0,
+        float(keeps.mean(axis=0).max()),
+    )
 
 
 def _tiles(starts: Any, entries: Any) -> Iterator[tuple[int, int, Any]]:
