@@ -8,6 +8,7 @@ b size + size - 1. ``choice`` [c, Hkv, k] holds the blocks that a query attends 
 one is its own. arXiv:2606.13392, sections 3 and 4.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -218,22 +219,24 @@ def attend_densely(queries: Any, keys: Any, values: Any, low: str = "") -> tuple
 
 
 def attend(
-    queries: Any, keys: Any, values: Any, index_queries: Any, index_keys: Any, size: int, keep: int, low: str = ""
-) -> tuple[tuple[Any, Any], dict[str, Work]]:
+    queries: Any, keys: Any, values: Any, index_queries: Any, index_keys: Any, size: int, keep: int, low: str = "",
+    by: Any = None,
+) -> tuple[tuple[Any, Any], dict[str, Work]]:  # fmt: skip
     """Return the sparse attention of ``queries`` and the choice made for it, slice by slice, and the work of every
-    stage, all slices together."""
-    xp = library(queries)
+    stage, all slices together; ``by`` is the module whose kernels do it, ``gpu`` or, where none is given, this one."""
+    do: Any = by or sys.modules[__name__]
+    rounding = {"low": low} if low else {}
     done: dict[str, Work] = {}
     outputs, choices = [], []
     count, total = len(queries), len(keys)
     for a in range(0, count, SLICE):
         part = slice(a, min(a + SLICE, count))
         seen = total - count + part.stop
-        scores, first = score_blocks(index_queries[part], index_keys[:seen], size)
-        choice, second = choose_blocks(scores, seen, size, keep)
-        listed, third = list_queries(choice, scores.shape[2])
-        (partial, logs), fourth = attend_by_block(queries[part], keys[:seen], values[:seen], choice, listed, size, low)
-        found, fifth = combine(partial, logs, choice, low)
+        scores, first = do.score_blocks(index_queries[part], index_keys[:seen], size)
+        choice, second = do.choose_blocks(scores, seen, size, keep)
+        listed, third = do.list_queries(choice, scores.shape[2])
+        parts, fourth = do.attend_by_block(queries[part], keys[:seen], values[:seen], choice, listed, size, **rounding)
+        found, fifth = do.combine(*parts, choice, **rounding)
         stages = zip(
             ("index", "choice", "lists", "blocks", "combine"), (first, second, third, fourth, fifth), strict=True
         )
@@ -241,7 +244,7 @@ def attend(
             done[name] = done[name] + work if name in done else work
         outputs.append(found)
         choices.append(choice)
-    return (xp.concatenate(outputs), np.concatenate(choices)), done
+    return (library(queries).concatenate(outputs), library(choices[0]).concatenate(choices)), done
 
 
 @dataclass(frozen=True)
