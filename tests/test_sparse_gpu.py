@@ -1,8 +1,11 @@
-"""The Triton kernels of sparse attention against NumPy, through Triton's interpreter on the CPU."""
+"""The Triton kernels of sparse attention against NumPy, through Triton's interpreter on the CPU, and compiled."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,3 +128,46 @@ def test_the_error_in_bfloat16_is_at_most_twice_that_of_plain_bfloat16(gpu: Any,
     for found in (gpu.combine(*outputs, choice)[0], gpu.attend_by_query(q, k, v, choice, 16)[0]):
         assert found.dtype == torch.bfloat16
         assert 0 < np.abs(found.float().numpy() - exact).max() <= 2 * np.abs(plain - exact).max()
+
+
+COMPILED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from simcore.models.sparse_attention import gpu
+
+types = dict.fromkeys(("queries", "keys", "values", "index_queries", "index_keys", "partial", "found"), "*bf16")
+types |= dict.fromkeys(("logs", "scores"), "*fp32") | {"scale": "fp32"}
+types |= dict.fromkeys(("choice", "starts", "entries", "group_of", "block_of", "begin_of"), "*i32")
+block = {"WIDTH": 128, "SIZE": 128, "TOKENS": 128}
+fixed = {
+    "_score": block | {"ROWS": 128, "SEGMENT": 16},
+    "_choose": {"SIZE": 128, "BLOCKS": 8192, "KEEP": 16},
+    "_attend_by_block": block | {"EACH": 16, "STEP": 8, "ROWS": 128, "CHUNK": 64},
+    "_attend_by_query": block | {"EACH": 16, "ROWS": 16},
+    "_combine": {"KEEP": 16, "HEADS": 16, "WIDTH": 128},
+}
+for name, constants in fixed.items():
+    for ones in (), ("count", "heads", "groups", "keep"):
+        kernel = getattr(gpu, name)
+        known = constants | {each: 1 for each in ones if each in kernel.arg_names}
+        kinds = {each: "constexpr" if each in known else types.get(each, "i32") for each in kernel.arg_names}
+        values = {(kernel.arg_names.index(each),): value for each, value in known.items()}
+        done = triton.compile(ASTSource(kernel, kinds, values), target=GPUTarget("cuda", 90, 32))
+        print(name, len(ones), done.metadata.shared, "wgmma" in done.asm["ptx"])
+"""
+
+
+def test_every_kernel_compiles_for_hopper_at_the_shapes_of_the_paper(tmp_path: Path) -> None:
+    """Also where a number is one, which the compiler then takes for a constant. No GPU is needed for it."""
+    env = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], env=env | {"TRITON_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True
+    )
+
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert len(rows) == 10, done.stderr
+    # 227 KiB are there for a program, and the large products go to the warp-group units.
+    assert all(int(shared) <= 227 * 1024 for _, _, shared, _ in rows)
+    assert {name for name, _, _, groups in rows if groups == "True"} == {"_score", "_attend_by_block"}
