@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 # Each name twice: that says to type checkers that it is ours to give.
 if TYPE_CHECKING:
     from .assembly import Result as Result, read_scenario as read_scenario, run as run
+    from .calibration import Benchmark as Benchmark
     from .collectives import ALGORITHMS as ALGORITHMS
     from .errors import (
         Deadlock as Deadlock,
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "assembly": ["Result", "read_scenario", "run"],
+    "calibration": ["Benchmark"],
     "collectives": ["ALGORITHMS"],
     "errors": ["Deadlock", "InputError", "SimcoreError", "SimulationError"],
     "fabric": ["Writes"],

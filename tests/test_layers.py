@@ -20,7 +20,7 @@ FLOORS = {
     5: ["device", "collectives"],
     6: ["flags", "fit"],
     7: ["workload", "registry", "traffic"],
-    8: ["outputs", "scenario"],
+    8: ["outputs", "scenario", "calibration"],
     9: ["assembly", "sweep", "timing"],
     10: ["report", "plot", "bench", "executors", "scaffold"],
     11: ["claims", "explanation", "page", "studies", "validation"],

@@ -157,16 +157,69 @@ def topo_import(
 
 def calibrate(
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where validation.md and validation.png go.")
-    ] = Path("validation"),
+        Path | None,
+        typer.Option(
+            "-o", "--out", metavar="PATH",
+            help="Where validation.md and validation.png go, default: validation; with --device the sheet to write.",
+        ),
+    ] = None,
     fits: Annotated[
         Path | None, typer.Option("--fits", metavar="FILE", help="The fitted values; default DIR/fits.yaml.")
     ] = None,
-) -> None:
-    """Fit and score the bundled measured curves anew; write the page, its figure and the fitted values."""
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="cpu|cuda", help="Measure this machine instead, and write a hardware sheet."),
+    ] = None,
+    models: Annotated[
+        list[str], typer.Option("--model", metavar="NAME", help="Measure the kernels of this model only; repeatable.")
+    ] = [],  # noqa: B006 typer copies it
+    base: Base = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes, for a trial; rates are too low.")] = False,
+) -> None:  # fmt: skip
+    """Fit and score the bundled measured curves anew; or, with --device, measure this machine: products of matrices,
+    copies, launches, and the kernels of the models."""
+    if device is not None:
+        if fits is not None:
+            raise InputError("--fits goes with the bundled curves, not with --device")
+        _calibrate_machine(device, out, models, base, quick)
+        return
+    if models or base or quick:
+        raise InputError("--model, --base and --quick go with --device cpu or --device cuda")
     from simcore import validation
     from simcore.validation import page
 
+    folder = out or Path("validation")
     studies = validation.evaluated()
-    with _writing(out):
-        print_files(page.write(studies, out, fits or out / "fits.yaml"))
+    with _writing(folder):
+        print_files(page.write(studies, folder, fits or folder / "fits.yaml"))
+
+
+def _calibrate_machine(device: str, out: Path | None, models: list[str], base: str | None, quick: bool) -> None:
+    """Measure, print each number as it comes, and write the sheet and the kernels' times."""
+    path = out or Path(f"{device}.yaml")
+    if path.suffix not in (".yaml", ".yml") or not path.parent.is_dir():
+        raise InputError(f"--out {path}: expected a YAML file in a folder that exists")
+
+    from simcore import calibration, fit, hardware
+    from simcore.units import RATE, THROUGHPUT, TIME, short
+
+    calibration.require_benchmarks(models)
+    by = calibration.library(device)
+    # A preset that is missing is better known before the minutes of measuring than after them.
+    under = base or ("common/assumed" if device == "cpu" else fit.preset_of(by.device))
+    hardware.find(under, path.parent)
+    found = calibration.machine(by, device, calibration.QUICK if quick else calibration.FULL[device])
+    print(f"{found.name}, {found.library}")
+    for dtype, rate in found.throughput.items():
+        print(f"{dtype:9} {short(rate, THROUGHPUT)}")
+    print(f"copy      {short(found.bandwidth, RATE)} read and written")
+    print(f"launch    {short(found.launch, TIME)}")
+    with _writing(path):
+        print_files([calibration.write_sheet(found, path, under)])
+    timed = []
+    for each in calibration.kernels(by, device, quick, models):
+        timed.append(each)
+        print(f"{each.model}  {each.benchmark.name}  {short(each.duration, TIME)}  ({each.benchmark.shape})")
+    if timed:
+        with _writing(path):
+            print_files([calibration.write_kernels(timed, path)])
