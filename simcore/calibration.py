@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,9 +72,7 @@ class Machine:
     @property
     def basis(self) -> str:
         """The source of every value: device, versions, date."""
-        from simcore import __version__
-
-        versions = f"{self.library}, Python {platform.python_version()}, simcore {__version__}"
+        versions = f"{self.library}, Python {platform.python_version()}, simcore {version('simcore')}"
         return f"measured on {self.name} with {versions}, {self.on}"
 
 

@@ -112,6 +112,7 @@ def test_a_block_that_all_chose_is_spread_over_programs(gpu: Any, monkeypatch: p
     assert np.array_equal(again.numpy(), choice)
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-5)
     assert list(work) == ["index", "choice", "lists", "blocks", "combine"]
+    assert kernel.statistics(again) == kernel.statistics(choice)
 
 
 @pytest.mark.parametrize("count", [1, 32])
@@ -148,18 +149,17 @@ fixed = {
     "_combine": {"KEEP": 16, "HEADS": 16, "WIDTH": 128},
 }
 for name, constants in fixed.items():
-    for ones in (), ("count", "heads", "groups", "keep"):
-        kernel = getattr(gpu, name)
-        known = constants | {each: 1 for each in ones if each in kernel.arg_names}
-        kinds = {each: "constexpr" if each in known else types.get(each, "i32") for each in kernel.arg_names}
-        values = {(kernel.arg_names.index(each),): value for each, value in known.items()}
-        done = triton.compile(ASTSource(kernel, kinds, values), target=GPUTarget("cuda", 90, 32))
-        print(name, len(ones), done.metadata.shared, "wgmma" in done.asm["ptx"])
+    kernel = getattr(gpu, name)
+    known = constants | {each: 1 for each in ("count", "groups") if each in kernel.arg_names}
+    kinds = {each: "constexpr" if each in known else types.get(each, "i32") for each in kernel.arg_names}
+    values = {(kernel.arg_names.index(each),): value for each, value in known.items()}
+    done = triton.compile(ASTSource(kernel, kinds, values), target=GPUTarget("cuda", 90, 32))
+    print(name, done.metadata.shared, "wgmma" in done.asm["ptx"])
 """
 
 
 def test_every_kernel_compiles_for_hopper_at_the_shapes_of_the_paper(tmp_path: Path) -> None:
-    """Also where a number is one, which the compiler then takes for a constant. No GPU is needed for it."""
+    """One query and one KV head, which the compiler takes for constants. No GPU is needed for it."""
     env = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
 
     done = subprocess.run(
@@ -167,7 +167,7 @@ def test_every_kernel_compiles_for_hopper_at_the_shapes_of_the_paper(tmp_path: P
     )
 
     rows = [line.split() for line in done.stdout.splitlines()]
-    assert len(rows) == 10, done.stderr
+    assert len(rows) == 5, done.stderr
     # 227 KiB are there for a program, and the large products go to the warp-group units.
-    assert all(int(shared) <= 227 * 1024 for _, _, shared, _ in rows)
-    assert {name for name, _, _, groups in rows if groups == "True"} == {"_score", "_attend_by_block"}
+    assert all(int(shared) <= 227 * 1024 for _, shared, _ in rows)
+    assert {name for name, _, groups in rows if groups == "True"} == {"_score", "_attend_by_block"}

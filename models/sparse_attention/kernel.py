@@ -83,7 +83,7 @@ def choose_blocks(scores: Any, total: int, size: int, keep: int) -> tuple[Any, W
 
     Scores are ranked as they are: softmax would keep their order. int32, of NumPy.
     """
-    ranked = np.array(scores if library(scores) is np else scores.numpy(force=True))
+    ranked = np.array(_plain(scores))
     count, _, blocks = ranked.shape
     own = np.arange(total - count, total) // size
     np.put_along_axis(ranked, own[:, None, None], np.inf, axis=-1)
@@ -266,6 +266,7 @@ class Statistics:
 def statistics(choice: Any, chunk: int = 128) -> Statistics:
     """Return the statistics of ``choice`` [c, Hkv, k] as `choose_blocks` makes it; chunks are of ``chunk`` queries that
     follow one another, the last one perhaps shorter."""
+    choice = _plain(choice)
     count, heads, _ = choice.shape
     keeps = np.zeros((count, heads, int(choice.max()) + 2), bool)
     np.put_along_axis(keeps, choice, True, axis=-1)
@@ -306,6 +307,11 @@ def _softmax(xp: Any, products: Any) -> Any:
 
 def _positions(xp: Any, first: int, count: int) -> Any:
     return xp.arange(first, first + count)
+
+
+def _plain(array: Any) -> Any:
+    """Return ``array`` as one of NumPy, from whatever device."""
+    return array if library(array) is np else array.numpy(force=True)
 
 
 def _like(xp: Any, array: Any) -> Any:
