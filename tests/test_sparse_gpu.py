@@ -131,6 +131,23 @@ def test_the_error_in_bfloat16_is_at_most_twice_that_of_plain_bfloat16(gpu: Any,
         assert 0 < np.abs(found.float().numpy() - exact).max() <= 2 * np.abs(plain - exact).max()
 
 
+def test_the_stages_that_are_measured_on_a_gpu_run_again_and_again(gpu: Any) -> None:
+    from simcore.models.sparse_attention import benchmarks
+
+    def tensor(shape: tuple[int, ...], dtype: str) -> Any:
+        return torch.randn(shape).to(getattr(torch, dtype))
+
+    stages = list(benchmarks.stages(tensor, gpu, "bfloat16", 32, 8, (4, 1, 16, 16, 2)))
+
+    prefill = ["index", "choice", "lists", "blocks", "combine", "dense attention"]
+    decode = ["index", "choice", "attention", "dense attention"]
+    assert [each.name for each in stages] == [f"prefill: {n}" for n in prefill] + [f"decode: {n}" for n in decode]
+    assert stages[0].shape == "8 of 32 tokens, 4/1 heads of 16, 2 blocks of 16, bfloat16"
+    for stage in stages:
+        assert stage.run()[1] == stage.work
+        assert stage.work.launches == 1
+
+
 COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
