@@ -115,6 +115,17 @@ def test_a_block_that_all_chose_is_spread_over_programs(gpu: Any, monkeypatch: p
     assert kernel.statistics(again) == kernel.statistics(choice)
 
 
+def test_products_whose_exponentials_overflow_do_no_harm(gpu: Any) -> None:
+    arrays = tensors_of(12, 12, 1, 2, 16)
+    arrays[0] *= 100
+
+    (found, choice), _ = kernel.attend(*map(torch.from_numpy, arrays), 4, 2, by=gpu)
+
+    exact = restricted(*(each.astype(np.float64) for each in arrays[:3]), choice.numpy(), 4)
+    assert np.abs(arrays[0][:, 0] @ arrays[1][:, 0].T * 16**-0.5).max() > 100
+    np.testing.assert_allclose(found.numpy(), exact, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("count", [1, 32])
 def test_the_error_in_bfloat16_is_at_most_twice_that_of_plain_bfloat16(gpu: Any, count: int) -> None:
     arrays = [kernel.rounded(each, "bfloat16") for each in tensors_of(count, 32, 1, 4, 32)]

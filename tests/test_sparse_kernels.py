@@ -199,6 +199,17 @@ def test_the_error_is_at_most_twice_that_of_plain_low_precision(low: str, count:
         assert 0 < worst(found, exact) <= 2 * plain
 
 
+def test_products_whose_exponentials_overflow_do_no_harm() -> None:
+    tensors = prompt(40, heads=2, each=3, width=16, index=5)
+    tensors[0] *= 1000
+    queries, keys, values = tensors[:3]
+    choice = chosen(tensors, 8, 3)
+
+    expected = restricted(queries, keys, values, choice, 8)
+    assert np.abs(by_block(queries, keys, values, choice, 8) - expected).max() < 1e-9
+    assert np.abs(kernel.attend_by_query(queries, keys, values, choice, 8)[0] - expected).max() < 1e-9
+
+
 def test_rounding_to_bfloat16_is_to_the_nearest_and_of_two_to_the_even_one() -> None:
     bits = [0x3F800000, 0x3F808000, 0x3F808001, 0x3F818000, 0x3F81FFFF, 0xBF818000, 0x7F800000]
     expected = [0x3F800000, 0x3F800000, 0x3F810000, 0x3F820000, 0x3F820000, 0xBF820000, 0x7F800000]
