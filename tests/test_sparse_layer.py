@@ -295,6 +295,7 @@ def test_out_of_memory_is_a_result() -> None:
     found = result.metrics["jobs"]["sparse_attention"]["attention"]
 
     assert (found["out_of_memory"], found["all_ps"], found["memory_bytes"]) == (1, 0, 80 * 10**9)
+    assert (found["operations_saved"], found["bytes_saved"]) == (0, 0)
     assert found["needed_bytes"] == 2304 * 2**20 + 2**20 * (262144 + 4 * 4 * 8192)
     assert any("out of memory" in sentence for sentence in result.warnings)
 
@@ -321,6 +322,39 @@ def test_ranks_share_decode(across: str) -> None:
     (stage,) = attend(SHAPE, "sparse", step, RATES, parallel, shards)
 
     assert found["all_ps"] == stage.timing.duration(stage.work, H800)
+
+
+@pytest.mark.parametrize(("gpus", "most"), [(1, 7.87), (2, 3.97), (4, 1.99)])
+def test_what_decode_saves_falls_with_the_gpus_that_share_heads(gpus: int, most: float) -> None:
+    found = attention(
+        "machine.gpus=4",
+        P + "mode=decode",
+        P + "tokens=1",
+        P + "prefix=1048575",
+        P + "sequences=2",
+        P + f"tensor={gpus}",
+    )
+    n, heads = 2**20, 4 // gpus
+    read = 256 * n + 8 * heads * n // 128 + 2 * heads * 128 * 2 * 2048
+    scored, attended = 2 * heads * 128 * n, 4 * 16 * heads * 128 * 2048
+
+    assert (
+        found["bytes_saved"]
+        == pytest.approx(2 * heads * 128 * 2 * n / read, rel=1e-12)
+        == pytest.approx(most, abs=5e-3)
+    )
+    assert found["operations_saved"] == pytest.approx(4 * 16 * heads * 128 * n / (scored + attended), rel=1e-12)
+
+
+@pytest.mark.parametrize("across", ["tensor", "data"])
+def test_what_a_prompt_saves_is_that_of_its_chunks(across: str) -> None:
+    sizes = (P + "tokens=5000", P + "chunk=2048", P + "layers=2", P + "sequences=3", "machine.gpus=2")
+    ways = (P + "tensor=2", P + f"across={across}")
+    sparse, dense = (attention(*sizes, *ways, P + f"attention={each}") for each in ("sparse", "dense"))
+
+    assert (dense["operations_saved"], dense["bytes_saved"]) == (1, 1)
+    assert sparse["operations_saved"] == dense["operations"] / sparse["operations"]
+    assert sparse["bytes_saved"] == dense["traffic_bytes"] / sparse["traffic_bytes"]
 
 
 @pytest.mark.parametrize(

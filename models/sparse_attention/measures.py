@@ -1,25 +1,13 @@
-"""What the claims want to know of a run beside its metrics: work saved against dense attention, and sums of stages."""
+"""What the claims want to know of a run beside its metrics: operations as the paper counts them, a sum of stages."""
 
 from functools import lru_cache
 
 import numpy as np
 
-from simcore import Result, Work
+from simcore import Result
 
-from . import kernel, layer, single
+from . import kernel
 from .program import Params
-
-
-def operations_saved(result: Result) -> float:
-    """Return how many times the operations of the step dense attention does."""
-    sparse, dense = _both(result)
-    return sum(dense.operations.values()) / sum(sparse.operations.values())
-
-
-def bytes_saved(result: Result) -> float:
-    """Return how many times the bytes of the step dense attention moves."""
-    sparse, dense = _both(result)
-    return _traffic(dense) / _traffic(sparse)
 
 
 def formula(result: Result) -> int:
@@ -67,19 +55,3 @@ def _statistics(params: Params, seed: int) -> kernel.Statistics:
     queries = draw.standard_normal((tokens, shape.heads, shape.index_width), np.float32)
     scores, _ = kernel.score_blocks(queries, draw.standard_normal((tokens, shape.index_width), np.float32), shape.block)
     return kernel.statistics(kernel.choose_blocks(scores, tokens, shape.block, shape.keep)[0])
-
-
-def _both(result: Result) -> tuple[Work, Work]:
-    """Return the work of the first step of rank 0, sparse and dense."""
-    params: Params = result.scenario.workloads[0].params
-    step = single.steps(params, len(single.mine(params, 0)))[0]
-    parallel = 1 if params.across == "data" else params.tensor
-    sparse, dense = (
-        [stage.work for stage in layer.attend(params.shape, attention, step, params.rates, parallel)]
-        for attention in (layer.SPARSE, layer.DENSE)
-    )
-    return sum(sparse, Work()), sum(dense, Work())
-
-
-def _traffic(work: Work) -> int:
-    return work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0)
