@@ -33,7 +33,17 @@ if TYPE_CHECKING:
         run_sweep as run_sweep,
         time_collective as time_collective,
     )
-    from .plot import Curve as Curve, CurvePanel as CurvePanel, Drawing as Drawing, curves as curves
+    from .plot import (
+        Bar as Bar,
+        BarPanel as BarPanel,
+        CellPanel as CellPanel,
+        Curve as Curve,
+        CurvePanel as CurvePanel,
+        Drawing as Drawing,
+        bars as bars,
+        cells as cells,
+        curves as curves,
+    )
     from .report import load_run as load_run, write_run as write_run
     from .scenario import Scenario as Scenario
     from .schedule import COMPUTE as COMPUTE, DELAY as DELAY, Schedule as Schedule
@@ -71,7 +81,7 @@ _HOME = {
         "run_sweep",
         "time_collective",
     ],
-    "plot": ["Curve", "CurvePanel", "Drawing", "curves"],
+    "plot": ["Bar", "BarPanel", "CellPanel", "Curve", "CurvePanel", "Drawing", "bars", "cells", "curves"],
     "report": ["load_run", "write_run"],
     "scenario": ["Scenario"],
     "schedule": ["COMPUTE", "DELAY", "Schedule"],

@@ -147,8 +147,7 @@ def _columns(rank: Rank, plan: "Plan", number: int, recall: "Recall", held: Any,
     charge = yield from charges(rank, params, held, given(params, recall.code), recall.events, ledger, shape)
     answer = yield from decided(rank, params, charge, ledger)
     found[number, rank.index] = answer
-    # Two bits an output, or the whole charge.
-    wire = answer if not params.reject else Virtual((-(-answer.shape[0] // 4),), "int8")
+    wire = packed_answer(answer) if params.reject else answer
     _send(rank, count, wire, "answer", f"answer {number} of {rank.index}", ledger)
     return None
 
@@ -161,10 +160,30 @@ def _tell(rank: Rank, params: "Params", number: int, recall: "Recall", to: list[
     sent: Any = given(params, _slice(recall.item, rank.index, count))
     if params.sensors.sends != "values":
         made = yield from run(rank, ledger, forms.reading(_SENT[params.sensors.sends], events), code)
-        # An event is one word of 16 bits: the sign beside 15 bits of index.
-        sent = Virtual((2 * events,), "int8") if params.sensors.sends == "events" else Virtual((2 * made[0].nbytes,), "int8")
+        sent = packed_events(*made) if params.sensors.sends == "events" else packed_masks(*made)
     for dst in to:
         _send(rank, dst, sent, "code", f"code {number} of {rank.index}", ledger)
+
+
+def packed_events(index: Any, sign: Any) -> Any:
+    """Return events as words uint16 [events]: 15 bits of index, and a bit that is set where the sign is -1."""
+    if isinstance(index, Virtual):
+        return Virtual(index.shape, "uint16")
+    return (index << 1 | (sign < 0)).astype(np.uint16)
+
+
+def packed_masks(plus: Any, minus: Any) -> Any:
+    """Return both masks as words uint64 [2 words]."""
+    if isinstance(plus, Virtual):
+        return Virtual((2 * plus.shape[0],), "uint64")
+    return np.concatenate((plus, minus))
+
+
+def packed_answer(answer: Any) -> Any:
+    """Return an answer of -1, 0, 1 as bytes: a bit for each output that is 1, then for each that is -1."""
+    if isinstance(answer, Virtual):
+        return Virtual((2 * -(-answer.shape[0] // 8),), "uint8")
+    return np.concatenate((np.packbits(answer > 0), np.packbits(answer < 0)))
 
 
 _SENT: dict[str, forms.Method] = {"events": "events", "masks": "planes"}
