@@ -28,12 +28,12 @@ def frame(kind: Kind, nodes: int, inputs: int, rng: np.random.Generator) -> Weig
     if kind == "gaussian":
         drawn = rng.standard_normal(shape, np.float32) * np.float32(40)
         return np.clip(np.rint(drawn), -BOUND, BOUND).astype(np.int8)
-    columns = 1 + rng.permutation(nodes - 1)[:inputs]
-    signs = 2 * rng.integers(0, 2, inputs) - 1
-    both = np.arange(nodes)[:, None] & columns[None, :]
-    for shift in (16, 8, 4, 2, 1):
-        both ^= both >> shift
-    return ((1 - 2 * (both & 1)) * signs).astype(np.int8)
+    columns = 1 + rng.permutation(nodes - 1)[:inputs].astype(np.uint16)
+    signs = (2 * rng.integers(0, 2, inputs, np.int8) - 1).astype(np.int8)
+    both = np.arange(nodes, dtype=np.uint16)[:, None] & columns[None, :]
+    for shift in (8, 4, 2, 1):  # the parity of the bits that both numbers have: the sign in a Hadamard matrix
+        both ^= both >> np.uint16(shift)
+    return (1 - 2 * (both & 1).astype(np.int8)) * signs
 
 
 def white(inputs: int, rng: np.random.Generator) -> Array:

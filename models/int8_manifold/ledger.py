@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 Level = Literal["dram", "flash", "sram_1m", "sram"]
 """Where the weights are: outside the chip, or in a large or small memory on it."""
+ON_CHIP = ("sram_1m", "sram")
 
 
 @dataclass
@@ -28,10 +29,13 @@ class Ledger:
     waited: int = 0
 
     def compute(self, work: Work) -> None:
-        """Enter the operations and bytes of ``work``."""
-        read = dict(work.bytes_read)
+        """Enter the operations and bytes of ``work``. Weights that are on the chip already pass through no buffer."""
+        read, written = dict(work.bytes_read), dict(work.bytes_written)
         moved = read.pop("weights", 0)
-        arithmetic, chip = replace(work, bytes_read=read).energy(self.prices)
+        if self.level in ON_CHIP and moved:
+            read["sram"] -= moved
+            written["sram"] -= moved
+        arithmetic, chip = replace(work, bytes_read=read, bytes_written=written).energy(self.prices)
         self.arithmetic += arithmetic
         self.chip += chip
         self.weights += Work({}, {self.level: moved}).energy(self.prices)[1]

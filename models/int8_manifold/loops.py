@@ -22,7 +22,8 @@ def _ones(_: Any, word: Any) -> Any:
 
 @compiled
 def write(weights: Any, inputs: Any, outputs: Any, noise: int, states: Any) -> None:
-    """Add ``inputs`` x ``outputs`` (int32) and noise to ``weights`` int8 [nodes, outputs], and keep them within 127.
+    """Add ``inputs`` x ``outputs`` (int32) and noise to ``weights`` int8 [nodes, outputs], and keep them within 127; rows
+    of inputs that are 0 stay as they are.
 
     Noise is uniform on -noise .. noise; column j draws it from its own xorshift generator, whose state is
     ``states[j]`` (uint32, never 0), row after row.
@@ -30,6 +31,8 @@ def write(weights: Any, inputs: Any, outputs: Any, noise: int, states: Any) -> N
     span = np.uint32(2 * noise + 1)
     for i in range(weights.shape[0]):
         row, drive = weights[i], inputs[i]
+        if drive == 0:
+            continue
         for j in range(weights.shape[1]):
             x = states[j]
             x ^= np.uint32(x << np.uint32(13))

@@ -131,17 +131,14 @@ def _struck(params: "Params", weights: Any, key: int) -> Any:
 
 @lru_cache(maxsize=2)
 def _items(items: str, pairs: int, nodes: int, outputs: int, active: float, key: int) -> tuple[Any, Any]:
-    """Return both codes of every pair, int8 [pairs, nodes] and [pairs, outputs]: random signs of which a share is
-    ``active``, or the codes of images."""
+    """Return both codes of every pair, int8 [pairs, nodes] and [pairs, outputs]: random signs, of the nodes a
+    share ``active``, or the codes of images."""
     if items == "random":
         rng = _stream(key, 4)
-        found = []
-        for count in (nodes, outputs):
-            signs = (2 * rng.integers(0, 2, (pairs, count), np.int8) - 1).astype(np.int8)
-            for row in signs if active < 1 else ():
-                row[rng.permutation(count)[round(active * count) :]] = 0
-            found.append(signs)
-        return found[0], found[1]
+        seen, known = ((2 * rng.integers(0, 2, (pairs, count), np.int8) - 1).astype(np.int8) for count in (nodes, outputs))
+        for row in seen if active < 1 else ():
+            row[rng.permutation(nodes)[round(active * nodes) :]] = 0
+        return seen, known
     drawn = [images.draw(items, _stream(key, 5, number)) for number in range(pairs)]  # type: ignore[arg-type]
     filters = images.taps()
     spatial = np.array([images.spatial(each) for each in drawn])

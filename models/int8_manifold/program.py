@@ -86,7 +86,7 @@ class Params:
     """``reading``: pairs written into the weights and recalled (hebbian), or a fixed frame (frame). ``nodes`` and
     ``outputs`` are the populations; of a frame, nodes and inputs.
 
-    Hebbian: ``pairs`` of ``items``, random signs of which a share is ``active``, or images, written with ``gain`` and
+    Hebbian: ``pairs`` of ``items``, random signs of which, of the nodes, a share is ``active``, or images, written with ``gain`` and
     ``noise``; recalled ``direction`` forward, from nodes to outputs, or backward. ``rule`` says what an event adds;
     charges below ``reject`` are undecided, and with a ``reject`` of 0 charges are the answer. ``frame``: of the frame.
     ``damage``: what is lost.

@@ -9,7 +9,7 @@ import numpy as np
 from simcore import Column, Kernel, Metric, Rank, Virtual
 
 from . import cost, forms, kernel
-from .ledger import Ledger, counted
+from .ledger import ON_CHIP, Ledger, counted
 from .timing import Operations, Tiles
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from .program import Params
 
 Life = Generator[Any, Any, Any]
-OUTSIDE = ("dram", "flash")
-"""Memories outside the chip."""
 
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "recalls": (
@@ -117,7 +115,7 @@ def charges(
 ) -> Life:
     """Return the charges that ``code`` with its ``events`` makes of the weights ``held``, which were of ``shape``."""
     made = yield from run(rank, ledger, forms.reading(params.method, events), code)
-    outside = params.level in OUTSIDE
+    outside = params.level not in ON_CHIP
     adder, _ = forms.adding(params.method, params.rule, *shape, events, params.fetch, outside)
     return (yield from run(rank, ledger, adder, *forms.code_of(params.method, code, made, held)))
 
@@ -135,7 +133,7 @@ def _found_in_frame(rank: Rank, plan: "Plan", recall: "Recall", held: tuple[Any,
     """Return the estimate of an item: spread over the nodes, its code truncated and damaged, and brought back."""
     params, about = plan.params, plan.params.frame
     weights = given(params, plan.weights)
-    outside = params.level in OUTSIDE
+    outside = params.level not in ON_CHIP
     spread = Kernel("spread", kernel.spread, cost.spread, Tiles(params.nodes, params.fetch, outside))
     yield from run(rank, ledger, spread, weights, given(params, recall.item))
     code = given(params, recall.code)

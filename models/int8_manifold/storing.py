@@ -15,7 +15,7 @@ BOUND = 127
 
 def write_pairs(inputs: NDArray[Any], outputs: NDArray[Any], noise: int, rng: np.random.Generator) -> Weights:
     """Return weights int8 [nodes, outputs], from nothing, after every pair of rows of ``inputs`` [pairs, nodes] and
-    ``outputs`` [pairs, outputs] was written, in their order: a product and noise for each weight, saturating."""
+    ``outputs`` [pairs, outputs] was written, in their order: a product and noise for each weight of an active node's row, saturating."""
     weights = np.zeros((inputs.shape[1], outputs.shape[1]), np.int8)
     states = rng.integers(1, 2**32, outputs.shape[1], np.uint32)
     for each, other in zip(inputs.astype(np.int32), outputs.astype(np.int32), strict=True):
