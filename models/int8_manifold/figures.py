@@ -80,7 +80,7 @@ def _stack(label: str, row: Row, scale: float, note: str) -> list[Bar]:
 
 
 def _said(row: Row) -> str:
-    return f"{row['energy_uj'] / 1000:.2g} mJ, {row['latency_ms']:.2g} ms"
+    return f"{row['energy_uj'] / 1000:.2g} mJ, {float(format(row['latency_ms'], '.2g')):,.10g} ms"
 
 
 def sharing(title: str, found: Any, width: str) -> Any:
@@ -91,10 +91,10 @@ def sharing(title: str, found: Any, width: str) -> Any:
     panels = [
         CellPanel(
             name, [link.removeprefix("sensors-") for link in links], ways,
-            [[at[link, way][column] * scale for link in links] for way in ways], "link", "what is sent" if not k else "",
+            [[at[link, way][column] * scale for link in links] for way in ways], "link", "",
         )
-        for k, (name, column, scale) in enumerate(
-            (("energy of all batteries (mJ)", "energy_uj", 1e-3), ("time to the answer (ms)", "latency_ms", 1.0))
+        for name, column, scale in (
+            ("energy of all batteries (mJ)", "energy_uj", 1e-3), ("time to the answer (ms)", "latency_ms", 1.0),
         )
     ]  # fmt: skip
     subtitle = "four Cortex-M7 with a quarter of the input each, 10 answers a second, 655 events an answer"

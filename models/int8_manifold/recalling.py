@@ -104,9 +104,9 @@ def given(params: "Params", array: Any) -> Any:
 def run(rank: Rank, ledger: Ledger, made: Kernel, *payloads: Any) -> Life:
     """Compute a kernel and enter its work."""
     work = counted(made, payloads)
-    ledger.compute(work)
     if isinstance(made.timing, Tiles):
         ledger.waited += rank.duration(work, made.timing) - rank.duration(work, Operations())
+    ledger.compute(work)
     return (yield from rank.compute(made, *payloads))
 
 

@@ -1,4 +1,4 @@
-"""The answers the plain way: every weight, one after another, in wide integers or floats."""
+"""The answers the plain way: all weights at once, in wide integers or floats."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,14 @@ def answers(params: "Params", plan: "Plan") -> list[Any]:
 
 
 def charge(params: "Params", weights: Any, code: Any) -> Any:
-    """Return the charges int64 [outputs] before they are stored."""
-    wide = weights.astype(np.int64)
+    """Return the charges int64 [outputs] before they are stored: what the nodes that are 1 add, less what those that are
+    -1 add."""
+    adds = weights
     if params.method == "binary":
-        return np.where(code > 0, 1, -1) @ np.where(wide >= 0, 1, -1)
-    if params.rule.arithmetic == "votes":
-        wide = np.where(np.abs(wide) >= params.rule.cut, np.sign(wide), 0)
-    return code.astype(np.int64) @ wide
+        adds, code = np.where(weights >= 0, np.int8(1), np.int8(-1)), np.where(code > 0, 1, -1)
+    elif params.rule.arithmetic == "votes":
+        adds = np.where(np.abs(weights) >= params.rule.cut, np.sign(weights), np.int8(0))
+    return adds[code > 0].sum(0, dtype=np.int64) - adds[code < 0].sum(0, dtype=np.int64)
 
 
 def _recalled(params: "Params", plan: "Plan", recall: "Recall") -> Any:

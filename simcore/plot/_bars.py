@@ -57,11 +57,11 @@ def bars(panels: Sequence[BarPanel], *, title: str, subtitle: str = "", width: s
         head, bottom = sheet.head(title, subtitle), 64
         sheet.begin(head + sum(heights) + sum(above) + bottom * len(panels), title, subtitle)
         top, placed = head, []
-        for panel, height, free, (columns, legend) in zip(panels, heights, above, legends, strict=True):
+        for panel, height, free, (columns, _) in zip(panels, heights, above, legends, strict=True):
             axes = sheet.axes(90, top + free, sheet.width - 90 - 30, height)
             handles = _draw(sheet, axes, panel)
             if len(panel.series) > 1:
-                sheet.legend(axes, handles, (EDGE, top + free - legend), columns)
+                sheet.legend(axes, handles, (EDGE, top + 4), columns)
             placed.append(axes)
             top += free + height + bottom
         sheet.fit(placed)

@@ -1,4 +1,4 @@
-"""Numbers over two axes as colours: panels side by side that share one scale, the number written into every cell."""
+"""Numbers over two axes as colours: panels that share one scale, the number written into every cell."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from simcore.plot._canvas import Drawing, Sheet, sheet_of
 from simcore.plot._style import HEAT, INK
 
 CELL = 44
 """Pixels that a row is high."""
+ABOVE, BELOW, SCALE = 24, 60, 96
+"""Pixels above a panel, for its title; below it; and right of all, for what the colours stand for."""
 
 
 @dataclass(frozen=True)
@@ -33,28 +36,37 @@ def cells(
     """Return a figure of ``panels`` one beside the other, or one below the other (``stacked``, and in a figure for a
     paper); ``label`` says what the colours are, on a logarithmic scale where wanted; each cell holds its number, with
     so many ``digits`` or, on that scale, significant ones."""
+    held = [np.asarray(panel.rows, float) for panel in panels]
+    norm = (LogNorm if log else Normalize)(min(map(np.nanmin, held)), max(map(np.nanmax, held)))
     with sheet_of(width) as sheet:
         head, side = sheet.head(title, subtitle), len(panels) if sheet.wide and not stacked else 1
-        heights = [CELL * len(panel.y) for panel in panels]
-        below = 24.0 + 60
-        rows = [heights[i : i + side] for i in range(0, len(panels), side)]
-        sheet.begin(head + sum(max(row) + below for row in rows), title, subtitle)
-        across = (sheet.width - 90 - 24) / side
-        held = [np.asarray(panel.rows, float) for panel in panels]
-        norm = (LogNorm if log else Normalize)(min(map(np.nanmin, held)), max(map(np.nanmax, held)))
-        top = head
-        for first, row in zip(range(0, len(panels), side), rows, strict=True):
-            for place, height in enumerate(row):
-                panel = panels[first + place]
-                axes = sheet.axes(84 + place * across, top + 24, across - 84, height)
-                shown = _draw(sheet, axes, panel, held[first + place], norm, f".{digits + 1}g" if log else f".{digits}f")
-            bar = sheet.colour_bar(shown, sheet.width - 84, top + 24, max(row), sheet.elide(label, max(row)))
+        rows = [range(len(panels))[i : i + side] for i in range(0, len(panels), side)]
+        heights = [CELL * max(len(panels[k].y) for k in row) for row in rows]
+        sheet.begin(head + sum(height + ABOVE + BELOW for height in heights), title, subtitle)
+        left = 46 + max(sheet.measure(name) for panel in panels for name in panel.y)
+        across, top = (sheet.width - SCALE) / side, head + ABOVE
+        for row, height in zip(rows, heights, strict=True):
+            for place, k in enumerate(row):
+                axes = sheet.axes(left + place * across, top, across - left, CELL * len(panels[k].y))
+                shown = _draw(sheet, axes, panels[k], held[k], norm, lambda value: _text(value, digits, log))
+            bar = sheet.colour_bar(shown, sheet.width - SCALE + 14, top, height, sheet.elide(label, height))
+            bar.ax.yaxis.set_minor_locator(NullLocator())
+            bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
             sheet.part(bar.ax)
-            top += max(row) + below
+            top += height + ABOVE + BELOW
         return sheet.figure
 
 
-def _draw(sheet: Sheet, axes: Any, panel: CellPanel, held: Any, norm: Any, form: str) -> Any:
+def _text(value: float, digits: int, log: bool) -> str:
+    """Return a number as a cell shows it."""
+    if not log:
+        return f"{value:.{digits}f}"
+    # Ten thousand and 0.01 alike without an exponent.
+    return f"{float(f'{value:.{digits}g}'):,.10g}"
+
+
+def _draw(sheet: Sheet, axes: Any, panel: CellPanel, held: Any, norm: Any, text: Any) -> Any:
+    """Draw a panel; return what its colours stand for."""
     shown = axes.imshow(held, origin="lower", aspect="auto", cmap=HEAT, norm=norm, interpolation="nearest")
     axes.grid(visible=False)
     for axis, labels, name in ((axes.xaxis, panel.x, panel.x_label), (axes.yaxis, panel.y, panel.y_label)):
@@ -63,7 +75,7 @@ def _draw(sheet: Sheet, axes: Any, panel: CellPanel, held: Any, norm: Any, form:
     axes.set_title(panel.title)
     _, _, width, height = sheet.place(axes)
     for (i, j), value in np.ndenumerate(held):
-        text = f"{value:{form}}"
-        if value == value and sheet.measure(text) + 6 <= width / held.shape[1] and height / held.shape[0] >= 18:
-            axes.text(j, i, text, ha="center", va="center", color="white" if norm(value) > 0.4 else INK)
+        said = text(value)
+        if value == value and sheet.measure(said) + 6 <= width / held.shape[1] and height / held.shape[0] >= 18:
+            axes.text(j, i, said, ha="center", va="center", color="white" if norm(value) > 0.4 else INK)
     return shown
