@@ -36,8 +36,8 @@ class Origin:
 
 @dataclass(frozen=True)
 class EnergySpec:
-    """What a GPU or a smaller device spends: on an operation, by dtype; on a byte, by level of memory; on a byte that it
-    sends or receives over a link; and all the time that it is ``awake`` or ``asleep``, beside that."""
+    """What a GPU or a smaller device spends: on an operation, by dtype; on a byte, by level of memory; on a byte that
+    it sends or receives over a link; and all the time that it is ``awake`` or ``asleep``, beside that."""
 
     operations: dict[str, Energy]
     memory: dict[str, Energy]

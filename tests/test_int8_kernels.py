@@ -1,5 +1,7 @@
-"""int8 manifold: implementations of a recall agree bit for bit, with slow twins too; writing, damage, images, frames."""
+"""int8 manifold: implementations of a recall agree bit for bit, with slow twins too; writing, damage, images,
+frames."""
 
+import itertools
 import math
 import time
 from typing import Any
@@ -27,7 +29,9 @@ def recalls(draw: Any) -> tuple[Any, Any]:
     nodes, outputs = draw(st.integers(1, 150)), draw(st.integers(1, 140))
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     weights = np.clip(rng.integers(-200, 201, (nodes, outputs)), -127, 127).astype(np.int8)
-    weights[rng.random(weights.shape) < draw(st.sampled_from([0.0, 0.5]))] = draw(st.sampled_from([-2, -1, 0, 1, 2, 127]))
+    weights[rng.random(weights.shape) < draw(st.sampled_from([0.0, 0.5]))] = draw(
+        st.sampled_from([-2, -1, 0, 1, 2, 127])
+    )
     code = rng.choice(np.array([-1, 0, 1], np.int8), nodes, p=draw(st.sampled_from([(0.5, 0, 0.5), (0.1, 0.8, 0.1)])))
     return weights, code
 
@@ -167,7 +171,14 @@ def written_twin(inputs: Any, outputs: Any, noise: int, states: list[int]) -> li
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 12), st.integers(1, 9), st.integers(1, 6), st.integers(0, 40), st.integers(0, 127), st.integers(0, 99))
+@given(
+    st.integers(1, 12),
+    st.integers(1, 9),
+    st.integers(1, 6),
+    st.integers(0, 40),
+    st.integers(0, 127),
+    st.integers(0, 99),
+)
 def test_pairs_are_written_saturating(nodes: int, outputs: int, pairs: int, noise: int, gain: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     inputs = gain * rng.integers(-1, 2, (pairs, nodes))
@@ -229,7 +240,7 @@ def test_more_damage_is_more_of_the_same() -> None:
 
     dead = [damage.killed(500, share, np.random.default_rng(SEED)) for share in (0.0, 0.2, 0.5, 1.0)]
     assert [each.sum() for each in dead] == [0, 100, 250, 500]
-    assert all((b | ~a).all() for a, b in zip(dead, dead[1:], strict=False))
+    assert all((b | ~a).all() for a, b in itertools.pairwise(dead))
     assert (left(50) <= left(100)).all()
 
 
@@ -260,7 +271,10 @@ def test_the_codes_of_images_have_the_sizes_of_the_paper() -> None:
     assert not filters.astype(int).sum((2, 3)).any()  # a flat image has no response
     for kind in ("white", "pink", "shapes"):
         image = images.draw(kind, rng)  # type: ignore[arg-type]
-        spatial, (structural, work) = images.spatial(image), images.structural(image, filters)
+        (spatial, pixels), (structural, work) = images.spatial(image), images.structural(image, filters)
+        shape = Virtual((64, 64), "int8")
+        assert cost.spatial(shape) == (Virtual((8192,), "int8"), pixels)
+        assert cost.structural(shape, Virtual(filters.shape, "int8")) == (Virtual((4096,), "int8"), work)
         assert spatial.shape == (8192,)
         assert set(spatial.tolist()) == {0, 1}
         assert not (spatial[:4096] & spatial[4096:]).any()

@@ -1,4 +1,5 @@
-"""int8 manifold: rows on their way, energy by hand, failures in service, sensors that share, and what the paper claims."""
+"""int8 manifold: rows on their way, energy by hand, failures in service, sensors that share, and what the paper
+claims."""
 
 import math
 import re
@@ -19,7 +20,9 @@ from simcore.claims import experiments, reading
 SMALL = {"nodes": 208, "outputs": 104, "pairs": 3, "payload": "real", "damage.truncated": 0.2, "damage.destroyed": 0.1}
 
 
-def recall(scenario: str = "int8_manifold/one_device", seed: int = 0, node: str = "", wait: str = "", **params: Any) -> Any:
+def recall(
+    scenario: str = "int8_manifold/one_device", seed: int = 0, node: str = "", wait: str = "", **params: Any
+) -> Any:
     changes = {f"workloads.0.params.{key.replace('__', '.')}": value for key, value in params.items()}
     if node:
         changes["machine.node"] = node
@@ -127,7 +130,9 @@ def test_a_recall_of_full_size_costs_what_its_rows_and_votes_cost() -> None:
 
 
 def test_weights_on_the_chip_pass_through_no_buffer() -> None:
-    outside, inside = (spent(recall(node="popcount-array", payload="virtual", level=level)) for level in ("dram", "sram"))
+    outside, inside = (
+        spent(recall(node="popcount-array", payload="virtual", level=level)) for level in ("dram", "sram")
+    )
 
     assert outside["chip_fj"] - inside["chip_fj"] == 2 * 1250 * outside["moved_bytes"]
     assert inside["weights_fj"] == 1250 * inside["moved_bytes"]
@@ -143,6 +148,19 @@ def test_what_a_device_cannot_do_or_hold_is_said() -> None:
     )
     assert "33554432 B of weights are more than the 1000000 B of the device; nothing was recalled" in result.warnings[0]
     assert spent(result)["answers"] == 0
+
+
+@pytest.mark.parametrize(
+    ("direction", "name", "price", "work"),
+    [("forward", "spatial", 100, 3 * 4096), ("backward", "structural", 150, 2 * 16384 * 81)],
+)
+def test_an_image_is_coded_before_it_is_recalled(direction: str, name: str, price: int, work: int) -> None:
+    result = recall(node="popcount-array", payload="virtual", pairs=1, items="pink", direction=direction)
+    nodes, outputs = (8192, 4096) if direction == "forward" else (4096, 8192)
+
+    assert next(row["what"] for row in result.tables["spans"].to_pylist()) == name
+    votes = nodes + int(measures.events(result)) * outputs + outputs
+    assert spent(result)["arithmetic_fj"] == 100 * votes + price * work
 
 
 # Failures
@@ -198,7 +216,13 @@ def test_sensors_find_together_what_one_device_finds(share: str, alone: list[Any
 
 def test_what_sensors_send_is_as_long_as_it_says() -> None:
     sizes = {}
-    for share, sends in (("gather", "values"), ("gather", "events"), ("gather", "masks"), ("rows", "events"), ("columns", "events")):
+    for share, sends in (
+        ("gather", "values"),
+        ("gather", "events"),
+        ("gather", "masks"),
+        ("rows", "events"),
+        ("columns", "events"),
+    ):
         result = recall("scenario", node="sensors-can", sensors={"count": 4, "share": share, "sends": sends}, recalls=1)
         sizes[share, sends] = spent(result)["sent_bytes"]
         events = int(measures.events(result))

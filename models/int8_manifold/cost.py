@@ -5,6 +5,23 @@ from simcore import Virtual, Work
 from .kernel import Rule
 
 
+def spatial(image: Virtual) -> tuple[Virtual, Work]:
+    """Return the shape of the spatial code of an image, and the work: three operations a pixel."""
+    pixels = image.nbytes
+    code = Virtual((2 * pixels,), "int8")
+    return code, Work({"vote": 3 * pixels}, {"sram": 2 * pixels}, {"sram": 2 * pixels}, launches=1)
+
+
+def structural(image: Virtual, filters: Virtual) -> tuple[Virtual, Work]:
+    """Return the shape of the structural code of an image, and the work: two operations a tap, of every filter at every
+    second pixel of every second row; a quarter of the responses are nodes."""
+    orientations, phases, high, wide = filters.shape
+    responses = image.nbytes // 4 * orientations * phases
+    code = Virtual((responses // 4,), "int8")
+    read = {"sram": image.nbytes + filters.nbytes}
+    return code, Work({"int8": 2 * responses * high * wide}, read, {"sram": code.nbytes}, launches=1)
+
+
 def compact(code: Virtual, events: int) -> tuple[tuple[Virtual, Virtual], Work]:
     """Return the shapes of ``events`` events, which the plan counted, and the work: 3 B written each."""
     index, sign = Virtual((events,), "uint16"), Virtual((events,), "int8")
@@ -61,7 +78,10 @@ def count_equal(plus: Virtual, positive: Virtual, nodes: int, rule: Rule) -> tup
     outputs, words = positive.shape
     charge, read = Virtual((outputs,), rule.accumulator), 8 * outputs * words
     work = Work(
-        {"word": outputs * words}, {"weights": read, "sram": read + 8 * words}, {"sram": read + charge.nbytes}, launches=1
+        {"word": outputs * words},
+        {"weights": read, "sram": read + 8 * words},
+        {"sram": read + charge.nbytes},
+        launches=1,
     )
     return charge, work
 
@@ -112,7 +132,5 @@ def _row_by_row(
 ) -> tuple[Virtual, Work]:
     charge = Virtual((outputs,), accumulator)
     size = rows * (row + charge.nbytes)
-    work = Work(
-        {kind: each * rows * outputs}, {"weights": rows * row, "sram": size + code}, {"sram": size}, launches=1
-    )
+    work = Work({kind: each * rows * outputs}, {"weights": rows * row, "sram": size + code}, {"sram": size}, launches=1)
     return charge, work

@@ -1,8 +1,8 @@
 """Rows of weights on their way from memory to the adder: banks, channels and buffers that are taken in turn.
 
 One engine asks for tiles in their order. A tile takes a buffer on the chip; opens its bank; passes its channel; and is
-added, one at a time. Its buffer is free again when it was added. With two buffers a tile is fetched while the one before
-it is added.
+added, one at a time. Its buffer is free again when it was added. With two buffers a tile is fetched while the one
+before it is added.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ PS = 10**12
 
 @dataclass(frozen=True)
 class Fetch:
-    """``channels`` of the memory, which share its bandwidth evenly; ``banks`` of each, ``open`` and ``close``: how long a
-    bank is busy before and after a tile passes; ``buffers`` on the chip, of one tile each."""
+    """``channels`` of the memory, which share its bandwidth evenly; ``banks`` of each, ``open`` and ``close``: how long
+    a bank is busy before and after a tile passes; ``buffers`` on the chip, of one tile each."""
 
     channels: int = 1
     banks: int = 4
@@ -29,8 +29,8 @@ class Fetch:
 
 @dataclass(frozen=True)
 class Flow:
-    """When tiles were opened, passed their channel and were added: begin and end of each, int64 [tiles], ps; and for how
-    long the adder waited, after it began, and channels carried bytes."""
+    """When tiles were opened, passed their channel and were added: begin and end of each, int64 [tiles], ps; and for
+    how long the adder waited, after it began, and channels carried bytes."""
 
     opened: NDArray[np.int64]
     passes: NDArray[np.int64]
@@ -50,8 +50,8 @@ class Flow:
 
 
 def flow(tiles: int, size: int, adding: int, bandwidth: int, fetch: Fetch) -> Flow:
-    """Return how ``tiles`` tiles of ``size`` bytes flow from a memory of ``bandwidth`` B/s, each added in ``adding`` ps;
-    tile k is in bank k of all, counted over the channels first."""
+    """Return how ``tiles`` tiles of ``size`` bytes flow from a memory of ``bandwidth`` B/s, each added in ``adding``
+    ps; tile k is in bank k of all, counted over the channels first."""
     passing = -(-size * fetch.channels * PS // bandwidth)
     found = np.zeros((5, tiles), np.int64)
     bank_free = [0] * (fetch.channels * fetch.banks)

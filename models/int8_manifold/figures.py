@@ -99,7 +99,14 @@ def sharing(title: str, found: Any, width: str) -> Any:
     ]  # fmt: skip
     subtitle = "four Cortex-M7 with a quarter of the input each, 10 answers a second, 655 events an answer"
     return cells(
-        panels, title=title, label="mJ or ms, logarithmic", digits=2, log=True, stacked=True, subtitle=subtitle, width=width
+        panels,
+        title=title,
+        label="mJ or ms, logarithmic",
+        digits=2,
+        log=True,
+        stacked=True,
+        subtitle=subtitle,
+        width=width,
     )
 
 
@@ -111,7 +118,11 @@ def prices(title: str, found: Any, width: str) -> Any:
         rows = [row for row in found.rows if row["how"] == way]
         lines.append(Curve(way, [row["price_nj"] for row in rows], [row["energy_uj"] / 1000 for row in rows]))
     panel = CurvePanel(
-        curves=lines, x_label="energy of a byte on the link (nJ)", y_label="energy of an answer (mJ)", log="xy", height=380
+        curves=lines,
+        x_label="energy of a byte on the link (nJ)",
+        y_label="energy of an answer (mJ)",
+        log="xy",
+        height=380,
     )
     subtitle = "one Cortex-M7, weights in DRAM: 1.3 kB of events, 8.2 kB of values, 1 kB of answer"
     return curves([panel], title=title, subtitle=subtitle, width=width)

@@ -1,4 +1,5 @@
-"""How weights lie in memory for each method of recall, the kernel that reads them so, and what it is given of a code."""
+"""How weights lie in memory for each method of recall, the kernel that reads them so, and what it is given of a
+code."""
 
 from functools import partial
 from typing import Any, Literal
@@ -49,7 +50,8 @@ def reading(method: Method, events: int) -> Kernel:
 def adding(
     method: Method, rule: Rule, nodes: int, outputs: int, events: int, fetch: Fetch, outside: bool
 ) -> tuple[Kernel, Tiles]:
-    """Return the kernel of ``method``, to be given its form of the weights and then the code, and how its tiles flow."""
+    """Return the kernel of ``method``, to be given its form of the weights and then the code, and how its tiles
+    flow."""
     by_output = method in MASKS
     tiles = Tiles(outputs if by_output else events if method in ROWS else nodes, fetch, outside)
     given: dict[str, Any] = {"rule": rule}

@@ -42,8 +42,8 @@ def white(inputs: int, rng: np.random.Generator) -> Array:
 
 
 def wave(inputs: int, harmonics: int, amplitude: int, rng: np.random.Generator) -> Array:
-    """Return a digitised sum of the first ``harmonics`` sinusoids over ``inputs`` samples, int8, of random amplitudes and
-    phases, whose largest sample is ``amplitude``."""
+    """Return a digitised sum of the first ``harmonics`` sinusoids over ``inputs`` samples, int8, of random amplitudes
+    and phases, whose largest sample is ``amplitude``."""
     turns = 2 * np.pi * np.arange(inputs) / inputs
     strength, phase = rng.standard_normal(harmonics), rng.uniform(0, 2 * np.pi, harmonics)
     total = sum(a * np.cos((k + 1) * turns + p) for k, (a, p) in enumerate(zip(strength, phase, strict=True)))

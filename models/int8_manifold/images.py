@@ -49,17 +49,22 @@ def _shapes(rng: np.random.Generator) -> Array:
     return image
 
 
-def spatial(image: Array) -> Array:
-    """Return the code int8 [8192] of ``image``: 1 for pixels above its mean by more than the band (ON nodes, first), and
-    for pixels as far below it (OFF nodes)."""
-    total = image.astype(np.int32) * image.size - int(image.sum(dtype=np.int64))
-    on, off = total > BAND * image.size, total < -BAND * image.size
-    return np.concatenate((on.ravel(), off.ravel())).astype(np.int8)
+def spatial(image: Array) -> tuple[Array, Work]:
+    """Return the code int8 [8192] of ``image``, and the work: 1 for pixels above its mean by more than the band (ON
+    nodes, first), and for pixels as far below it (OFF nodes).
+
+    A pixel is added up once, for the mean, and compared twice.
+    """
+    plain = np.asarray(image)
+    total = plain.astype(np.int32) * plain.size - int(plain.sum(dtype=np.int64))
+    on, off = total > BAND * plain.size, total < -BAND * plain.size
+    code = np.concatenate((on.ravel(), off.ravel())).astype(np.int8)
+    return code, Work({"vote": 3 * image.size}, {"sram": 2 * image.nbytes}, {"sram": code.nbytes}, launches=1)
 
 
 def taps() -> Array:
-    """Return the filters int8 [8, 2, 9, 9]: Gabor functions of wavelength 6 pixels under a Gaussian of deviation 2, even
-    and odd, in sixteenths, each without mean."""
+    """Return the filters int8 [8, 2, 9, 9]: Gabor functions of wavelength 6 pixels under a Gaussian of deviation 2,
+    even and odd, in sixteenths, each without mean."""
     y, x = np.mgrid[-(TAPS // 2) : TAPS // 2 + 1, -(TAPS // 2) : TAPS // 2 + 1]
     found = np.zeros((ORIENTATIONS, PHASES, TAPS, TAPS), np.int8)
     for k in range(ORIENTATIONS):
@@ -77,11 +82,11 @@ def structural(image: Array, filters: Array) -> tuple[Array, Work]:
     """Return the code int8 [4096] of ``image``, and the work: of every 2 x 2 responses, 2 pixels apart, the sign of the
     largest by magnitude, 0 where that is below a quarter of the largest of all; [place, orientation, phase].
 
-    A tap is a multiplication and an addition, in integers; a response is compared once.
+    A tap is a multiplication and an addition, in integers.
     """
-    padded = np.pad(image.astype(np.int32), TAPS // 2, mode="edge")
+    padded = np.pad(np.asarray(image).astype(np.int32), TAPS // 2, mode="edge")
     windows = sliding_window_view(padded, (TAPS, TAPS))[::STEP, ::STEP]
-    flat = filters.reshape(ORIENTATIONS * PHASES, -1).astype(np.int32)
+    flat = np.asarray(filters).reshape(ORIENTATIONS * PHASES, -1).astype(np.int32)
     responses = windows.reshape(-1, TAPS * TAPS).astype(np.int32) @ flat.T
     side = SIDE // (STEP * POOL)
     blocks = responses.reshape(side, POOL, side, POOL, -1).transpose(0, 2, 4, 1, 3).reshape(side * side, -1, POOL**2)

@@ -21,8 +21,8 @@ from .storing import pack
 
 @dataclass(frozen=True)
 class Rule:
-    """What an event adds to a charge: the sign of a weight whose magnitude reaches ``cut`` (votes), or the weight (sums);
-    and the dtype in which charges are stored."""
+    """What an event adds to a charge: the sign of a weight whose magnitude reaches ``cut`` (votes), or the weight
+    (sums); and the dtype in which charges are stored."""
 
     arithmetic: Literal["votes", "sums"] = "votes"
     cut: int = 2
@@ -143,7 +143,9 @@ def decide(charge: Any, reject: int) -> tuple[Any, Work]:
 def add_charges(charge: Any, other: Any, rule: Rule) -> tuple[Any, Work]:
     """Return the sum of two charges, saturating, and the work."""
     found = rule.stored(np.asarray(charge).astype(np.int64) + np.asarray(other))
-    return found, Work({"vote": charge.size}, {"sram": charge.nbytes + other.nbytes}, {"sram": found.nbytes}, launches=1)
+    return found, Work(
+        {"vote": charge.size}, {"sram": charge.nbytes + other.nbytes}, {"sram": found.nbytes}, launches=1
+    )
 
 
 def spread(weights: Any, item: Any) -> tuple[Any, Work]:
@@ -185,4 +187,6 @@ def refine(weights: Any, code: Any, alive: Any, steps: int) -> tuple[Any, Work]:
 def _row_by_row(kind: str, rows: int, row: int, code: int, charge: Any, each: int = 1) -> Work:
     """Return the work of ``rows`` rows of ``row`` bytes, ``each`` operations of ``kind`` an output of ``charge``."""
     size = rows * (row + charge.nbytes)
-    return Work({kind: each * rows * charge.size}, {"weights": rows * row, "sram": size + code}, {"sram": size}, launches=1)
+    return Work(
+        {kind: each * rows * charge.size}, {"weights": rows * row, "sram": size + code}, {"sram": size}, launches=1
+    )

@@ -22,11 +22,11 @@ def _ones(_: Any, word: Any) -> Any:
 
 @compiled
 def write(weights: Any, inputs: Any, outputs: Any, noise: int, states: Any) -> None:
-    """Add ``inputs`` x ``outputs`` (int32) and noise to ``weights`` int8 [nodes, outputs], and keep them within 127; rows
-    of inputs that are 0 stay as they are.
+    """Add ``inputs`` x ``outputs`` (int32) and noise to ``weights`` int8 [nodes, outputs], and keep them within 127;
+    rows of inputs that are 0 stay as they are.
 
-    Noise is uniform on -noise .. noise; column j draws it from its own xorshift generator, whose state is
-    ``states[j]`` (uint32, never 0), row after row.
+    Noise is uniform on -noise .. noise; column j draws it from its own xorshift generator, whose state is ``states[j]``
+    (uint32, never 0), row after row.
     """
     span = np.uint32(2 * noise + 1)
     for i in range(weights.shape[0]):

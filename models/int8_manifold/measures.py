@@ -54,8 +54,8 @@ def psnr_db(result: Result) -> float:
 
 
 def scale(result: Result) -> float:
-    """Return the one factor by which charges of damaged recall come nearest those that all nodes would make of one pair,
-    gain each, on living outputs."""
+    """Return the one factor by which charges of damaged recall come nearest those that all nodes would make of one
+    pair, gain each, on living outputs."""
     params = _params(result)
     whole = params.nodes * params.gain
     return _mean(_scale(answer[alive], whole * target[alive]) for answer, target, alive in _answers(result))

@@ -1,7 +1,8 @@
-"""What is decided before time begins: the weights, the codes that recalls begin with, and which nodes are destroyed when.
+"""What is decided before time begins: the weights, the codes that recalls begin with, and which nodes are destroyed
+when.
 
-All of it follows from one number drawn from the seed, so runs that differ in damage, device or links alone have the same
-weights and items.
+All of it follows from one number drawn from the seed, so runs that differ in damage, device or links alone have the
+same weights and items.
 """
 
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recall:
-    """One recall: when it is due (ps), what the sensor sees (``item``, int8), what is left of its code [nodes], which
-    nodes of it live, what should come out (``target`` [outputs]), and which of the outputs live."""
+    """One recall: when it is due (ps), what it is about (``item``, int8: an input of a frame, or the whole code), what
+    is left of its code [nodes], which nodes of it live, what should come out (``target`` [outputs]), which of the
+    outputs live, and the image int8 [64, 64] that the code is of, if it is."""
 
     due: int
     item: Any
@@ -30,6 +32,7 @@ class Recall:
     living: Any
     target: Any
     alive: Any
+    image: Any = None
 
     @property
     def events(self) -> int:
@@ -97,7 +100,7 @@ def _failures(params: "Params", nodes: int, outputs: int, key: int) -> tuple[lis
 
 
 def _hebbian(params: "Params", dead: list[tuple[Any, Any]], key: int) -> tuple[Any, list[Recall]]:
-    seen, known = _items(params.items, params.pairs, params.nodes, params.outputs, params.active, key)
+    seen, known, drawn = _items(params.items, params.pairs, params.nodes, params.outputs, params.active, key)
     shape = (params.nodes, params.outputs)
     forward = params.direction == "forward"
     weights: Any = Virtual(shape if forward else shape[::-1], "int8")
@@ -113,7 +116,8 @@ def _hebbian(params: "Params", dead: list[tuple[Any, Any]], key: int) -> tuple[A
         share = 0.0 if params.damage.truncation == "weights" else params.damage.truncated
         left = damage.kept(code, round((1 - share) * np.count_nonzero(code)), params.damage.truncation, rng)
         code[~left | nodes] = 0
-        recalls.append(Recall(number * params.period, came[which], code, ~nodes, wanted[which], ~outputs))
+        image = drawn[which] if drawn else None
+        recalls.append(Recall(number * params.period, came[which], code, ~nodes, wanted[which], ~outputs, image))
     return weights, recalls
 
 
@@ -130,26 +134,28 @@ def _struck(params: "Params", weights: Any, key: int) -> Any:
 
 
 @lru_cache(maxsize=2)
-def _items(items: str, pairs: int, nodes: int, outputs: int, active: float, key: int) -> tuple[Any, Any]:
-    """Return both codes of every pair, int8 [pairs, nodes] and [pairs, outputs]: random signs, of the nodes a
-    share ``active``, or the codes of images."""
+def _items(items: str, pairs: int, nodes: int, outputs: int, active: float, key: int) -> tuple[Any, Any, list[Any]]:
+    """Return both codes of every pair, int8 [pairs, nodes] and [pairs, outputs], and the images: random signs, of the
+    nodes a share ``active``, or the codes of images."""
     if items == "random":
         rng = _stream(key, 4)
-        seen, known = ((2 * rng.integers(0, 2, (pairs, count), np.int8) - 1).astype(np.int8) for count in (nodes, outputs))
+        seen, known = (
+            (2 * rng.integers(0, 2, (pairs, count), np.int8) - 1).astype(np.int8) for count in (nodes, outputs)
+        )
         for row in seen if active < 1 else ():
             row[rng.permutation(nodes)[round(active * nodes) :]] = 0
-        return seen, known
+        return seen, known, []
     drawn = [images.draw(items, _stream(key, 5, number)) for number in range(pairs)]  # type: ignore[arg-type]
     filters = images.taps()
-    spatial = np.array([images.spatial(each) for each in drawn])
-    return spatial, np.array([images.structural(each, filters)[0] for each in drawn])
+    spatial = np.array([images.spatial(each)[0] for each in drawn])
+    return spatial, np.array([images.structural(each, filters)[0] for each in drawn]), drawn
 
 
 @lru_cache(maxsize=1)
 def _stored(items: str, pairs: int, nodes: int, outputs: int, active: float, gain: int, noise: int, key: int) -> Any:
     """Return the weights int8 [nodes, outputs] after all pairs; images are centred first, so that what they have in
     common is not written."""
-    seen, known = _items(items, pairs, nodes, outputs, active, key)
+    seen, known, _ = _items(items, pairs, nodes, outputs, active, key)
     if items == "random":
         wrote = gain * seen.astype(np.int32), known
     else:
@@ -165,7 +171,7 @@ def _frame(params: "Params", dead: list[tuple[Any, Any]], key: int) -> tuple[Any
     about, harm = params.frame, params.damage
     weights = _struck(params, _framed(about.kind, params.nodes, params.outputs, key), key)
     recalls = []
-    for number, (nodes, outputs) in enumerate(dead):
+    for number, (nodes, _) in enumerate(dead):
         rng = _stream(key, 7, number)
         if about.harmonics:
             item = frames.wave(params.outputs, about.harmonics, about.amplitude, rng)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from simcore import Column, Energy, InputError, Metric, Power, Time
 
-from . import recalling, sharing
 from . import plan as planning
+from . import recalling, sharing
 from .damage import Truncation
 from .fetch import Fetch
 from .forms import Method
@@ -25,11 +25,11 @@ MOST_NODES = 2**15
 
 @dataclass(frozen=True)
 class Damage:
-    """``truncated``: share of a code's active nodes, or of the weights, that is cut away, by ``truncation``: all but the
-    largest (top), by lot (random), or the smallest weights (weights). ``destroyed``: share of nodes that are dead from
-    the start, ``where``: of the inputs, the outputs, or both. ``flipped`` and ``stuck``: share of weights of which a bit
-    flips, or that stay ``stuck_at`` a value. In service ``strikes`` failures, ``every`` so long on average, destroy a
-    share ``each`` of the nodes."""
+    """``truncated``: share of a code's active nodes, or of the weights, that is cut away, by ``truncation``: all but
+    the largest (top), by lot (random), or the smallest weights (weights). ``destroyed``: share of nodes that are dead
+    from the start, ``where``: of the inputs, the outputs, or both. ``flipped`` and ``stuck``: share of weights of which
+    a bit flips, or that stay ``stuck_at`` a value. In service ``strikes`` failures, ``every`` so long on average,
+    destroy a share ``each`` of the nodes."""
 
     truncated: float = 0.9
     truncation: Truncation = "top"
@@ -86,10 +86,10 @@ class Params:
     """``reading``: pairs written into the weights and recalled (hebbian), or a fixed frame (frame). ``nodes`` and
     ``outputs`` are the populations; of a frame, nodes and inputs.
 
-    Hebbian: ``pairs`` of ``items``, random signs of which, of the nodes, a share is ``active``, or images, written with ``gain`` and
-    ``noise``; recalled ``direction`` forward, from nodes to outputs, or backward. ``rule`` says what an event adds;
-    charges below ``reject`` are undecided, and with a ``reject`` of 0 charges are the answer. ``frame``: of the frame.
-    ``damage``: what is lost.
+    Hebbian: ``pairs`` of ``items``, random signs of which, of the nodes, a share is ``active``, or images, written with
+    ``gain`` and ``noise``; recalled ``direction`` forward, from nodes to outputs, or backward. ``rule`` says what an
+    event adds; charges below ``reject`` are undecided, and with a ``reject`` of 0 charges are the answer. ``frame``: of
+    the frame. ``damage``: what is lost.
 
     ``recalls`` recalls, one every ``period``, by ``method``, with the weights in the memory ``level``, which come by
     ``fetch``; ``sensors`` that share them, if any; ``battery`` of each device. ``payload``: real computes on real

@@ -8,7 +8,7 @@ import numpy as np
 
 from simcore import Column, Kernel, Metric, Rank, Virtual
 
-from . import cost, forms, kernel
+from . import cost, forms, images, kernel
 from .ledger import ON_CHIP, Ledger, counted
 from .timing import Operations, Tiles
 
@@ -46,7 +46,10 @@ PARTS = ("arithmetic", "weights", "chip", "link", "idle")
 METRICS: Sequence[Metric] = (
     Metric("recall.latency_ps", "ps", "from a recall's input to its answer, mean", "max end - due, over recalls"),
     Metric("recall.latest_ps", "ps", "the same, longest"),
-    *(Metric(f"recall.{name}_fj", "fJ", f"energy of an answer, {name}, all devices", f"recalls.{name}_fj") for name in PARTS),
+    *(
+        Metric(f"recall.{name}_fj", "fJ", f"energy of an answer, {name}, all devices", f"recalls.{name}_fj")
+        for name in PARTS
+    ),
     Metric("recall.energy_fj", "fJ", "energy of an answer, all devices", "sum of the parts"),
     Metric("recall.server_fj", "fJ", "energy of an answer at the server", "recalls.server_fj"),
     Metric("recall.moved_bytes", "bytes", "weights moved for an answer", "recalls.moved_bytes"),
@@ -70,6 +73,8 @@ def program(rank: Rank, plan: "Plan") -> Life:
         if params.reading == "frame":
             answer = yield from _found_in_frame(rank, plan, recall, held, ledger)
         else:
+            if recall.image is not None:
+                yield from _coded_image(rank, params, recall, ledger)
             code = given(params, recall.code)
             charge = yield from charges(rank, params, held, code, recall.events, ledger, plan.weights.shape)
             answer = yield from decided(rank, params, charge, ledger)
@@ -108,6 +113,16 @@ def run(rank: Rank, ledger: Ledger, made: Kernel, *payloads: Any) -> Life:
         ledger.waited += rank.duration(work, made.timing) - rank.duration(work, Operations())
     ledger.compute(work)
     return (yield from rank.compute(made, *payloads))
+
+
+def _coded_image(rank: Rank, params: "Params", recall: "Recall", ledger: Ledger) -> Life:
+    """Find the code of the image; what damage leaves of it stands in the plan."""
+    image = given(params, recall.image)
+    if params.direction == "forward":
+        yield from run(rank, ledger, Kernel("spatial", images.spatial, cost.spatial, Operations()), image)
+    else:
+        made = Kernel("structural", images.structural, cost.structural, Operations())
+        yield from run(rank, ledger, made, image, given(params, images.taps()))
 
 
 def charges(

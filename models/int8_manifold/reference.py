@@ -21,8 +21,8 @@ def answers(params: "Params", plan: "Plan") -> list[Any]:
 
 
 def charge(params: "Params", weights: Any, code: Any) -> Any:
-    """Return the charges int64 [outputs] before they are stored: what the nodes that are 1 add, less what those that are
-    -1 add."""
+    """Return the charges int64 [outputs] before they are stored: what the nodes that are 1 add, less what those that
+    are -1 add."""
     adds = weights
     if params.method == "binary":
         adds, code = np.where(weights >= 0, np.int8(1), np.int8(-1)), np.where(code > 0, 1, -1)

@@ -15,7 +15,8 @@ BOUND = 127
 
 def write_pairs(inputs: NDArray[Any], outputs: NDArray[Any], noise: int, rng: np.random.Generator) -> Weights:
     """Return weights int8 [nodes, outputs], from nothing, after every pair of rows of ``inputs`` [pairs, nodes] and
-    ``outputs`` [pairs, outputs] was written, in their order: a product and noise for each weight of an active node's row, saturating."""
+    ``outputs`` [pairs, outputs] was written, in their order: a product and noise for each weight of an active node's
+    row, saturating."""
     weights = np.zeros((inputs.shape[1], outputs.shape[1]), np.int8)
     states = rng.integers(1, 2**32, outputs.shape[1], np.uint32)
     for each, other in zip(inputs.astype(np.int32), outputs.astype(np.int32), strict=True):
@@ -40,4 +41,6 @@ def planes(weights: Weights, cut: int) -> tuple[Plane, Plane]:
 def magnitudes(weights: Weights) -> list[tuple[Plane, Plane]]:
     """Return the planes of positive and of negative weights with bit 0, 1, ... 6 of their magnitude set."""
     size = np.abs(weights.astype(np.int16))
-    return [(pack((size >> bit & 1 > 0) & (weights > 0)), pack((size >> bit & 1 > 0) & (weights < 0))) for bit in range(7)]
+    return [
+        (pack((size >> bit & 1 > 0) & (weights > 0)), pack((size >> bit & 1 > 0) & (weights < 0))) for bit in range(7)
+    ]

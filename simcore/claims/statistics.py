@@ -30,18 +30,6 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Mean:
-    """The mean of ``y``."""
-
-    kind: Literal["mean"]
-    y: str
-
-    def of_rows(self, rows: Rows) -> list[float]:
-        """Return the one mean."""
-        return [math.fsum(number(row, self.y) for row in rows) / len(rows)]
-
-
-@dataclass(frozen=True)
 class Ratio:
     """``y`` of the one row that is chosen by ``of``, divided by that of the one chosen by ``to``."""
 
@@ -187,8 +175,21 @@ class SlopeSpread:
         return [_quotient(max(slopes), min(slopes))]
 
 
+@dataclass(frozen=True)
+class Mean:
+    """The mean of ``y``."""
+
+    kind: Literal["mean"]
+    y: str
+
+    def of_rows(self, rows: Rows) -> list[float]:
+        """Return the one mean."""
+        return [math.fsum(number(row, self.y) for row in rows) / len(rows)]
+
+
 Statistic = Annotated[
-    Value | Mean | Ratio | Reduction | Spread | Distinct | Turns | Slope | R2 | Growth | Share | SlopeSpread, Tagged("kind")
+    Value | Ratio | Reduction | Spread | Distinct | Turns | Slope | R2 | Growth | Share | SlopeSpread | Mean,
+    Tagged("kind"),
 ]
 
 
