@@ -35,7 +35,8 @@ def values(kind: str, rows: Any = SPIN, **arguments: Any) -> list[float]:
     found = {
         "value": statistics.Value, "ratio": statistics.Ratio, "reduction": statistics.Reduction,
         "spread": statistics.Spread, "distinct": statistics.Distinct, "turns": statistics.Turns,
-        "mean": statistics.Mean, "slope": statistics.Slope, "r2": statistics.R2, "growth": statistics.Growth, "share": statistics.Share,
+        "mean": statistics.Mean, "slope": statistics.Slope,
+        "r2": statistics.R2, "growth": statistics.Growth, "share": statistics.Share,
         "slope_spread": statistics.SlopeSpread,
     }[kind](kind=kind, **arguments)  # fmt: skip
     result: list[float] = found.of_rows(rows)
