@@ -10,7 +10,7 @@ SUFFIX = {
     "frequency": "hertz",
     "throughput": "op_per_s",
     "number of clock cycles": "cycles",
-    "energy": "fj",
+    "quantity of energy": "fj",
     "power": "nw",
 }
 """What the names of columns end in, by the dimension of their values."""

@@ -49,7 +49,7 @@ RATE = Dimension("bandwidth", "B/s", _RATE, "450 GB/s", ("TB/s", "GB/s", "MB/s",
 FREQUENCY = Dimension("frequency", "Hz", _FREQUENCY, "1.2 GHz", ("GHz", "MHz", "kHz", "Hz"))
 THROUGHPUT = Dimension("throughput", "OP/s", _THROUGHPUT, "989.4 TFLOP/s", ("TOP/s", "GOP/s", "MOP/s", "OP/s"))
 CYCLES = Dimension("number of clock cycles", "cycles", {"cycles": 1, "cycle": 1}, "340 cycles", ("cycles",))
-ENERGY = Dimension("energy", "fJ", _ENERGY, "160 pJ", ("J", "mJ", "uJ", "nJ", "pJ", "fJ"))
+ENERGY = Dimension("quantity of energy", "fJ", _ENERGY, "160 pJ", ("J", "mJ", "uJ", "nJ", "pJ", "fJ"))
 POWER = Dimension("power", "nW", _POWER, "5 mW", ("W", "mW", "uW", "nW"))
 
 DIMENSIONS = (TIME, SIZE, RATE, FREQUENCY, THROUGHPUT, CYCLES, ENERGY, POWER)
