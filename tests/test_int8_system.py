@@ -1,6 +1,7 @@
 """int8 manifold: rows on their way, energy by hand, failures in service, sensors that share, and what the paper
 claims."""
 
+import itertools
 import math
 import re
 from typing import Any
@@ -103,6 +104,23 @@ def test_two_buffers_hide_the_shorter_of_fetching_and_adding() -> None:
     assert flow(10, 100, 30, 10**12, Fetch(1, 4, 1, 0, 0)).duration == 10 * 130
     assert flow(10, 100, 0, 10**12, Fetch(1, 1, 2, 40, 20)).duration == 10 * 160 - 20
     assert flow(0, 100, 30, 10**12, Fetch()).duration == 0
+
+
+def test_tiles_are_shown_where_they_are_wanted() -> None:
+    changes = {"nodes": 64, "outputs": 4096, "damage__truncated": 0.5, "payload": "virtual", "reject": 0}
+    shown = recall(**changes, fetch={"channels": 2, "buffers": 3, "shown": True})
+    hidden = recall(**changes, fetch={"channels": 2, "buffers": 3})
+    rows = [row for row in shown.tables["spans"].to_pylist() if "." in row["location"]]
+    adder = [row for row in rows if row["location"] == "rank0.adder"]
+
+    events = int(measures.events(shown))
+    assert shown.metrics["makespan_ps"] == hidden.metrics["makespan_ps"] == adder[-1]["t1_ps"]
+    assert not any("." in row["location"] for row in hidden.tables["spans"].to_pylist())
+    for channel, tiles in ((0, -(-events // 2)), (1, events // 2)):
+        assert sum(row["location"] == f"rank0.channel{channel}" for row in rows) == tiles
+    assert all(before["t1_ps"] == after["t0_ps"] for before, after in itertools.pairwise(adder))
+    waited = sum(row["t1_ps"] - row["t0_ps"] for row in adder if row["activity"] == "wait")
+    assert waited == spent(shown)["waited_ps"] > 0
 
 
 # Energy and time by hand

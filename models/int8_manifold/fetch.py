@@ -18,19 +18,20 @@ PS = 10**12
 @dataclass(frozen=True)
 class Fetch:
     """``channels`` of the memory, which share its bandwidth evenly; ``banks`` of each, ``open`` and ``close``: how long
-    a bank is busy before and after a tile passes; ``buffers`` on the chip, of one tile each."""
+    a bank is busy before and after a tile passes; ``buffers`` on the chip, of one tile each. What is ``shown``, a span
+    a tile for its channel and the adder, stands on the timeline."""
 
     channels: int = 1
     banks: int = 4
     buffers: int = 2
     open: Time = 30_000
     close: Time = 15_000
+    shown: bool = False
 
 
 @dataclass(frozen=True)
 class Flow:
-    """When tiles were opened, passed their channel and were added: begin and end of each, int64 [tiles], ps; and for
-    how long the adder waited, after it began, and channels carried bytes."""
+    """When tiles were asked for, passed their channel and were added: begin and end of each, int64 [tiles], ps."""
 
     opened: NDArray[np.int64]
     passes: NDArray[np.int64]

@@ -9,8 +9,9 @@ import numpy as np
 from simcore import Column, Kernel, Metric, Rank, Virtual
 
 from . import cost, forms, images, kernel
+from .fetch import Flow
 from .ledger import ON_CHIP, Ledger, counted
-from .timing import Operations, Tiles
+from .timing import Operations, Tiles, Watch
 
 if TYPE_CHECKING:
     from .plan import Plan, Recall, Strike
@@ -110,9 +111,28 @@ def run(rank: Rank, ledger: Ledger, made: Kernel, *payloads: Any) -> Life:
     """Compute a kernel and enter its work."""
     work = counted(made, payloads)
     if isinstance(made.timing, Tiles):
-        ledger.waited += rank.duration(work, made.timing) - rank.duration(work, Operations())
+        watch = Watch(made.timing)
+        rank.duration(work, watch)
+        assert watch.seen is not None
+        ledger.waited += watch.seen.waited
+        if made.timing.fetch.shown:
+            _show(rank, watch.seen, made.timing, work.bytes_read["weights"])
     ledger.compute(work)
     return (yield from rank.compute(made, *payloads))
+
+
+def _show(rank: Rank, seen: Flow, tiles: Tiles, size: int) -> None:
+    """Put each tile that is about to come on the timeline: as it passes its channel, and as it is added."""
+    channels = tiles.fetch.channels if tiles.outside else 1
+    each, last = size // max(1, tiles.tiles), 0
+    for k in range(tiles.tiles):
+        begin, end = rank.now + int(seen.passes[k]), rank.now + int(seen.arrived[k])
+        rank.lived(begin, end, "send", "tile", size=each, part=f"channel{k % channels}")
+        adds, added = rank.now + int(seen.adds[k]), rank.now + int(seen.added[k])
+        if adds > rank.now + last:
+            rank.lived(rank.now + last, adds, "wait", "tile", reason="weights", part="adder")
+        rank.lived(adds, added, "compute", "tile", part="adder")
+        last = int(seen.added[k])
 
 
 def _coded_image(rank: Rank, params: "Params", recall: "Recall", ledger: Ledger) -> Life:

@@ -38,6 +38,19 @@ class Tiles:
         return self.flow(work, gpu).duration + work.launches * gpu.launch
 
 
+class Watch:
+    """A cost model that remembers how tiles flowed when it was last asked."""
+
+    def __init__(self, tiles: Tiles) -> None:
+        self._tiles = tiles
+        self.seen: Flow | None = None
+
+    def duration(self, work: Work, gpu: "GpuSpec") -> int:
+        """Return what the tiles take."""
+        self.seen = self._tiles.flow(work, gpu)
+        return self._tiles.duration(work, gpu)
+
+
 @dataclass(frozen=True)
 class Operations:
     """Work on what is on the chip: its operations alone, rounded up, and the launches."""
