@@ -306,6 +306,10 @@ def test_charges_need_one_scale_and_votes_none() -> None:
 
     assert measures.scale(result) == pytest.approx(8192 / measures.events(result), rel=0.005)
     assert measures.psnr_db(result) > 40
+    scaled = recall(pairs=1, reject=0, rule={"arithmetic": "sums", "accumulator": "int32"}, scale=3200)
+    plain, factor = result.results["rank0"][0][0], scaled.results["rank0"][0][0]
+    assert factor.tolist() == [charge * 3200 // 256 for charge in plain.tolist()]
+    assert abs(factor[factor != 0]).mean() == pytest.approx(8192 * 16, rel=0.03)
 
 
 def test_every_experiment_and_its_points_can_be_read() -> None:

@@ -93,6 +93,12 @@ def decide(charge: Virtual, reject: int) -> tuple[Virtual, Work]:
     return answer, work
 
 
+def scale(charge: Virtual, factor: int) -> tuple[Virtual, Work]:
+    """Return the shape of the scaled charges, and the work: an operation an output."""
+    found = Virtual(charge.shape, "int32")
+    return found, Work({"int8": charge.shape[0]}, {"sram": charge.nbytes}, {"sram": found.nbytes}, launches=1)
+
+
 def add_charges(charge: Virtual, other: Virtual, rule: Rule) -> tuple[Virtual, Work]:
     """Return the shape of the sum, and the work: an addition an output."""
     size = charge.nbytes

@@ -37,6 +37,20 @@ def _percent(share: float) -> str:
     return f"{100 * share:g}"
 
 
+def faults(title: str, flipped: Any, stuck: Any, width: str) -> Any:
+    """Return the figure of the cosine over the share of faulty weights, by fault."""
+    found = {"one bit flipped": flipped.rows}
+    for value in dict.fromkeys(row["at"] for row in stuck.rows):
+        found[f"stuck at {value}"] = [row for row in stuck.rows if row["at"] == value]
+    lines = [
+        Curve(name, [100 * row["share"] for row in rows], [row["cosine"] for row in rows])
+        for name, rows in found.items()
+    ]
+    panel = CurvePanel(curves=lines, x_label="faulty weights (%)", y_label="cosine on living nodes", height=340)
+    subtitle = "20 stored pairs, 90 % truncated, 20 % destroyed"
+    return curves([panel], title=title, subtitle=subtitle, width=width)
+
+
 def capacity(title: str, found: Any, width: str) -> Any:
     """Return the figure of the cosine over stored pairs, both directions, living nodes and all nodes."""
     lines = []
@@ -95,13 +109,14 @@ def sharing(title: str, found: Any, width: str) -> Any:
         )
         for name, column, scale in (
             ("energy of all batteries (mJ)", "energy_uj", 1e-3), ("time to the answer (ms)", "latency_ms", 1.0),
+            ("until the first battery is empty (days)", "life_h", 1 / 24),
         )
     ]  # fmt: skip
     subtitle = "four Cortex-M7 with a quarter of the input each, 10 answers a second, 655 events an answer"
     return cells(
         panels,
         title=title,
-        label="mJ or ms, logarithmic",
+        label="mJ, ms or days, logarithmic",
         digits=2,
         log=True,
         stacked=True,

@@ -140,6 +140,13 @@ def decide(charge: Any, reject: int) -> tuple[Any, Work]:
     return found, Work({"vote": charge.size}, {"sram": charge.nbytes}, {"sram": found.nbytes}, launches=1)
 
 
+def scale(charge: Any, factor: int) -> tuple[Any, Work]:
+    """Return charges times ``factor`` / 256, rounded down, int32 [outputs], and the work: the one multiplication an
+    output of a global scaling factor."""
+    found = (np.asarray(charge).astype(np.int64) * factor >> 8).astype(np.int32)
+    return found, Work({"int8": charge.size}, {"sram": charge.nbytes}, {"sram": found.nbytes}, launches=1)
+
+
 def add_charges(charge: Any, other: Any, rule: Rule) -> tuple[Any, Work]:
     """Return the sum of two charges, saturating, and the work."""
     found = rule.stored(np.asarray(charge).astype(np.int64) + np.asarray(other))

@@ -19,6 +19,8 @@ from .reference import answers
 if TYPE_CHECKING:
     from simcore import Rank
 
+MOST_SCALE = 2**16 - 1
+"""256ths in 16 bits."""
 MOST_NODES = 2**15
 """Of a population: an event is 15 bits of index and a sign."""
 
@@ -88,8 +90,8 @@ class Params:
 
     Hebbian: ``pairs`` of ``items``, random signs of which, of the nodes, a share is ``active``, or images, written with
     ``gain`` and ``noise``; recalled ``direction`` forward, from nodes to outputs, or backward. ``rule`` says what an
-    event adds; charges below ``reject`` are undecided, and with a ``reject`` of 0 charges are the answer. ``frame``: of
-    the frame. ``damage``: what is lost.
+    event adds; charges below ``reject`` are undecided, and with a ``reject`` of 0 charges are the answer, times
+    ``scale`` 256ths where that is not 0. ``frame``: of the frame. ``damage``: what is lost.
 
     ``recalls`` recalls, one every ``period``, by ``method``, with the weights in the memory ``level``, which come by
     ``fetch``; ``sensors`` that share them, if any; ``battery`` of each device. ``payload``: real computes on real
@@ -107,6 +109,7 @@ class Params:
     direction: Literal["forward", "backward"] = "forward"
     rule: Rule = field(default_factory=Rule)
     reject: int = 8
+    scale: int = 0
     frame: Frame = field(default_factory=Frame)
     damage: Damage = field(default_factory=Damage)
     recalls: int = 1
@@ -153,8 +156,8 @@ def check(params: Params) -> None:
     harm, about, images_ = params.damage, params.frame, params.items != "random"
     for place, name, least in (
         (params, "nodes", 1), (params, "outputs", 1), (params, "pairs", 1), (params, "gain", 0), (params, "noise", 0),
-        (params, "reject", 0), (params, "recalls", 1), (params.rule, "cut", 1), (params.sensors, "count", 0),
-        (harm, "strikes", 0), (about, "threshold", 0), (about, "harmonics", 0), (about, "steps", 1),
+        (params, "reject", 0), (params, "scale", 0), (params, "recalls", 1), (params.rule, "cut", 1),
+        (params.sensors, "count", 0), (harm, "strikes", 0), (about, "threshold", 0), (about, "harmonics", 0), (about, "steps", 1),
         (params.fetch, "channels", 1), (params.fetch, "banks", 1), (params.fetch, "buffers", 1),
     ):  # fmt: skip
         if getattr(place, name) < least:
@@ -164,7 +167,13 @@ def check(params: Params) -> None:
             raise InputError(f"damage.{name} is a share, from 0 to 1, not {getattr(harm, name)}")
     if not 0 < params.active <= 1:
         raise InputError(f"active is a share above 0 and up to 1, not {params.active}")
-    for name, most in (("nodes", MOST_NODES), ("outputs", MOST_NODES), ("gain", 127), ("noise", 127)):
+    for name, most in (
+        ("nodes", MOST_NODES),
+        ("outputs", MOST_NODES),
+        ("gain", 127),
+        ("noise", 127),
+        ("scale", MOST_SCALE),
+    ):
         if getattr(params, name) > most:
             raise InputError(f"{name} is at most {most}, not {getattr(params, name)}")
     if params.period == 0:

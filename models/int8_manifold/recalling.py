@@ -156,9 +156,13 @@ def charges(
 
 
 def decided(rank: Rank, params: "Params", charge: Any, ledger: Ledger) -> Life:
-    """Return the answer: signs of the charges that suffice, or the charges."""
-    if not params.reject:
+    """Return the answer: signs of the charges that suffice, or the charges, perhaps times one factor."""
+    if not params.reject and not params.scale:
         return charge
+    if not params.reject:
+        factor = {"factor": params.scale}
+        made = Kernel("scale", partial(kernel.scale, **factor), partial(cost.scale, **factor), Operations())
+        return (yield from run(rank, ledger, made, charge))
     bound = {"reject": params.reject}
     made = Kernel("decide", partial(kernel.decide, **bound), partial(cost.decide, **bound), Operations())
     return (yield from run(rank, ledger, made, charge))

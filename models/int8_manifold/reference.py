@@ -34,7 +34,7 @@ def charge(params: "Params", weights: Any, code: Any) -> Any:
 def _recalled(params: "Params", plan: "Plan", recall: "Recall") -> Any:
     found = np.clip(charge(params, plan.weights, recall.code), -params.rule.most, params.rule.most)
     if not params.reject:
-        return found
+        return found * params.scale // 256 if params.scale else found
     return np.where(np.abs(found) >= params.reject, np.sign(found), 0)
 
 
