@@ -3,6 +3,8 @@
 One engine asks for tiles in their order. A tile takes a buffer on the chip; opens its bank; passes its channel; and is
 added, one at a time. Its buffer is free again when it was added. With two buffers a tile is fetched while the one
 before it is added.
+
+Model: every tile opens its bank anew, and banks and channels are taken in turn, whatever rows are wanted.
 """
 
 from dataclasses import dataclass

@@ -42,7 +42,10 @@ class Ledger:
         self.moved += moved
 
     def send(self, size: int, links: int) -> None:
-        """Enter a message of ``size`` bytes over ``links`` links, which is sent and received on each of them."""
+        """Enter a message of ``size`` bytes over ``links`` links.
+
+        Model: it is sent and received on each of them, by devices like this one; who only listens spends nothing.
+        """
         self.link += size * links * (self.prices.sent + self.prices.received)
         self.sent += size * links
 

@@ -157,8 +157,8 @@ def check(params: Params) -> None:
     for place, name, least in (
         (params, "nodes", 1), (params, "outputs", 1), (params, "pairs", 1), (params, "gain", 0), (params, "noise", 0),
         (params, "reject", 0), (params, "scale", 0), (params, "recalls", 1), (params.rule, "cut", 1),
-        (params.sensors, "count", 0), (harm, "strikes", 0), (about, "threshold", 0), (about, "harmonics", 0), (about, "steps", 1),
-        (params.fetch, "channels", 1), (params.fetch, "banks", 1), (params.fetch, "buffers", 1),
+        (params.sensors, "count", 0), (harm, "strikes", 0), (about, "threshold", 0), (about, "harmonics", 0),
+        (about, "steps", 1), (params.fetch, "channels", 1), (params.fetch, "banks", 1), (params.fetch, "buffers", 1),
     ):  # fmt: skip
         if getattr(place, name) < least:
             raise InputError(f"{name} must be {least} or more, not {getattr(place, name)}")

@@ -92,7 +92,10 @@ def fits(rank: Rank, weights: Any) -> bool:
 
 
 def until_due(rank: Rank, pending: "list[Strike]", due: int) -> Life:
-    """Let time pass until ``due``, failure by failure. A recall works with the nodes that live when it is due."""
+    """Let time pass until ``due``, failure by failure.
+
+    Model: a recall works with the nodes that live when it is due, whatever fails while it lasts.
+    """
     while pending and pending[0].instant <= due:
         strike = pending.pop(0)
         if strike.instant > rank.now:

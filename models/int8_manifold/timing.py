@@ -62,7 +62,10 @@ class Operations:
 
 @dataclass(frozen=True)
 class Constant:
-    """Work that lasts ``time`` ps whatever it is: that of a server, whose own machine is not simulated."""
+    """Work that lasts ``time`` ps whatever it is.
+
+    Model: of a server, its own machine is not simulated.
+    """
 
     time: int
 
