@@ -425,7 +425,7 @@ def test_every_preset_is_drawn_with_its_units(name: str, tmp_path: Path, drawn: 
     shown = {text for text, _ in drawn.texts[0]}
     ways = "one way" if name == "sensors-spi" else "each way" if spec.link.duplex == "full" else "both ways shared"
     assert spec.gpu_count == 1 or any(f"{short(spec.link.bandwidth, RATE)} {ways}" in text for text in shown)
-    assert any(text.startswith(f"{spec.gpu_count} GPUs") for text in shown)
+    assert any(text.startswith(f"{spec.gpu_count} GPU") for text in shown)
     assert overlaps(drawn.texts[0]) == []
 
 
