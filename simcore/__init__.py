@@ -33,14 +33,24 @@ if TYPE_CHECKING:
         run_sweep as run_sweep,
         time_collective as time_collective,
     )
-    from .plot import Curve as Curve, CurvePanel as CurvePanel, Drawing as Drawing, curves as curves
+    from .plot import (
+        Bar as Bar,
+        BarPanel as BarPanel,
+        CellPanel as CellPanel,
+        Curve as Curve,
+        CurvePanel as CurvePanel,
+        Drawing as Drawing,
+        bars as bars,
+        cells as cells,
+        curves as curves,
+    )
     from .report import load_run as load_run, write_run as write_run
     from .scenario import Scenario as Scenario
     from .schedule import COMPUTE as COMPUTE, DELAY as DELAY, Schedule as Schedule
     from .source import TraceFile as TraceFile, TraceFiles as TraceFiles, locate as locate, matching as matching
     from .testing import verify as verify
     from .trace import Column as Column
-    from .units import Ratio as Ratio, Size as Size, Time as Time
+    from .units import Energy as Energy, Power as Power, Ratio as Ratio, Size as Size, Time as Time
     from .work import CostModel as CostModel, Kernel as Kernel, Roofline as Roofline, Virtual as Virtual, Work as Work
     from .workload import Rank as Rank, Workload as Workload
 
@@ -71,14 +81,14 @@ _HOME = {
         "run_sweep",
         "time_collective",
     ],
-    "plot": ["Curve", "CurvePanel", "Drawing", "curves"],
+    "plot": ["Bar", "BarPanel", "CellPanel", "Curve", "CurvePanel", "Drawing", "bars", "cells", "curves"],
     "report": ["load_run", "write_run"],
     "scenario": ["Scenario"],
     "schedule": ["COMPUTE", "DELAY", "Schedule"],
     "source": ["TraceFile", "TraceFiles", "locate", "matching"],
     "testing": ["verify"],
     "trace": ["Column"],
-    "units": ["Ratio", "Size", "Time"],
+    "units": ["Energy", "Power", "Ratio", "Size", "Time"],
     "work": ["CostModel", "Kernel", "Roofline", "Virtual", "Work"],
     "workload": ["Rank", "Workload"],
 }

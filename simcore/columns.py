@@ -10,6 +10,8 @@ SUFFIX = {
     "frequency": "hertz",
     "throughput": "op_per_s",
     "number of clock cycles": "cycles",
+    "quantity of energy": "fj",
+    "power": "nw",
 }
 """What the names of columns end in, by the dimension of their values."""
 _DIMENSIONS = {f"_{SUFFIX[dimension.name]}": dimension for dimension in units.DIMENSIONS}

@@ -12,7 +12,7 @@ from simcore import source
 from simcore.errors import FieldError, InputError
 from simcore.shapes import Direct, Dragonfly, FatTree, LinkChange, RailOptimised, Switch, Torus
 from simcore.source import Tagged
-from simcore.units import PS_PER_S, Bandwidth, Cycles, Frequency, Size, Throughput, Time
+from simcore.units import PS_PER_S, Bandwidth, Cycles, Energy, Frequency, Power, Size, Throughput, Time
 
 Duplex = Literal["full", "half", "bus"]
 Family = Literal["switch", "full_mesh", "ring", "hybrid_cube_mesh", "edges"]
@@ -35,9 +35,22 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class EnergySpec:
+    """What a GPU or a smaller device spends: on an operation, by dtype; on a byte, by level of memory; on a byte that
+    it sends or receives over a link; and all the time that it is ``awake`` or ``asleep``, beside that."""
+
+    operations: dict[str, Energy]
+    memory: dict[str, Energy]
+    sent: Energy = 0
+    received: Energy = 0
+    awake: Power = 0
+    asleep: Power = 0
+
+
+@dataclass(frozen=True)
 class GpuSpec:
     """One GPU. Throughput is the dense peak in operations per second by dtype; polls and monitors count cycles of
-    ``clock``."""
+    ``clock``; ``energy`` is stated where it is known or assumed."""
 
     clock: Frequency
     memory_size: Size
@@ -52,6 +65,7 @@ class GpuSpec:
     monitor_notify: Cycles
     monitor_wake: Cycles
     monitor_log: Cycles = 0
+    energy: EnergySpec | None = None
 
     def cycles(self, count: int) -> int:
         """Return the duration of ``count`` clock cycles in ps, rounded up once."""

@@ -176,5 +176,5 @@ def reproduce(paper: str, experiments: Sequence[str]) -> "tuple[pd.DataFrame, di
             raise InputError(source.unknown(f"experiment of {paper}", name, list(about.sheet.experiments)))
     found = reproduction.run(about, experiments, lambda name: None)
     judged = [each for each in verdicts.judge(about, found) if each.claim.experiment]
-    claims = pd.DataFrame([cells.row(each) for each in judged]).set_index("id")
+    claims = pd.DataFrame([cells.row(each) for each in judged], columns=cells.COLUMNS).set_index("id")
     return claims, {name: pd.DataFrame(points.rows) for name, points in found.items()}

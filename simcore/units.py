@@ -1,8 +1,8 @@
 """Text with a unit <-> integers: the one border at which units exist.
 
 Inside simcore time is ``int`` picoseconds, size ``int`` bytes, bandwidth ``int`` bytes per second,
-frequency ``int`` hertz, throughput ``int`` operations per second. Everything here is exact: a text
-that does not land on the integer grid is refused, never rounded.
+frequency ``int`` hertz, throughput ``int`` operations per second, energy ``int`` femtojoules, power ``int``
+nanowatts. Everything here is exact: a text that does not land on the integer grid is refused, never rounded.
 """
 
 import difflib
@@ -27,6 +27,8 @@ _SIZE = {prefix + "B": Fraction(scale) for prefix, scale in (_DECIMAL | _BINARY)
 _BITS = {prefix + "b": Fraction(scale, 8) for prefix, scale in _DECIMAL.items()}
 _RATE = {unit + "/s": scale for unit, scale in (_SIZE | _BITS).items()}
 _FREQUENCY = {prefix + "Hz": scale for prefix, scale in _DECIMAL.items()}
+_ENERGY = {"fJ": 1, "pJ": 10**3, "nJ": 10**6, "uJ": 10**9, "mJ": 10**12, "J": 10**15}
+_POWER = {"nW": 1, "uW": 10**3, "mW": 10**6, "W": 10**9, "kW": 10**12}
 _THROUGHPUT = {prefix + op + "/s": scale for op in ("FLOP", "OP") for prefix, scale in _DECIMAL.items()}
 
 
@@ -47,8 +49,10 @@ RATE = Dimension("bandwidth", "B/s", _RATE, "450 GB/s", ("TB/s", "GB/s", "MB/s",
 FREQUENCY = Dimension("frequency", "Hz", _FREQUENCY, "1.2 GHz", ("GHz", "MHz", "kHz", "Hz"))
 THROUGHPUT = Dimension("throughput", "OP/s", _THROUGHPUT, "989.4 TFLOP/s", ("TOP/s", "GOP/s", "MOP/s", "OP/s"))
 CYCLES = Dimension("number of clock cycles", "cycles", {"cycles": 1, "cycle": 1}, "340 cycles", ("cycles",))
+ENERGY = Dimension("quantity of energy", "fJ", _ENERGY, "160 pJ", ("J", "mJ", "uJ", "nJ", "pJ", "fJ"))
+POWER = Dimension("power", "nW", _POWER, "5 mW", ("W", "mW", "uW", "nW"))
 
-DIMENSIONS = (TIME, SIZE, RATE, FREQUENCY, THROUGHPUT, CYCLES)
+DIMENSIONS = (TIME, SIZE, RATE, FREQUENCY, THROUGHPUT, CYCLES, ENERGY, POWER)
 
 _OF_UNIT = {unit: dimension for dimension in DIMENSIONS for unit in dimension.units}
 _HABITS = {
@@ -239,3 +243,5 @@ Bandwidth = Annotated[int, Quantity(RATE, positive=True)]
 Frequency = Annotated[int, Quantity(FREQUENCY, positive=True)]
 Throughput = Annotated[int, Quantity(THROUGHPUT, positive=True)]
 Cycles = Annotated[int, Quantity(CYCLES)]
+Energy = Annotated[int, Quantity(ENERGY)]
+Power = Annotated[int, Quantity(POWER)]

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any, Protocol
 
 from simcore.errors import SimulationError
-from simcore.hardware import GpuSpec
+from simcore.hardware import EnergySpec, GpuSpec
 from simcore.units import PS_PER_S
 
 
@@ -39,6 +39,21 @@ class Work:
             return {key: count * amount for key, amount in of.items()}
 
         return Work(times(self.operations), times(self.bytes_read), times(self.bytes_written), self.launches)
+
+    def energy(self, prices: EnergySpec) -> tuple[int, int]:
+        """Return what the operations and what the bytes cost by ``prices``, fJ; raises ``SimulationError`` where one of
+        them has no price."""
+        spent = []
+        for counts, price, what in (
+            ((self.operations,), prices.operations, "an operation of"),
+            ((self.bytes_read, self.bytes_written), prices.memory, "a byte of"),
+        ):
+            kinds = sorted({kind for each in counts for kind in each})
+            missing = [kind for kind in kinds if kind not in price]
+            if missing:
+                raise SimulationError(f"the GPU states no energy of {what} {missing[0]}; it has {', '.join(price)}")
+            spent.append(sum(price[kind] * each.get(kind, 0) for kind in kinds for each in counts))
+        return spent[0], spent[1]
 
 
 NARROW = {"bfloat16": 2, "float8": 1}

@@ -14,7 +14,7 @@ from simcore.errors import InputError, SimulationError, quoted
 from simcore.fabric import Fabric, Writes
 from simcore.flags import Flag, FlagMemory, Flags, record
 from simcore.formats.comparison import Compared
-from simcore.hardware import WaitSpec
+from simcore.hardware import EnergySpec, WaitSpec
 from simcore.metrics import Metric
 from simcore.schedule import Schedule
 from simcore.simulation import Simulation
@@ -398,6 +398,18 @@ class Rank:
     def memory(self) -> int:
         """Bytes of memory of the rank's GPU."""
         return self._device.spec.memory_size
+
+    @property
+    def energy(self) -> EnergySpec:
+        """What the rank's GPU spends; raises ``SimulationError`` where its sheet does not say."""
+        if self._device.spec.energy is None:
+            raise SimulationError(f"{self.location}: its GPU states no energy; give machine.gpu.energy")
+        return self._device.spec.energy
+
+    def links(self, dst: int) -> int:
+        """Return how many links a message to rank ``dst`` crosses."""
+        self._require(dst, dst)
+        return self._fabric.links_between(self._first + self.index, self._first + dst)
 
     def warn(self, sentence: str) -> None:
         """Tell the user of the run something that a careful reader should know; once, whoever of the job says it."""

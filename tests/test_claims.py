@@ -35,7 +35,8 @@ def values(kind: str, rows: Any = SPIN, **arguments: Any) -> list[float]:
     found = {
         "value": statistics.Value, "ratio": statistics.Ratio, "reduction": statistics.Reduction,
         "spread": statistics.Spread, "distinct": statistics.Distinct, "turns": statistics.Turns,
-        "slope": statistics.Slope, "r2": statistics.R2, "growth": statistics.Growth, "share": statistics.Share,
+        "mean": statistics.Mean, "slope": statistics.Slope,
+        "r2": statistics.R2, "growth": statistics.Growth, "share": statistics.Share,
         "slope_spread": statistics.SlopeSpread,
     }[kind](kind=kind, **arguments)  # fmt: skip
     result: list[float] = found.of_rows(rows)
@@ -46,6 +47,7 @@ def values(kind: str, rows: Any = SPIN, **arguments: Any) -> list[float]:
     ("kind", "arguments", "expected"),
     [
         ("value", {"y": "reads"}, [100, 230, 360, 620]),
+        ("mean", {"y": "reads"}, [327.5]),
         ("ratio", {"y": "reads", "of": {"delay_us": 40}, "to": {"delay_us": 0}}, [6.2]),
         ("reduction", {"y": "reads", "of": {"delay_us": 0}, "to": {"delay_us": 40}}, [1 - 100 / 620]),
         ("spread", {"y": "reads"}, [6.2]),

@@ -41,6 +41,26 @@ def saved(folder: Path, text: str) -> Path:
     return path
 
 
+DEVICES = {"cortex-m4", "cortex-m7", "cortex-m55", "ethos-u55", "ethos-u65", "jetson-orin-nano", "popcount-array"}
+CHAINS = {"sensors-spi", "sensors-can", "sensors-ble", "sensors-wifi", "sensors-ethernet"}
+EDGE = DEVICES | CHAINS
+
+
+def _check_small(spec: NodeSpec) -> None:
+    """Check a small device or a chain of them: slow links and memory, and a price for all that it can do."""
+    prices = spec.gpu.energy
+    assert prices is not None
+    assert prices.operations.keys() == spec.gpu.throughput.keys()
+    assert {"vote", "int8"} <= prices.operations.keys()
+    assert prices.memory["sram"] < prices.memory["sram_1m"] < prices.memory["dram"]
+    assert all(10 <= price <= 10**6 for price in prices.operations.values())  # fJ
+    assert prices.asleep < prices.awake
+    assert 10**7 <= spec.gpu.memory_bandwidth < 10**11
+    assert all(10**5 <= server.bandwidth <= 125 * 10**5 for server in Topology.of(spec).servers)
+    assert spec.gpu_count == (5 if spec.name in CHAINS else 1)
+    assert (prices.sent > 0) == (spec.name in CHAINS)
+
+
 @pytest.mark.parametrize("name", hardware.names())
 def test_every_bundled_sheet_is_a_machine_with_sources(name: str) -> None:
     sheet = Sheet.read(hardware.find(name, Path()))
@@ -51,7 +71,10 @@ def test_every_bundled_sheet_is_a_machine_with_sources(name: str) -> None:
     assert "link.latency_is" in sheet.origins
     assert spec.network is None or "network.link.latency_is" in sheet.origins
     topology = Topology.of(spec)
-    assert topology.route(0, spec.gpu_count - 1)
+    assert spec.gpu_count == 1 or topology.route(0, spec.gpu_count - 1)
+    if name in EDGE:
+        _check_small(spec)
+        return
     # A slip between bits and bytes, or a sum of both directions, would leave these ranges.
     assert all(16e9 <= server.bandwidth <= 900e9 for server in topology.servers) or name == "gem5-gpu"
     assert 0.9e12 <= spec.gpu.memory_bandwidth <= 10e12
@@ -68,7 +91,7 @@ def test_the_machines_of_the_design_are_there() -> None:
     tori = {"tpu-v3-8x8", "tpu-v5p-4x4x4"}
     clusters = {"hgx-h100-fat-tree", "hgx-h100-rails", "hgx-h100-dragonfly"}
 
-    assert scale_up | tori | clusters <= set(hardware.names())
+    assert scale_up | tori | clusters | EDGE <= set(hardware.names())
 
 
 @pytest.mark.parametrize(
@@ -91,6 +114,34 @@ def test_sheets_state_the_published_link(name: str, gpus: int, bandwidth: int, k
     assert sheet.spec().gpu_count == gpus
     assert sheet.spec().link.bandwidth == bandwidth * 10**9
     assert sheet.origins["link.bandwidth"].kind == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "links", "servers"),
+    [
+        ("sensors-spi", 5, 5),
+        ("sensors-ble", 8, 4),
+        ("sensors-can", 20, 1),
+        ("sensors-wifi", 20, 1),
+        ("sensors-ethernet", 10, 10),
+    ],
+)
+def test_chains_of_sensors_share_their_links_as_such_links_do(name: str, links: int, servers: int) -> None:
+    topology = Topology.of(hardware_spec(name))
+
+    assert (len(topology.links), len(topology.servers)) == (links, servers)
+
+
+def test_an_energy_is_whole_femtojoules_and_never_invented(tmp_path: Path) -> None:
+    price = "{value: 2.3 pJ, source: s, kind: assumed}"
+    prices = f"  energy: {{operations: {{float32: {price}}}, memory: {{hbm: {price}}}}}\n"
+    text = SHEET.replace("  monitor_wake", prices + "  monitor_wake")
+    energy = Sheet.read(saved(tmp_path, text)).spec().gpu.energy
+
+    assert energy is not None
+    assert energy.operations == {"float32": 2300}
+    assert (energy.sent, energy.awake) == (0, 0)
+    assert Sheet.read(saved(tmp_path, SHEET)).spec().gpu.energy is None
 
 
 def test_the_links_of_the_gem5_machine_are_ideal() -> None:

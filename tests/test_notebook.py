@@ -154,6 +154,16 @@ def test_axes_and_lines_say_the_unit_that_their_columns_have(tmp_path: Path) -> 
     assert {"latency (us)", "reads", "1 MB"} <= set(words)
 
 
+def test_an_experiment_on_which_no_claim_rests_is_run_all_the_same() -> None:
+    claims, points = simcore.reproduce("int8_manifold", ["rooflines", "prices"])
+    none, _ = simcore.reproduce("int8_manifold", ["prices"])
+
+    assert list(claims.index) == ["12g"]
+    assert len(points["prices"]) == 21
+    assert list(none.columns) == list(claims.columns)
+    assert len(none) == 0
+
+
 def test_claims_of_one_experiment_are_judged_as_reproduce_does() -> None:
     claims, points = simcore.reproduce("fused_allreduce", ["calibrated"])
 

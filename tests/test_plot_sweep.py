@@ -217,6 +217,38 @@ def test_bars_and_curves_keep_long_texts_inside(width: str, tmp_path: Path, draw
         assert cut_off(size, texts) == []
 
 
+@pytest.mark.parametrize("width", ["column", "screen"])
+def test_cells_and_stacked_bars_keep_their_texts_inside(width: str, tmp_path: Path, drawn: Drawn) -> None:
+    rows = [[0.001 * 10**i + j for j in range(5)] for i in range(7)]
+    grid = plot.CellPanel("above", list("abcde"), [f"way {'on ' * i}" for i in range(7)], rows, "x", "y")
+    plot.cells([grid, grid], title="cells " * 9, label="amount", log=True, stacked=True, width=width).save(
+        tmp_path / "a.png"
+    )
+    plot.cells([grid], title="cells", label="amount", width=width).save(tmp_path / "b.png")
+    bars = [plot.Bar("one", 0, 3, series="a"), plot.Bar("one", 3, 4, series="b", note="4 in all")]
+    plot.bars([plot.BarPanel(bars, "x", "above", stacked=True)] * 2, title="bars", width=width).save(tmp_path / "c.png")
+
+    for size, texts in zip(drawn.sizes, drawn.texts, strict=True):
+        assert overlaps(texts) == []
+        assert cut_off(size, texts) == []
+
+
+def test_cells_show_what_they_hold_and_bars_lie_on_one_another() -> None:
+    figure = plot.cells(
+        [plot.CellPanel("t", ["a", "b"], ["c"], [[0.25, float("nan")]], "x", "y")], title="t", label="l", digits=3
+    )
+    written = [text.get_text() for text in figure.axes[0].texts]
+    stacked = plot.bars(
+        [plot.BarPanel([plot.Bar("one", 0, 3, series="a"), plot.Bar("one", 3, 4, series="b")], "x", stacked=True)],
+        title="t",
+    )
+    boxes = [(bar.get_x(), bar.get_width(), bar.get_y(), bar.get_height()) for bar in stacked.axes[0].patches]
+
+    assert written == ["0.250"]
+    assert [box[:2] for box in boxes] == [(0, 3), (3, 1)]
+    assert boxes[0][2:] == boxes[1][2:]
+
+
 def test_files_are_the_same_in_every_process_and_no_window_is_opened(place: Path, tmp_path: Path) -> None:
     program = f"""
 import hashlib, sys

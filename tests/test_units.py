@@ -5,7 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simcore import units
-from simcore.units import CYCLES, DIMENSIONS, FREQUENCY, RATE, SIZE, THROUGHPUT, TIME, Dimension, parse, short, text
+from simcore.units import (
+    CYCLES,
+    DIMENSIONS,
+    ENERGY,
+    FREQUENCY,
+    POWER,
+    RATE,
+    SIZE,
+    THROUGHPUT,
+    TIME,
+    Dimension,
+    parse,
+    short,
+    text,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +43,9 @@ from simcore.units import CYCLES, DIMENSIONS, FREQUENCY, RATE, SIZE, THROUGHPUT,
         ("1978.9 TOP/s", THROUGHPUT, 1_978_900_000_000_000),
         ("340 cycles", CYCLES, 340),
         (" +5 ns ", TIME, 5_000),
+        ("1.25 pJ", ENERGY, 1_250),
+        ("2430 J", ENERGY, 2430 * 10**15),
+        ("0.5 mW", POWER, 500_000),
     ],
 )
 def test_parse_is_exact(written: str, dimension: Dimension, value: int) -> None:

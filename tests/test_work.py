@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simcore import Kernel, Roofline, SimulationError, Virtual, Work, read_scenario
+from simcore.hardware import EnergySpec
 
 GPU = read_scenario("fused_allreduce").machine.gpu
 COUNTS = st.integers(0, 2**60)
@@ -31,6 +32,28 @@ def test_the_roofline_is_the_slower_of_arithmetic_and_memory_rounded_up(
 def test_a_dtype_without_a_peak_is_refused() -> None:
     with pytest.raises(SimulationError, match="no throughput for complex64; it has float32, float16, bfloat16, int8"):
         Roofline().duration(Work({"complex64": 1}), GPU)
+
+
+PRICES = EnergySpec(operations={"float32": 2300, "int8": 150}, memory={"hbm": 160_000, "l2": 1250})
+
+
+@given(flops=COUNTS, bytes_=COUNTS, read=COUNTS, written=COUNTS)
+def test_energy_is_counts_times_prices(flops: int, bytes_: int, read: int, written: int) -> None:
+    work = Work({"float32": flops, "int8": bytes_}, {"hbm": read, "l2": written}, {"l2": read}, 3)
+
+    assert work.energy(PRICES) == (2300 * flops + 150 * bytes_, 160_000 * read + 1250 * (written + read))
+
+
+@pytest.mark.parametrize(
+    ("work", "complaint"),
+    [
+        (Work({"float16": 1}), "no energy of an operation of float16; it has float32, int8"),
+        (Work({}, {}, {"dram": 1}), "no energy of a byte of dram; it has hbm, l2"),
+    ],
+)
+def test_what_has_no_price_is_refused(work: Work, complaint: str) -> None:
+    with pytest.raises(SimulationError, match=complaint):
+        work.energy(PRICES)
 
 
 works = st.builds(

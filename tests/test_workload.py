@@ -116,6 +116,23 @@ def test_what_has_landed_is_known_at_once_and_without_a_read(lived: Callable[...
         heard.clear()
 
 
+def test_a_rank_knows_its_prices_and_how_many_links_lie_on_the_way(lived: Callable[..., Result]) -> None:
+    def program(rank: Rank) -> Generator[Any, Any, None]:
+        if rank.index == 0:
+            rank.give(np.array([rank.links(dst) for dst in range(1, rank.world)]))
+            rank.give(np.array([rank.energy.sent, rank.energy.awake]))
+        yield from rank.spend(1, "idle", "nothing")
+
+    energy = "machine.gpu.energy={operations: {}, memory: {}, sent: 80 nJ, awake: 2 mW}"
+    mesh = lived(program, energy).results["rank0"]
+    star = lived(program, energy, "machine.topology=switch").results["rank0"]
+
+    assert [each.tolist() for each in mesh] == [[1, 1, 1], [80_000_000, 2_000_000]]
+    assert star[0].tolist() == [2, 2, 2]
+    with pytest.raises(SimulationError, match="rank0: its GPU states no energy"):
+        lived(program)
+
+
 def test_what_never_lands_is_a_deadlock_with_names(lived: Callable[..., Result]) -> None:
     def listening(rank: Rank) -> Generator[Any, Any, None]:
         if rank.index == 1:

@@ -4,6 +4,9 @@ from typing import Any
 
 from simcore.claims.verdicts import Judged
 
+COLUMNS = ["id", "what", "grade", "paper", "ours", "error", "tolerance", "verdict"]
+"""Cells of a row, in their order."""
+
 
 def row(judged: Judged) -> dict[str, str]:
     """Return the cells of a judged claim, by column: the paper's number and ours, error, tolerance and verdict."""

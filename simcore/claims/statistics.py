@@ -175,8 +175,21 @@ class SlopeSpread:
         return [_quotient(max(slopes), min(slopes))]
 
 
+@dataclass(frozen=True)
+class Mean:
+    """The mean of ``y``."""
+
+    kind: Literal["mean"]
+    y: str
+
+    def of_rows(self, rows: Rows) -> list[float]:
+        """Return the one mean."""
+        return [math.fsum(number(row, self.y) for row in rows) / len(rows)]
+
+
 Statistic = Annotated[
-    Value | Ratio | Reduction | Spread | Distinct | Turns | Slope | R2 | Growth | Share | SlopeSpread, Tagged("kind")
+    Value | Ratio | Reduction | Spread | Distinct | Turns | Slope | R2 | Growth | Share | SlopeSpread | Mean,
+    Tagged("kind"),
 ]
 
 

@@ -369,6 +369,11 @@ class Fabric:
         """Return the number of the reducing switch of a rank's node, None where there is none."""
         return self._topology.reducer_of(self._gpus[rank])
 
+    def links_between(self, src: int, dst: int) -> int:
+        """Return how many links a message from rank ``src`` to rank ``dst`` crosses."""
+        begin, _ = self._topology.routes(np.array([self._gpus[src]]), np.array([self._gpus[dst]]))
+        return int(begin[1])
+
     def prepare(self, src: Column, dst: Column) -> None:
         """Find the routes of many pairs of ranks at once, before they are first used."""
         for ranks in (src, dst):

@@ -3,6 +3,7 @@ a metric, the machine; for papers and for the screen."""
 
 from simcore.plot._bars import Bar, BarPanel, bars
 from simcore.plot._canvas import METADATA, Drawing, save, sheet_of, time_unit
+from simcore.plot._cells import CellPanel, cells
 from simcore.plot._curves import Curve, CurvePanel, curves, line_style
 from simcore.plot._places import HEIGHT, SIDE, Picture, picture
 from simcore.plot._series import MOST_LINKS, chosen_links, per_column
@@ -24,6 +25,7 @@ __all__ = [
     "WIDTHS",
     "Bar",
     "BarPanel",
+    "CellPanel",
     "Curve",
     "CurvePanel",
     "Drawing",
@@ -33,6 +35,7 @@ __all__ = [
     "activity_classes",
     "activity_image",
     "bars",
+    "cells",
     "chosen_links",
     "curves",
     "job_borders",

@@ -31,12 +31,14 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarPanel:
-    """Axes with bars, in order from the top, those of a label together; ``base`` is a line through all of them."""
+    """Axes with bars, in order from the top, those of a label together: beside each other, or all in one line
+    (``stacked``); ``base`` is a line through all of them."""
 
     bars: list[Bar]
     x_label: str
     title: str = ""
     base: float | None = None
+    stacked: bool = False
     labels: list[str] = field(init=False)
     series: list[str] = field(init=False)
 
@@ -55,11 +57,11 @@ def bars(panels: Sequence[BarPanel], *, title: str, subtitle: str = "", width: s
         head, bottom = sheet.head(title, subtitle), 64
         sheet.begin(head + sum(heights) + sum(above) + bottom * len(panels), title, subtitle)
         top, placed = head, []
-        for panel, height, free, (columns, legend) in zip(panels, heights, above, legends, strict=True):
+        for panel, height, free, (columns, _) in zip(panels, heights, above, legends, strict=True):
             axes = sheet.axes(90, top + free, sheet.width - 90 - 30, height)
             handles = _draw(sheet, axes, panel)
             if len(panel.series) > 1:
-                sheet.legend(axes, handles, (EDGE, top + free - legend), columns)
+                sheet.legend(axes, handles, (EDGE, top + 4), columns)
             placed.append(axes)
             top += free + height + bottom
         sheet.fit(placed)
@@ -83,6 +85,8 @@ def _write_notes(sheet: Sheet, axes: Any, panel: BarPanel) -> None:
 
 def _height(panel: BarPanel, bar: Bar) -> float:
     """Return where a bar lies: at its label, beside the other series."""
+    if panel.stacked:
+        return panel.labels.index(bar.label)
     beside = panel.series.index(bar.series) - (len(panel.series) - 1) / 2
     return panel.labels.index(bar.label) + beside * THICK / max(1, len(panel.series))
 
@@ -93,7 +97,7 @@ def _furthest(bar: Bar) -> float:
 
 def _draw(sheet: Sheet, axes: Any, panel: BarPanel) -> list[Any]:
     """Draw a panel; return what its legend shows."""
-    height = THICK / max(1, len(panel.series))
+    height = THICK / (1 if panel.stacked else max(1, len(panel.series)))
     styles: list[dict[str, Any]] = [
         {"facecolor": PALETTE[k % len(PALETTE)], "hatch": HATCHES[k % len(HATCHES)], "edgecolor": "white"}
         for k in range(len(panel.series))

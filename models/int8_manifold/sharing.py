@@ -1,0 +1,205 @@
+"""Sensors on links and the hub that wants the answer: who sends what to whom, and who recalls.
+
+Sensor i is rank i and sees the i-th part of the nodes; the hub is the last rank. Each message is followed by a flag on
+the same route. Truncation is that of the whole code.
+
+Model: a sensor knows which of its nodes the truncation of the whole code leaves, without being told.
+"""
+
+from collections.abc import Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simcore import Kernel, Rank, Virtual
+
+from . import cost, forms, kernel
+from .ledger import Ledger
+from .recalling import charges, decided, fits, give, given, run, until_due, write
+from .timing import Constant, Operations
+
+if TYPE_CHECKING:
+    from .plan import Plan, Recall
+    from .program import Params
+
+Life = Generator[Any, Any, Any]
+FLAG = Virtual((1,), "int8")
+
+
+def program(rank: Rank, plan: "Plan") -> Life:
+    """Take part in every recall of the plan, as a sensor or as the hub."""
+    params, count = plan.params, plan.params.sensors.count
+    share = params.sensors.share
+    weights = _own(rank, plan)
+    if weights is not None and share != "offload" and not fits(rank, weights):
+        return
+    held = () if weights is None else forms.form(weights, params.method, params.rule)
+    shape = () if weights is None else weights.shape
+    pending = list(plan.strikes) if rank.index == 0 else []
+    take_part = {"gather": _gather, "offload": _gather, "rows": _rows, "columns": _columns}[share]
+    for number, recall in enumerate(plan.recalls):
+        yield from until_due(rank, pending, recall.due)
+        begin, ledger = rank.now, Ledger(rank.energy, params.level)
+        answer = yield from take_part(rank, plan, number, recall, held, shape, ledger)
+        served = share == "offload" and rank.index == count
+        server = params.sensors.server
+        spent = server.power * server.recall // 10**6 if served else 0
+        if served:
+            ledger = Ledger(rank.energy, params.level)
+        write(rank, params, number, recall, begin, ledger, server=spent, powered=not served)
+        if answer is not None:
+            give(rank, recall, answer)
+
+
+def _own(rank: Rank, plan: "Plan") -> Any:
+    """Return the weights that a rank holds: all, its rows, its columns, or none."""
+    count, share, weights = plan.params.sensors.count, plan.params.sensors.share, plan.weights
+    is_hub = rank.index == count
+    if is_hub == (share in ("rows", "columns")):
+        return None
+    if is_hub:
+        return weights
+    nodes, outputs = weights.shape
+    rows, columns = (nodes // count, outputs) if share == "rows" else (nodes, outputs // count)
+    if isinstance(weights, Virtual):
+        return Virtual((rows, columns), "int8")
+    if share == "rows":
+        return weights[rank.index * rows : (rank.index + 1) * rows]
+    return np.ascontiguousarray(weights[:, rank.index * columns : (rank.index + 1) * columns])
+
+
+def _gather(
+    rank: Rank, plan: "Plan", number: int, recall: "Recall", held: Any, shape: Any, ledger: Ledger
+) -> Life:  # fmt: skip
+    """Send the own part to the hub; the hub waits for all of them and recalls."""
+    params, count = plan.params, plan.params.sensors.count
+    if rank.index < count:
+        yield from _tell(rank, params, number, recall, [count], ledger)
+        return None
+    yield from rank.wait([(f"code {number} of {i}", f"code of sensor {i}") for i in range(count)], "codes")
+    code = given(params, recall.code)
+    if params.sensors.share == "gather":
+        charge = yield from charges(rank, params, held, code, recall.events, ledger, shape)
+        return (yield from decided(rank, params, charge, ledger))
+    yield from rank.spend(params.sensors.server.software, "compute", "software of the server")
+    return (yield from run(rank, ledger, _served(params, shape, recall.events), *held, code))
+
+
+def _served(params: "Params", shape: tuple[int, ...], events: int) -> Kernel:
+    """Return a recall on the server: whatever it does there, in the time that it takes."""
+    rule, reject = params.rule, params.reject
+    method = params.method
+
+    def whole(*payloads: Any, virtual: bool) -> Any:
+        *held, code = payloads
+        by = cost if virtual else kernel
+        events_of = partial(cost.compact, events=events) if virtual else kernel.compact
+        made, first = events_of(code)
+        adder, _ = forms.adding(method, rule, *shape, events, params.fetch, False)
+        charge, second = (adder.cost if virtual else adder.run)(*forms.code_of(method, code, made, tuple(held)))
+        if not reject:
+            return charge, first + second
+        answer, third = by.decide(charge, reject)  # type: ignore[attr-defined]
+        return answer, first + second + third
+
+    time = Constant(params.sensors.server.recall)
+    return Kernel("serve", partial(whole, virtual=False), partial(whole, virtual=True), time)
+
+
+def _rows(rank: Rank, plan: "Plan", number: int, recall: "Recall", held: Any, shape: Any, ledger: Ledger) -> Life:
+    """Charge the outputs from the own nodes, add what the sensor before has found, and pass it on; the hub decides."""
+    params, count = plan.params, plan.params.sensors.count
+    outputs = plan.weights.shape[1]
+    found: dict[Any, Any] = rank.shared(dict)
+    charge: Any = Virtual((outputs,), params.rule.accumulator)
+    if rank.index < count:
+        code = _part(params, recall, rank.index, count)
+        events = int(np.count_nonzero(_slice(recall.code, rank.index, count)))
+        charge = yield from charges(rank, params, held, code, events, ledger, shape)
+    if rank.index:
+        yield from rank.wait([(f"charge {number}", f"charge of rank {rank.index - 1}")], "charge")
+        before = found[number, rank.index - 1]
+        if rank.index == count:
+            return (yield from decided(rank, params, before, ledger))
+        bound = {"rule": params.rule}
+        add = Kernel("add", partial(kernel.add_charges, **bound), partial(cost.add_charges, **bound), Operations())
+        charge = yield from run(rank, ledger, add, charge, before)
+    found[number, rank.index] = charge
+    _send(rank, rank.index + 1, charge, "charge", f"charge {number}", ledger)
+    return None
+
+
+def _columns(rank: Rank, plan: "Plan", number: int, recall: "Recall", held: Any, shape: Any, ledger: Ledger) -> Life:
+    """Tell all others the own code, find the own outputs from all codes, and send them to the hub."""
+    params, count = plan.params, plan.params.sensors.count
+    found: dict[Any, Any] = rank.shared(dict)
+    if rank.index == count:
+        yield from rank.wait([(f"answer {number} of {i}", f"answer of sensor {i}") for i in range(count)], "answers")
+        parts = [found[number, i] for i in range(count)]
+        if isinstance(parts[0], Virtual):
+            return Virtual((sum(each.shape[0] for each in parts),), parts[0].dtype)
+        return np.concatenate(parts)
+    others = [i for i in range(count) if i != rank.index]
+    yield from _tell(rank, params, number, recall, others, ledger)
+    if others:
+        yield from rank.wait([(f"code {number} of {i}", f"code of sensor {i}") for i in others], "codes")
+    charge = yield from charges(rank, params, held, given(params, recall.code), recall.events, ledger, shape)
+    answer = yield from decided(rank, params, charge, ledger)
+    found[number, rank.index] = answer
+    wire = packed_answer(answer) if params.reject else answer
+    _send(rank, count, wire, "answer", f"answer {number} of {rank.index}", ledger)
+    return None
+
+
+def _tell(rank: Rank, params: "Params", number: int, recall: "Recall", to: list[int], ledger: Ledger) -> Life:
+    """Make of the own part of the code what is sent, and send it to each of the ranks ``to``."""
+    count = params.sensors.count
+    code = _part(params, recall, rank.index, count)
+    events = int(np.count_nonzero(_slice(recall.code, rank.index, count)))
+    sent: Any = given(params, _slice(recall.item, rank.index, count))
+    if params.sensors.sends != "values":
+        made = yield from run(rank, ledger, forms.reading(_SENT[params.sensors.sends], events), code)
+        sent = packed_events(*made) if params.sensors.sends == "events" else packed_masks(*made)
+    for dst in to:
+        _send(rank, dst, sent, "code", f"code {number} of {rank.index}", ledger)
+
+
+def packed_events(index: Any, sign: Any) -> Any:
+    """Return events as words uint16 [events]: 15 bits of index, and a bit that is set where the sign is -1."""
+    if isinstance(index, Virtual):
+        return Virtual(index.shape, "uint16")
+    return (index << 1 | (sign < 0)).astype(np.uint16)
+
+
+def packed_masks(plus: Any, minus: Any) -> Any:
+    """Return both masks as words uint64 [2 words]."""
+    if isinstance(plus, Virtual):
+        return Virtual((2 * plus.shape[0],), "uint64")
+    return np.concatenate((plus, minus))
+
+
+def packed_answer(answer: Any) -> Any:
+    """Return an answer of -1, 0, 1 as bytes: a bit for each output that is 1, then for each that is -1."""
+    if isinstance(answer, Virtual):
+        return Virtual((2 * -(-answer.shape[0] // 8),), "uint8")
+    return np.concatenate((np.packbits(answer > 0), np.packbits(answer < 0)))
+
+
+_SENT: dict[str, forms.Method] = {"events": "events", "masks": "planes"}
+
+
+def _part(params: "Params", recall: "Recall", which: int, count: int) -> Any:
+    return given(params, _slice(recall.code, which, count))
+
+
+def _slice(array: Any, which: int, count: int) -> Any:
+    size = len(array) // count
+    return array[which * size : (which + 1) * size]
+
+
+def _send(rank: Rank, dst: int, payload: Any, what: str, flag: str, ledger: Ledger) -> None:
+    links = rank.links(dst)
+    rank.put(dst, payload, what)
+    rank.put(dst, FLAG, what, sets=flag)
+    ledger.send(payload.nbytes + FLAG.nbytes, links)
