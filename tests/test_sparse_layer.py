@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from simcore.models.sparse_attention import single
+from simcore.models.sparse_attention import cost, kernel, single
 from simcore.models.sparse_attention.layer import (
     Shape,
     Step,
     attend,
     cache_bytes,
+    different,
     stages,
     workspace_bytes,
 )
@@ -181,6 +182,44 @@ def test_where_everything_is_kept_sparse_decode_reads_what_dense_does_and_the_in
         return stage.work.bytes_read["hbm"] + stage.work.bytes_written.get("hbm", 0)
 
     assert moved("sparse") - moved("dense") == sequences * (256 * n + 2 * 4 * 4 * -(-n // 128))
+
+
+@given(st.integers(1, 60), st.integers(0, 200), st.integers(1, 4), st.integers(0, 2**32))
+@settings(max_examples=40)
+def test_the_share_of_fresh_blocks_of_a_real_choice_bounds_what_it_reads(c: int, p: int, keep: int, seed: int) -> None:
+    """All that is new to a token was not kept by the one before; what came back is counted again."""
+    draw = np.random.default_rng(seed)
+    scores, _ = kernel.score_blocks(draw.standard_normal((c, 1, 4)), draw.standard_normal((p + c, 4)), 8)
+    found = kernel.statistics(kernel.choose_blocks(scores, p + c, 8, keep)[0])
+    fresh = Fraction(found.followed - found.common, found.followed or 1)
+    shape = Shape(block=8, keep=keep, heads=1, fresh=str(fresh or "1/1000000000"))
+
+    read = different(shape, found.kept, found.kept - found.followed)
+
+    assert found.different <= read <= found.kept
+    assert different(dataclasses.replace(shape, fresh="1"), found.kept, found.kept - found.followed) == found.kept
+
+
+def test_fresh_blocks_alone_are_read_again() -> None:
+    """Four new tokens: the first reads all of its blocks, the others a quarter of theirs; operations stay."""
+    quarter = dataclasses.replace(SHAPE, fresh="1/4")
+    every, few = (attend(shape, "sparse", decode(2**20, new=4), RATES, 1)[0].work for shape in (SHAPE, quarter))
+    block = 2 * 2 * 4 * 128 * 2048  # K and V, bytes, heads, width, tokens of the kept blocks
+
+    assert every.bytes_read["hbm"] - few.bytes_read["hbm"] == 3 * block * 3 // 4
+    assert every.operations == few.operations
+    assert attend(quarter, "sparse", decode(2**20), RATES, 1) == attend(SHAPE, "sparse", decode(2**20), RATES, 1)
+
+
+def test_a_chunk_reads_a_whole_prompt_at_most() -> None:
+    """With one fresh block in sixteen, 2 tokens after many read 17 blocks of keys and values, of 4 heads."""
+    few = dataclasses.replace(SHAPE, fresh="1/16")
+    blocks = attend(few, "sparse", prefill(2, 2**20), RATES, 1)[3]
+    query = 64 * 128 * 2
+
+    assert blocks.work.bytes_read["hbm"] == 17 * 128 * 2 * 2 * 4 * 128 + 32 * query
+    whole = attend(SHAPE, "sparse", prefill(2**14), RATES, 1)[3]
+    assert whole.work.bytes_read["hbm"] == 2**14 * 2 * 2 * 4 * 128 + cost.kept(2**14, 2**14, 128, 16) * query
 
 
 @given(st.integers(1, 2**20), *[st.fractions(Fraction(1, 100), 1, max_denominator=1000)] * 3)

@@ -57,6 +57,8 @@ METRICS: Sequence[Metric] = (
     Metric("attention.out_of_memory", "ranks", "ranks on which it does not fit, and nothing was computed"),
 )  # fmt: skip
 
+HEADLINES = ("attention.all_ps", "attention.operations_saved", "attention.bytes_saved", "attention.needed_bytes")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -82,6 +84,8 @@ def check(params: "Params") -> None:
     for name in ("dense", "index", "blocks", "gather", "stream", "linear"):
         if Fraction(getattr(rates, name)) > 1:
             raise InputError(f"rates.{name} is a share of a peak, at most 1, not {getattr(rates, name)}")
+    if Fraction(shape.fresh) > 1:
+        raise InputError(f"shape.fresh is a share, at most 1, not {shape.fresh}")
     if params.mode == "serving":
         return
     if params.across != "data" and shape.heads % params.tensor:
