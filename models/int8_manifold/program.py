@@ -128,6 +128,7 @@ class Int8Manifold:
     Params = Params
     tables: ClassVar[Mapping[str, tuple[Column, ...]]] = recalling.TABLES
     metrics: ClassVar[Sequence[Metric]] = recalling.METRICS
+    headlines: ClassVar[Sequence[str]] = recalling.HEADLINES
 
     def world(self, params: Params) -> int:
         """Return one device, or the sensors and their hub; raises ``InputError``."""

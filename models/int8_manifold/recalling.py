@@ -59,6 +59,7 @@ METRICS: Sequence[Metric] = (
     Metric("recall.life_h", "hours", "until the first battery is empty", "battery over energy of the neediest device"),
     Metric("recall.answers", "recalls", "answers; 0 where the weights do not fit the memory"),
 )  # fmt: skip
+HEADLINES = ("recall.latency_ps", "recall.energy_fj", "recall.weights_fj", "recall.link_fj", "recall.life_h")
 
 
 def program(rank: Rank, plan: "Plan") -> Life:
