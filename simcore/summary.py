@@ -101,7 +101,8 @@ def _said(key: str, value: float, unit: str) -> str:
     dimension = dimension_of(key)
     if dimension is not None:
         return f"{label_of(key)} {short(int(value), dimension)}"
-    return f"{key} {value:.4g}" + ("" if unit in ("", "1") else f" {unit}")
+    number = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{key} {number}" + ("" if unit in ("", "1") else f" {unit}")
 
 
 def html(result: "Result") -> str:
