@@ -94,7 +94,8 @@ def linear(shape: Shape, tokens: int, rates: Rates, parallel: int) -> Stage:
 
     Model: tokens choose experts evenly and independently, so 1 - (1 - chosen / experts)^tokens of them are read.
     """
-    per_expert = (shape.total - shape.active) / (1 - shape.chosen / shape.experts) / shape.experts
+    left = 1 - shape.chosen / shape.experts
+    per_expert = (shape.total - shape.active) / left / shape.experts if left else 0.0
     shared = shape.active - per_expert * shape.chosen
     read = shared + per_expert * shape.experts * (1 - (1 - shape.chosen / shape.experts) ** tokens)
     work = Work(

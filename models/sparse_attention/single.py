@@ -76,9 +76,24 @@ def check(params: "Params") -> None:
         if getattr(params, name) < least:
             raise InputError(f"{name} must be {least} or more, not {getattr(params, name)}")
     shape, rates = params.shape, params.rates
-    for name in ("query_heads", "heads", "width", "index_width", "block", "keep"):
+    for name in (
+        "query_heads",
+        "heads",
+        "width",
+        "index_width",
+        "block",
+        "keep",
+        "layers",
+        "model",
+        "active",
+        "chosen",
+    ):
         if getattr(shape, name) < 1:
             raise InputError(f"shape.{name} must be 1 or more, not {getattr(shape, name)}")
+    if shape.chosen > shape.experts:
+        raise InputError(f"shape.chosen must be at most shape.experts, {shape.experts}, not {shape.chosen}")
+    if shape.active > shape.total:
+        raise InputError(f"shape.active must be at most shape.total, {shape.total}, not {shape.active}")
     if shape.query_heads % shape.heads:
         raise InputError(f"shape.query_heads: {shape.query_heads} are not shared evenly by {shape.heads} KV heads")
     for name in ("dense", "index", "blocks", "gather", "stream", "linear"):
