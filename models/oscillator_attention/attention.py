@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from simcore import InputError, Ratio
+from simcore import InputError
 
 from . import settling
 from .kernel import LEAST, Coupling
@@ -20,7 +20,7 @@ Start = Literal["random", "opposite", "previous"]
 class Device:
     """What a device does to attention; the defaults are one that does nothing.
 
-    ``read``: when it is read, in units of 1/kappa ("0": at the equilibrium); ``start``: from a random state, the one
+    ``read``: when it is read, in units of 1/kappa (0: at the equilibrium); ``start``: from a random state, the one
     opposite to the equilibrium, or where the previous token settled. ``mismatch``: couplings are multiplied by
     e^N(0, s). ``noise``: N(0, s) is added to every component of a state, which returns to the sphere. ``detuning``:
     frequencies are N(0, s) apart, d = 2 alone; what does not lock is read at random. ``coupling_bits`` and
@@ -28,11 +28,11 @@ class Device:
     ``draw``: number of the draw of all that is random.
     """
 
-    read: Ratio = "0"
+    read: float = 0.0
     start: Start = "random"
-    mismatch: Ratio = "0"
-    noise: Ratio = "0"
-    detuning: Ratio = "0"
+    mismatch: float = 0.0
+    noise: float = 0.0
+    detuning: float = 0.0
     coupling_bits: int = 0
     readout_bits: int = 0
     draw: int = 0
@@ -47,6 +47,9 @@ def check(device: Device) -> None:
     for name in ("coupling_bits", "readout_bits"):
         if not 0 <= getattr(device, name) <= MOST_BITS:
             raise InputError(f"device.{name} is 0 (exact) to {MOST_BITS}, not {getattr(device, name)}")
+    for name in ("read", "mismatch", "noise", "detuning"):
+        if not 0 <= getattr(device, name) < np.inf:
+            raise InputError(f"device.{name} must be 0 or more, not {getattr(device, name)}")
     if device.draw < 0:
         raise InputError(f"device.draw must be 0 or more, not {device.draw}")
 
@@ -72,18 +75,17 @@ def couplings(scores: Any, seen: Any, kind: Coupling = "softplus", normalised: b
 def states(weights: Any, anchors: Any, device: Device = PERFECT) -> tuple[Any, Any]:
     """Return the states [..., Q, d] of the oscillators that ``device`` reads, and their drives."""
     rng = np.random.default_rng([device.draw, 7])
-    mismatch, noise, detuning = (number(each) for each in (device.mismatch, device.noise, device.detuning))
-    if mismatch:
-        weights = weights * np.exp(mismatch * rng.standard_normal(weights.shape)).astype(weights.dtype)
+    if device.mismatch:
+        weights = weights * np.exp(device.mismatch * rng.standard_normal(weights.shape)).astype(weights.dtype)
     weights = settling.quantised(weights, device.coupling_bits, np.max(weights, axis=-1, keepdims=True))
     drives = weights @ anchors
     found = settling.fixed_points(drives)
-    if detuning:
-        found = _detuned(found, drives, detuning, rng)
-    if number(device.read):
-        found = settling.trajectory(_starts(found, device.start, rng), drives, number(device.read))
-    if noise:
-        found = settling.fixed_points(found + noise * rng.standard_normal(found.shape))
+    if device.detuning:
+        found = _detuned(found, drives, device.detuning, rng)
+    if device.read:
+        found = settling.trajectory(_starts(found, device.start, rng), drives, device.read)
+    if device.noise:
+        found = settling.fixed_points(found + device.noise * rng.standard_normal(found.shape))
     return found, drives
 
 

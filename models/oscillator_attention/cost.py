@@ -9,7 +9,7 @@ from .kernel import Coupling, Softmax, Tile
 
 EXPONENTIAL = 10
 """Multiplications and additions that an exponential is worth; arXiv:2606.12059, its code."""
-PLAIN = {"softplus": 3, "relu": 2, "elu": 2}
+PLAIN = {"softplus": 3, "relu": 2, "elu": 3}
 SPECIAL = {"softplus": 2, "relu": 0, "elu": 1}
 """Operations of a coupling: plain ones, and exponentials or logarithms."""
 
@@ -44,9 +44,7 @@ def settle(couplings: Virtual, anchors: Virtual, tile: Tile) -> tuple[Virtual, W
     return states, _work(states, 2 * width * pairs(tile, rows) + 3 * width * rows, 0, couplings, anchors)
 
 
-def mix_states(
-    states: Virtual, anchors: Virtual, values: Virtual, tile: Tile, power: int = 1
-) -> tuple[Virtual, Work]:
+def mix_states(states: Virtual, anchors: Virtual, values: Virtual, tile: Tile, power: int = 1) -> tuple[Virtual, Work]:
     """Return the shape of the outputs, and their work: 2 d + 2 w + 3 + power operations a pair."""
     rows, width = states.shape[0], values.shape[1]
     found = Virtual((rows, width), values.dtype)

@@ -25,8 +25,8 @@ DIMENSIONS = (2, 4, 8, 16, 32)
 @dataclass(frozen=True)
 class Form:
     """A transformer with normalisation before each part: ``width`` of a token, ``heads``, ``layers``, ``inner`` of the
-    feed-forward part, ``tokens`` at most, ``inputs`` words or features, ``outputs`` numbers a position; ``dimension`` of
-    an oscillator. ``causal``: a position sees earlier ones alone; ``positions``: sinusoids are added to the tokens;
+    feed-forward part, ``tokens`` at most, ``inputs`` words or features, ``outputs`` numbers a position; ``dimension``
+    of an oscillator. ``causal``: a position sees earlier ones alone; ``positions``: sinusoids are added to the tokens;
     ``words``: inputs are numbers of words."""
 
     task: Task
@@ -72,9 +72,7 @@ class Form:
         """Return the weights that a row of numbers holds."""
         ends = np.cumsum(self.sizes())[:-1]
         parts = np.split(np.asarray(row, np.float32), ends)
-        return {
-            name: part.reshape(shape) for (name, shape), part in zip(self.shapes().items(), parts, strict=True)
-        }
+        return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes().items(), parts, strict=True)}
 
     @property
     def file(self) -> str:

@@ -64,8 +64,8 @@ def couple(
             weights = np.maximum(scores, 0) + np.asarray(LEAST, scores.dtype)
             plain += 2 * seen
         else:
-            weights = np.where(scores > 0, scores + 1, np.exp(np.minimum(scores, 0)))
-            plain, special = plain + 2 * seen, special + seen
+            weights = np.maximum(scores, 0) + np.exp(np.minimum(scores, 0))
+            plain, special = plain + 3 * seen, special + seen
         if normalised:
             weights = weights / np.sum(weights)
             plain += 2 * seen

@@ -89,9 +89,7 @@ def outputs(form: Form, rows: "Tensor", inputs: "Tensor", seen: "Tensor", row: "
 
     count, batch, length = inputs.shape[:3]
     parts = rows.split(form.sizes(), dim=1)
-    weights = {
-        name: part.view(count, *shape) for (name, shape), part in zip(form.shapes().items(), parts, strict=True)
-    }
+    weights = {name: part.view(count, *shape) for (name, shape), part in zip(form.shapes().items(), parts, strict=True)}
     if form.words:
         shift = form.inputs * torch.arange(count)[:, None, None]
         x = torch.nn.functional.embedding(inputs + shift, weights["embedding"].flatten(0, 1))
@@ -113,7 +111,10 @@ def outputs(form: Form, rows: "Tensor", inputs: "Tensor", seen: "Tensor", row: "
         x = x + _times(fed.relu(), own["down"]) + own["down.bias"][:, None, None]
     if not asked and not form.causal:
         x = x.mean(dim=2, keepdim=True)
-    x = torch.nn.functional.layer_norm(x, x.shape[-1:]) * weights["gain"][:, None, None] + weights["bias"][:, None, None]
+    x = (
+        torch.nn.functional.layer_norm(x, x.shape[-1:]) * weights["gain"][:, None, None]
+        + weights["bias"][:, None, None]
+    )
     return _times(x, weights["head"]) + weights["head.bias"][:, None, None]
 
 
