@@ -124,7 +124,8 @@ def attend_softly(queries: Any, keys: Any, values: Any, tile: Tile, kind: Softma
         elif kind == "lut":
             below = np.max(scores) - scores
             places = np.minimum(below * (TABLE / DEEP), TABLE - 1).astype(np.int64)
-            weights = _table(scores.dtype)[places]
+            weights = np.empty_like(below)
+            weights[:] = _table(scores.dtype)[places]
             plain += 4 * seen
         else:
             weights = np.exp(scores - np.max(scores))

@@ -85,6 +85,7 @@ class OscillatorAttention:
         ),
         "answers": (
             Column("location", "string", "rank"),
+            Column("seed", "int32", "of the model"),
             Column("asked", "int64", "answers"),
             Column("right", "int64", "right ones"),
             Column("hard", "int64", "answers about sentences whose distractor disagrees with the subject"),
@@ -120,10 +121,17 @@ class OscillatorAttention:
         Metric("settling.orbit_angle", "degrees", "where it swings in theory, 0 where it converges"),
         Metric("settling.fixed_error", "1", "worst distance of RK45 from the equilibrium"),
         Metric("settling.closed_error", "1", "worst distance of RK45 from the closed form"),
-        Metric("learned.accuracy", "1", "share of right answers"),
+        Metric("learned.accuracy", "1", "share of right answers, mean of all seeds"),
         Metric("learned.hard_accuracy", "1", "the same where the distractor disagrees with the subject"),
-        Metric("learned.perplexity", "1", "exponential of the mean surprise; 1 where answers are yes or no"),
-        *(Metric(f"learned.drive_{name}", "1", f"{name} of |h|") for name in ("p1", "median", "max")),
+        Metric("learned.hard_median", "1", "the same, median of all seeds"),
+        Metric("learned.hard_least", "1", "the same of the worst seed"),
+        Metric("learned.failures", "models", "seeds below 85 % there"),
+        Metric("learned.perplexity", "1", "exponential of the mean surprise, mean of all seeds; 1 for yes or no"),
+        Metric("learned.perplexity_spread", "1", "its standard deviation over the seeds, 0 of one"),
+        *(
+            Metric(f"learned.drive_{name}", "1", f"{name} of |h|, mean of all seeds")
+            for name in ("p1", "median", "max")
+        ),
     )
 
     def world(self, params: Params) -> int:

@@ -1,0 +1,84 @@
+"""What the claims want to know of a run beside its metrics."""
+
+import numpy as np
+
+from simcore import Result
+
+from . import cost, learned
+from .form import Attention
+from .learned import Learned
+from .program import Params
+
+
+def cap_sigmas(result: Result) -> float:
+    """Return how many standard deviations the oscillators in the cap are off their expected number."""
+    found = result.metrics["jobs"]["oscillator_attention"]["settling"]
+    count, share = found["oscillators"], found["cap"]
+    return float(abs(found["in_cap"] - count * share) / np.sqrt(max(count * share * (1 - share), 1.0)))
+
+
+def speedup(result: Result) -> float:
+    """Return how many times fewer operations a layer has with settling and inner products physical than by softmax, as
+    the paper counts them."""
+    own = _operations(result)
+    return (own.common + own.softmax) / (own.common + own.pairwise)
+
+
+def bound(result: Result) -> float:
+    """Return the same if attention cost nothing (Amdahl)."""
+    own = _operations(result)
+    return (own.common + own.softmax) / own.common
+
+
+def loss(result: Result) -> float:
+    """Return the accuracy that the device costs, percentage points, mean of all seeds."""
+    own = _params(result).learned
+    return 100 * (_accuracy(_having(own, device=type(own.device)())) - _accuracy(own))
+
+
+def shuffle_loss(result: Result) -> float:
+    """Return the accuracy that shuffling the positions costs, percentage points, mean of all seeds."""
+    own = _params(result).learned
+    return 100 * (_accuracy(own) - _accuracy(_having(own, shuffled=True)))
+
+
+def gap(result: Result) -> float:
+    """Return the perplexity above that of softmax, means of all seeds."""
+    own = _params(result).learned
+    return _perplexity(own) - _perplexity(_having(own, attention="softmax"))
+
+
+def residual(result: Result) -> float:
+    """Return the perplexity that the device costs, mean of all seeds."""
+    own = _params(result).learned
+    return _perplexity(own) - _perplexity(_having(own, device=type(own.device)()))
+
+
+def _params(result: Result) -> Params:
+    params: Params = result.scenario.workloads[0].params
+    return params
+
+
+def _having(
+    own: Learned, *, attention: Attention | None = None, shuffled: bool = False, device: object = None
+) -> Learned:
+    from dataclasses import replace
+
+    return replace(own, attention=attention or own.attention, shuffled=shuffled, device=device or own.device)
+
+
+def _scores(own: Learned) -> list[learned.transformer.Score]:
+    return [learned.score(own, seed) for seed in range(own.seed, own.seed + own.seeds)]
+
+
+def _accuracy(own: Learned) -> float:
+    return float(np.mean([each.right / each.asked for each in _scores(own)]))
+
+
+def _perplexity(own: Learned) -> float:
+    return float(np.mean([np.exp(each.nats) for each in _scores(own)]))
+
+
+def _operations(result: Result) -> cost.Operations:
+    shape = _params(result).shape
+    return cost.operations(shape.tokens, shape.heads, shape.width, shape.dimension, shape.causal, shape.coupling)
