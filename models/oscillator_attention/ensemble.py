@@ -101,7 +101,7 @@ def program(rank: Rank, plan: Plan) -> Generator[Any, Any, None]:
         params.shape.dimension))))  # fmt: skip
     angle = np.radians(attention.number(own.cap))
     row.append(int(np.sum(plan.cosines < -np.cos(angle))))
-    row.append(_whole(settling.cap(angle, params.shape.dimension)))
+    row.append(_whole(settling.cap(angle, params.shape.dimension), 1e18))
     row += _euler(own)
     fixed, closed = _integrated(plan)
     rank.record("settling", len(plan.times), *row, _whole(fixed, 1e15), _whole(closed, 1e15))
@@ -142,9 +142,9 @@ def summarise(tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the numbers of the ensemble."""
     row = {name: values[0] for name, values in tables["settling"].items() if name != "location"}
     names = {"median_ppb": "median", "p90_ppb": "p90", "p99_ppb": "p99", "settled_ppb": "settled",
-             "expected_ppb": "expected", "cap_ppb": "cap"}  # fmt: skip
+             "expected_ppb": "expected"}  # fmt: skip
     found = {new: int(row[old]) / PPB for old, new in names.items()}
-    found |= {"oscillators": int(row["oscillators"]), "in_cap": int(row["in_cap"])}
+    found |= {"oscillators": int(row["oscillators"]), "in_cap": int(row["in_cap"]), "cap": int(row["cap_1e18"]) / 1e18}
     found |= {"euler_steps": int(row["euler_steps"]), "euler_angle": int(row["euler_udeg"]) / 1e6}
     found |= {"orbit_angle": int(row["orbit_udeg"]) / 1e6}
     found |= {"fixed_error": int(row["fixed_error_1e15"]) / 1e15, "closed_error": int(row["closed_error_1e15"]) / 1e15}

@@ -1,5 +1,6 @@
 """Figures of the paper that need more than a table of points."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ def stories(title: str, stories: Any, width: str) -> Any:
     sizes = [row["d"] for row in rows]
     softmax = rows[0]["perplexity"] - rows[0]["gap"]
     bars = [
-        ("one standard deviation, three seeds", row["d"], row["perplexity"] - row["spread"],
+        (f"standard deviation, d = {row['d']}: {row['spread']:.3f}", row["d"], row["perplexity"] - row["spread"],
          row["perplexity"] + row["spread"])
         for row in rows
     ]  # fmt: skip
@@ -73,7 +74,8 @@ def stories(title: str, stories: Any, width: str) -> Any:
             x_label="dimension of an oscillator", y_label="perplexity", lines=[("softmax", softmax, 0)],
         ),
         CurvePanel(
-            curves=[Curve("gap", sizes, [row["gap"] for row in rows]), Curve(f"d^{slope:.2f}", sizes, fitted)], log="xy",
+            curves=[Curve("gap", sizes, [row["gap"] for row in rows]), Curve(f"d^{slope:.2f}", sizes, fitted)],
+            log="xy",
             x_label="dimension of an oscillator", y_label="perplexity above softmax", height=300,
         ),
     ]  # fmt: skip
@@ -81,30 +83,33 @@ def stories(title: str, stories: Any, width: str) -> Any:
 
 
 def substrates(title: str, substrates: Any, softmaxes: Any, width: str) -> Any:
-    """Return the figure of energy over time of one layer, a line from the best to the worst of each range."""
-    lines = [
-        Curve(name, [row["makespan_us"] for row in rows], [row["energy_fj"] / 1e9 for row in rows])
-        for name, rows in _groups(substrates.rows, "substrate")
-    ]
-    panels = []
-    for means, said in (("softmax", "exact softmax"), ("clipped", "a line cut off at zero in place of softmax")):
-        rivals = [row for row in softmaxes.rows if row["means"] == means]
-        digital = [
-            Curve(f"{name}, digital", [row["makespan_us"] for row in rows], [row["energy_fj"] / 1e9 for row in rows])
-            for name, rows in _groups(rivals, "machine")
-        ]
-        panels.append(
-            CurvePanel(
-                curves=[*lines, *digital],
-                x_label="time of a layer (us)",
-                y_label="energy of a layer (uJ)",
-                log="xy",
-                height=400,
-                title=f"beside {said}",
-            )
+    """Return the figure of energy over time of a layer, and of attention alone, a line from the best to the worst of
+    each range."""
+    rivals = [row for row in softmaxes.rows if row["means"] == "softmax"]
+    cheap = [row for row in softmaxes.rows if row["means"] == "clipped" and row["machine"] == "Cortex-M7"]
+    groups = [(name, rows) for name, rows in _groups(substrates.rows, "substrate")]
+    groups += [(f"softmax, {name}", rows) for name, rows in _groups(rivals, "machine")]
+    groups.append(("cut-off line, Cortex-M7", cheap))
+    panels = [
+        CurvePanel(
+            curves=[
+                Curve(name, [_rounded(row[x]) for row in rows], [row[y] / scale for row in rows])
+                for name, rows in groups
+            ],
+            x_label=f"time of {said} (us)", y_label=f"energy of {said} (uJ)", log="xy", height=420, title=above,
         )
-    subtitle = "keyword model, 49 tokens, an array behind a Cortex-M7, best, middle and worst of assumed ranges"
+        for x, y, scale, said, above in (
+            ("makespan_us", "energy_fj", 1e9, "a layer", "a whole layer, the host's part in it"),
+            ("stage_us", "stage_uj", 1, "attention", "attention alone: no projections, scores or values"),
+        )
+    ]  # fmt: skip
+    subtitle = "keyword model, 49 tokens, an array behind a Cortex-M7; best, middle and worst of assumed ranges"
     return curves(panels, title=title, subtitle=subtitle, width=width)
+
+
+def _rounded(value: float) -> float:
+    """Return ``value`` to two digits, as an axis says it."""
+    return float(f"{value:.2g}")
 
 
 def unknowns(title: str, unknowns: Any, width: str) -> Any:
@@ -163,7 +168,7 @@ def crossing(rivals: Sequence[Row], rows: Sequence[Row], column: str) -> float |
         (np.log(row["tokens"]), np.log(row[column]) - np.log(rival[column]))
         for row, rival in zip(rows, rivals, strict=True)
     ]
-    for (a, before), (b, after) in zip(logs, logs[1:], strict=False):
+    for (a, before), (b, after) in itertools.pairwise(logs):
         if before >= 0 > after:
             return float(np.exp(a + (b - a) * before / (before - after)))
     return None

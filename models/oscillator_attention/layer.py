@@ -10,7 +10,8 @@ import numpy as np
 from simcore import InputError, Kernel, Rank, Ratio, Roofline, Virtual, Work
 
 from . import attention, cost, drives, kernel, settling, substrates
-from .kernel import Coupling, Tile
+from .kernel import Tile
+from .tensors import Shape, Tensors, draw, heads, wanted
 
 if TYPE_CHECKING:
     from simcore.hardware import GpuSpec
@@ -28,30 +29,10 @@ MOST = 2**24
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A layer of ``tokens`` tokens, ``heads`` of ``width`` each, oscillators of ``dimension``; ``causal``: earlier
-    tokens alone are seen; ``coupling`` and whether its rows are ``normalised``; ``power`` of the read-out."""
-
-    tokens: int = 49
-    heads: int = 2
-    width: int = 16
-    dimension: int = 2
-    causal: bool = False
-    coupling: Coupling = "softplus"
-    normalised: bool = False
-    power: int = 1
-
-    @property
-    def model(self) -> int:
-        """Width of a token."""
-        return self.heads * self.width
-
-
-@dataclass(frozen=True)
 class Reading:
     """When an array is read: at a ``fixed`` time, ``time`` in units of 1/kappa, or when the slowest oscillator of a
-    tile is ``within`` its equilibrium (completion). ``start``: oscillators begin anywhere, or where the tile before left
-    them. Samples and couplings cross the link in ``sample_bytes`` and ``coupling_bytes``."""
+    tile is ``within`` its equilibrium (completion). ``start``: oscillators begin anywhere, or where the tile before
+    left them. Samples and couplings cross the link in ``sample_bytes`` and ``coupling_bytes``."""
 
     when: Literal["fixed", "completion"] = "fixed"
     time: Ratio = "5"
@@ -100,18 +81,6 @@ class Placed:
     def rows(self) -> slice:
         """Its rows of the layer."""
         return slice(self.first, self.last)
-
-
-@dataclass(frozen=True)
-class Tensors:
-    """Real tensors of a sequence: ``x`` [T, m], weights [m, 3m] and [m, m], ``anchors`` [H, T, d]; ``starts`` [H, T, d]
-    of the oscillators."""
-
-    x: Any
-    weights: Any
-    out: Any
-    anchors: Any
-    starts: Any
 
 
 @dataclass(frozen=True)
@@ -189,35 +158,9 @@ def plan(params: "Params", rng: np.random.Generator) -> Plan:
     placed = tiles(params) if physical else []
     drawn = []
     if params.payload == "real" or (physical and params.drives == "drawn"):
-        drawn = [_draw(params.shape, rng) for _ in range(params.sequences)]
+        drawn = [draw(params.shape, rng) for _ in range(params.sequences)]
     times, unit = _times(params, placed, drawn, rng) if physical else ([], 0.0)
     return Plan(params, placed, times, unit, drawn if params.payload == "real" else [])
-
-
-def _draw(shape: Shape, rng: np.random.Generator) -> Tensors:
-    """Return random tensors that make queries and keys of N(0, 1), and random anchors."""
-    model = shape.model
-    x, weights, out = (
-        rng.standard_normal(size).astype(np.float32)
-        for size in ((shape.tokens, model), (model, 3 * model), (model, model))
-    )
-    states = (shape.heads, shape.tokens, shape.dimension)
-    anchors = settling.uniform(states, rng).astype(np.float32)
-    scale = np.float32(model**-0.5)
-    return Tensors(x, weights * scale, out * scale, anchors, settling.uniform(states, rng))
-
-
-def wanted(shape: Shape, tensors: Tensors) -> Any:
-    """Return the drives [H, T, d] of real tensors, in float64 and at once."""
-    query, key, _ = _heads(shape, tensors.x.astype(np.float64) @ tensors.weights.astype(np.float64))
-    scores = query @ key.swapaxes(-1, -2) * shape.width**-0.5
-    seen = np.tri(shape.tokens, dtype=bool) if shape.causal else np.ones((shape.tokens, shape.tokens), bool)
-    return attention.couplings(scores, seen, shape.coupling, shape.normalised) @ tensors.anchors
-
-
-def _heads(shape: Shape, joint: Any) -> Any:
-    """Return queries, keys and values [3, H, T, w] of what was projected, [T, 3 m]."""
-    return joint.reshape(shape.tokens, 3, shape.heads, shape.width).transpose(1, 2, 0, 3)
 
 
 def _times(
@@ -372,11 +315,14 @@ def _array(rank: Rank, plan: Plan, mine: Sequence[tuple[int, Placed]]) -> Progra
     written = [rank.event() for _ in mine]
     done = [rank.event() for _ in mine]
     yield from rank.together(
-        [_write(writer, plan, mine, written, done), _settle(oscillators, plan, mine, written, done)], "tiles"
+        [_write(rank, writer, plan, mine, written, done), _settle(rank, oscillators, plan, mine, written, done)],
+        "tiles",
     )
 
 
-def _write(rank: Rank, plan: Plan, mine: Sequence[tuple[int, Placed]], written: list[Any], done: list[Any]) -> Program:
+def _write(
+    array: Rank, rank: Rank, plan: Plan, mine: Sequence[tuple[int, Placed]], written: list[Any], done: list[Any]
+) -> Program:
     params = plan.params
     chosen = substrates.substrate(params.substrate, params.corner, params.varied)
     for place, (number, tile) in enumerate(mine):
@@ -385,11 +331,13 @@ def _write(rank: Rank, plan: Plan, mine: Sequence[tuple[int, Placed]], written: 
             yield from rank.until(done[place - params.array.buffers], "idle", "a free buffer")
         time = substrates.over(tile.writes, params.array.writers, chosen.write_time)
         yield from rank.spend(time, "compute", "write")
-        rank.record("oscillator_stages", number, tile.number, "write", time, tile.writes, tile.writes * chosen.write)
+        array.record("oscillator_stages", number, tile.number, "write", time, tile.writes, tile.writes * chosen.write)
         written[place].succeed()
 
 
-def _settle(rank: Rank, plan: Plan, mine: Sequence[tuple[int, Placed]], written: list[Any], done: list[Any]) -> Program:
+def _settle(
+    array: Rank, rank: Rank, plan: Plan, mine: Sequence[tuple[int, Placed]], written: list[Any], done: list[Any]
+) -> Program:
     params = plan.params
     chosen = substrates.substrate(params.substrate, params.corner, params.varied)
     power = chosen.power * chosen.overhead * params.array.oscillators
@@ -398,11 +346,11 @@ def _settle(rank: Rank, plan: Plan, mine: Sequence[tuple[int, Placed]], written:
         time = int(-(-plan.times[number][tile.number] * plan.unit // 1))
         yield from rank.spend(time, "compute", "settle")
         energy = substrates.femtojoules(power, time)
-        rank.record("oscillator_stages", number, tile.number, "settle", time, tile.last - tile.first, energy)
+        array.record("oscillator_stages", number, tile.number, "settle", time, tile.last - tile.first, energy)
         sampling = substrates.over(tile.samples, params.array.samplers, chosen.conversion_time)
         yield from rank.spend(sampling, "compute", "sample")
         energy = tile.samples * chosen.conversion + substrates.femtojoules(power, sampling)
-        rank.record("oscillator_stages", number, tile.number, "sample", sampling, tile.samples, energy)
+        array.record("oscillator_stages", number, tile.number, "sample", sampling, tile.samples, energy)
         if plan.tensors:
             plan.memory["samples", number, tile.number] = _sampled(plan, number, tile)
         rank.put(0, Virtual((tile.returned,), "int8"), "samples")
@@ -462,7 +410,7 @@ def _split(shape: Shape, joint: Any) -> tuple[list[Any], list[Any], list[Any]]:
     if isinstance(joint, Virtual):
         each = [Virtual((shape.tokens, shape.width), joint.dtype)] * shape.heads
         return each, each, each
-    parts = np.ascontiguousarray(_heads(shape, joint))
+    parts = np.ascontiguousarray(heads(shape, joint))
     query, key, value = (list(part) for part in parts)
     return query, key, value
 
@@ -488,42 +436,3 @@ def _joined(plan: Plan, outputs: list[Any]) -> Any:
     for tile, output in zip(plan.tiles, outputs, strict=True):
         whole[tile.head, tile.rows] = output
     return np.ascontiguousarray(whole.transpose(1, 0, 2)).reshape(shape.tokens, shape.model)
-
-
-def reference(plan: Plan) -> list[Any]:
-    """Return the outputs in float64 the plain way: physical oscillators by numerical integration, one by one."""
-    return [_plain(plan, number) for number in range(len(plan.tensors))]
-
-
-def _plain(plan: Plan, number: int) -> Any:
-    params, shape, tensors = plan.params, plan.params.shape, plan.tensors[number]
-    query, key, value = _heads(shape, tensors.x.astype(np.float64) @ tensors.weights.astype(np.float64))
-    seen = np.tri(shape.tokens, dtype=bool) if shape.causal else np.ones((shape.tokens, shape.tokens), bool)
-    scores = query @ key.swapaxes(-1, -2) * shape.width**-0.5
-    if params.means in ("softmax", "lut"):
-        shares = _soft(params.means, scores, seen)
-    elif params.means == "clipped":
-        weights = np.where(seen, np.maximum(1 + scores, 0), 0)
-        shares = weights / np.sum(weights, axis=-1, keepdims=True)
-    else:
-        pulls = wanted(shape, tensors)
-        states = settling.fixed_points(pulls)
-        if params.means in PHYSICAL:
-            starts = beginnings(params, plan.tiles, pulls, tensors.starts)
-            for tile in plan.tiles:
-                for row in range(tile.first, tile.last):
-                    at = tile.head, row
-                    states[at] = settling.runge_kutta(starts[at], pulls[at], plan.times[number][tile.number], 1e-9)[0]
-        shares = attention.shares(states, tensors.anchors, seen, shape.power)
-    mixed = (shares @ value).transpose(1, 0, 2).reshape(shape.tokens, shape.model)
-    return mixed @ tensors.out.astype(np.float64)
-
-
-def _soft(means: str, scores: Any, seen: Any) -> Any:
-    """Return the shares by softmax; by table, each exponential is that of the middle of its step."""
-    if means == "softmax":
-        return attention.softmax(scores, seen)
-    below = np.where(seen, np.max(np.where(seen, scores, -np.inf), axis=-1, keepdims=True) - scores, 0)
-    step = kernel.DEEP / kernel.TABLE
-    weights = np.where(seen, np.exp(-(np.minimum(np.floor(below / step), kernel.TABLE - 1) + 0.5) * step), 0)
-    return weights / np.sum(weights, axis=-1, keepdims=True)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Learned:
     """A shipped model by ``task``, ``attention``, ``dimension`` and ``seed``, with those of the ``seeds`` - 1 seeds
-    after it, and how many ``examples`` of the test set each answers (0: all), their positions ``shuffled`` or not, on ``device``."""
+    after it, and how many ``examples`` of the test set each answers (0: all), their positions ``shuffled`` or not, on
+    ``device``."""
 
     task: Task = "agreement"
     attention: Attention = "oscillator"

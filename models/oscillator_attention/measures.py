@@ -4,7 +4,7 @@ import numpy as np
 
 from simcore import Result
 
-from . import cost, learned
+from . import cost, learned, substrates
 from .form import Attention
 from .learned import Learned
 from .program import Params
@@ -28,6 +28,30 @@ def bound(result: Result) -> float:
     """Return the same if attention cost nothing (Amdahl)."""
     own = _operations(result)
     return (own.common + own.softmax) / own.common
+
+
+def stage_us(result: Result) -> float:
+    """Return the time of attention alone, without projections, scores and values, us: what the host does for it, and
+    of oscillators the writing, settling and sampling, one after another."""
+    params, found = _params(result), result.metrics["jobs"]["oscillator_attention"]["layer"]
+    throughput = result.scenario.machine.gpu.throughput[params.dtype]
+    physical = sum(found[f"{name}_ps"] for name in ("write", "settle", "sample"))
+    return 2e6 * _stage(params, found["macs"]) / throughput + physical / 1e6
+
+
+def stage_uj(result: Result) -> float:
+    """Return the energy of the same, uJ."""
+    params, found = _params(result), result.metrics["jobs"]["oscillator_attention"]["layer"]
+    physical = sum(found[f"{name}_fj"] for name in ("write", "settle", "sample"))
+    return (_stage(params, found["macs"]) * substrates.energy(params.digital, params.corner) + physical) / 1e9
+
+
+def _stage(params: Params, macs: dict[str, int]) -> int:
+    """Return the host's multiplications and additions for attention alone, as the paper counts them; a line cut off at
+    zero costs softmax without its exponentials, one each instead."""
+    if params.means in ("lut", "clipped"):
+        return macs["writes"] + 2 * params.shape.heads * params.shape.tokens
+    return macs[params.means]
 
 
 def loss(result: Result) -> float:

@@ -8,11 +8,12 @@ import numpy as np
 
 from simcore import Column, Metric
 
-from . import cost, ensemble, layer, learned, substrates
+from . import cost, ensemble, layer, learned, plain, substrates
 from .drives import Law
 from .ensemble import Ensemble
-from .layer import Means, Reading, Shape
+from .layer import Means, Reading
 from .learned import Learned
+from .tensors import Shape
 
 if TYPE_CHECKING:
     from simcore import Rank
@@ -59,7 +60,7 @@ class OscillatorAttention:
     Params = Params
     tables: ClassVar[Mapping[str, tuple[Column, ...]]] = {
         "oscillator_stages": (
-            Column("location", "string", "rank, or which of its two sides"),
+            Column("location", "string", "rank"),
             Column("sequence", "int32", "which sequence, from 0"),
             Column("tile", "int32", "which tile, or head; -1 of a whole layer"),
             Column("stage", "string", "what it was: project, couple, write, settle, sample, attend, mix or output"),
@@ -76,7 +77,7 @@ class OscillatorAttention:
             Column("settled_ppb", "int64", "share that has settled by the horizon, billionths"),
             Column("expected_ppb", "int64", "the same by the formula, for these lengths of drives"),
             Column("in_cap", "int64", "oscillators that begin in the cap opposite to their equilibrium"),
-            Column("cap_ppb", "int64", "the share that ought to, billionths"),
+            Column("cap_1e18", "int64", "the share that ought to, 1e-18"),
             Column("euler_steps", "int64", "steps of Euler's rule until one is near enough; -1: never"),
             Column("euler_udeg", "int64", "where Euler's rule ends, millionths of a degree from the equilibrium"),
             Column("orbit_udeg", "int64", "where it swings in theory"),
@@ -151,7 +152,7 @@ class OscillatorAttention:
 
     def reference(self, params: Params, plan: Plan) -> list[Any]:
         """Return the outputs of a layer the plain way; the other modes give none."""
-        return layer.reference(plan) if isinstance(plan, layer.Plan) else []
+        return plain.reference(plan) if isinstance(plan, layer.Plan) else []
 
     def summarise(self, params: Params, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return what the mode asks for."""

@@ -23,8 +23,8 @@ LONGEST = 9
 @dataclass(frozen=True)
 class Data:
     """``inputs`` [n, T] of tokens, or [n, T, features]; ``targets`` [n], or [n, T]; ``seen`` [n, T], which positions
-    hold something; ``row`` [n], the position that is asked about, -1 where all are; ``hard`` [n], sentences whose distractor
-    disagrees with the subject."""
+    hold something; ``row`` [n], the position that is asked about, -1 where all are; ``hard`` [n], sentences whose
+    distractor disagrees with the subject."""
 
     inputs: Any
     targets: Any
