@@ -100,7 +100,7 @@ def substrates(title: str, substrates: Any, softmaxes: Any, width: str) -> Any:
         )
         for x, y, scale, said, above in (
             ("makespan_us", "energy_fj", 1e9, "a layer", "a whole layer, the host's part in it"),
-            ("stage_us", "stage_uj", 1, "attention", "attention alone: no projections, scores or values"),
+            ("stage_us", "stage_uj", 1, "attention", "attention alone: no projections, scores, values or launches"),
         )
     ]  # fmt: skip
     subtitle = "keyword model, 49 tokens, an array behind a Cortex-M7; best, middle and worst of assumed ranges"
@@ -116,7 +116,10 @@ def unknowns(title: str, unknowns: Any, width: str) -> Any:
     """Return the figure of time and energy of a layer between the best and the worst of one unknown at a time."""
     panels = []
     places = {"best": 1, "middle": 2, "worst": 3}
-    for column, label, scale in (("makespan_us", "time of a layer (us)", 1), ("energy_fj", "energy (uJ)", 1e9)):
+    for column, label, scale in (
+        ("stage_us", "time of attention (us)", 1),
+        ("stage_uj", "energy of attention (uJ)", 1),
+    ):
         lines = [
             Curve(
                 name.replace("_", " "), [places[row["corner"]] for row in rows], [row[column] / scale for row in rows]
@@ -128,7 +131,7 @@ def unknowns(title: str, unknowns: Any, width: str) -> Any:
                 curves=lines, x_label="1 best, 2 middle, 3 worst of its range", y_label=label, log="y", height=320
             )
         )
-    subtitle = "ring oscillators, keyword model, the other unknowns in the middle"
+    subtitle = "attention alone by ring oscillators, keyword model, the other unknowns in the middle"
     return curves(panels, title=title, subtitle=subtitle, width=width)
 
 

@@ -130,7 +130,7 @@ def attend_softly(queries: Any, keys: Any, values: Any, tile: Tile, kind: Softma
         else:
             weights = np.exp(scores - np.max(scores))
             plain, special = plain + 2 * seen, special + seen
-        found[row] = (weights / np.sum(weights)) @ values[:seen]
+        found[row] = (weights / _total(weights)) @ values[:seen]
         plain += 2 * seen + 2 * seen * values.shape[1]
     return found, _work(found, plain, special, queries, keys, values)
 
@@ -145,7 +145,13 @@ def _mix(products: Any, values: Any, power: int) -> Any:
     weights = base
     for _ in range(power - 1):
         weights = weights * base
-    return (weights / np.sum(weights)) @ values
+    return (weights / _total(weights)) @ values
+
+
+def _total(weights: Any) -> Any:
+    """Return the sum of ``weights``; 1 where all are cut off, which then mix nothing."""
+    total = np.sum(weights)
+    return total if total > 0 else 1
 
 
 def _mixing(seen: int, width: int, power: int) -> int:

@@ -43,7 +43,8 @@ def stage_uj(result: Result) -> float:
     """Return the energy of the same, uJ."""
     params, found = _params(result), result.metrics["jobs"]["oscillator_attention"]["layer"]
     physical = sum(found[f"{name}_fj"] for name in ("write", "settle", "sample"))
-    return (_stage(params, found["macs"]) * substrates.energy(params.digital, params.corner) + physical) / 1e9
+    corner = params.corner if params.varied == "all" else "middle"
+    return (_stage(params, found["macs"]) * substrates.energy(params.digital, corner) + physical) / 1e9
 
 
 def _stage(params: Params, macs: dict[str, int]) -> int:

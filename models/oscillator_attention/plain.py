@@ -23,7 +23,7 @@ def _plain(plan: Plan, number: int) -> Any:
         shares = _soft(params.means, scores, seen)
     elif params.means == "clipped":
         weights = np.where(seen, np.maximum(1 + scores, 0), 0)
-        shares = weights / np.sum(weights, axis=-1, keepdims=True)
+        shares = weights / np.maximum(np.sum(weights, axis=-1, keepdims=True), settling.TINY)
     else:
         pulls = wanted(shape, tensors)
         states = settling.fixed_points(pulls)
