@@ -119,6 +119,16 @@ def test_more_arrays_are_faster_until_the_link_is_full():
     assert one / two < 1.1
 
 
+def test_an_array_waits_for_the_last_byte_of_its_couplings():
+    """2,499 B at 50 MB/s, half a microsecond of latency a link, two links; then they are written."""
+    result = run(gpus=2, means="pairwise", arrays=1, drives="one")
+    sent = [row for row in result.tables["transfers"].to_pylist() if row["what"] == "couplings"]
+    spans = result.tables["spans"].to_pylist()
+    written = sorted(row["t0_ps"] for row in spans if (row["location"], row["what"]) == ("rank1.wg0", "write"))
+    assert sent[0]["arrived_ps"] - sent[0]["issued_ps"] >= 2499 * 20_000 + 1_000_000
+    assert all(begin >= row["arrived_ps"] for begin, row in zip(written, sent, strict=True))
+
+
 def test_energy_is_the_sum_of_its_stages():
     found = found_of(run())
     stages = ("project", "couple", "write", "settle", "sample", "attend", "mix", "output")

@@ -23,7 +23,6 @@ Means = Literal["softmax", "lut", "clipped", "digital", "vector", "pairwise"]
 """Who attends: softmax, exact, by table or cut-off line; oscillators in digital arithmetic; physical ones whose states
 are sampled; physical ones whose products with the anchors are."""
 PHYSICAL = ("vector", "pairwise")
-FLAG = Virtual((1,), "int64")
 MOST = 2**24
 """Couplings of all heads that may be drawn."""
 
@@ -269,8 +268,8 @@ def _couple(rank: Rank, plan: Plan, number: int, tile: Placed, query: Any, key: 
         Kernel("couple", *_both("couple", _tile(shape, tile.first), shape.coupling, shape.normalised)), rows, key,
     )  # fmt: skip
     plan.memory["couplings", number, tile.number] = found
-    rank.put(1 + tile.array, Virtual((tile.sent,), "int8"), "couplings")
-    rank.put(1 + tile.array, FLAG, "couplings", sets=f"couplings {number}.{tile.number}")
+    # One message, which is there when its last byte is: on fair links a flag behind it would overtake it.
+    rank.put(1 + tile.array, Virtual((tile.sent,), "int8"), "couplings", sets=f"couplings {number}.{tile.number}")
 
 
 def _mix(rank: Rank, plan: Plan, number: int, tile: Placed, value: Any) -> Generator[Any, Any, Any]:
@@ -353,8 +352,7 @@ def _settle(
         array.record("oscillator_stages", number, tile.number, "sample", sampling, tile.samples, energy)
         if plan.tensors:
             plan.memory["samples", number, tile.number] = _sampled(plan, number, tile)
-        rank.put(0, Virtual((tile.returned,), "int8"), "samples")
-        rank.put(0, FLAG, "samples", sets=f"samples {number}.{tile.number}")
+        rank.put(0, Virtual((tile.returned,), "int8"), "samples", sets=f"samples {number}.{tile.number}")
         done[place].succeed()
 
 
