@@ -37,6 +37,9 @@ def every_run() -> list[Result]:
         result("trace_replay", "workloads.0.params.traces=ddp_4ranks"),
         result("sparse_serving", "workloads.0.params.serving.arrivals.requests=8"),
         result("sparse_attention"),
+        result("oscillator_attention"),
+        result("oscillator_attention", "workloads.0.params.mode=settling"),
+        result("oscillator_attention", "workloads.0.params.mode=learned"),
     ]
 
 
