@@ -1,0 +1,133 @@
+"""Attention over whole batches, NumPy alone: the fast twin of the kernels, with whatever a device does to it.
+
+Leading axes are anything, e.g. [sentences, heads]; ``scores`` and ``seen`` [..., Q, T], ``anchors`` [..., T, d].
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from simcore import InputError
+
+from . import settling
+from .kernel import LEAST, Coupling
+
+Start = Literal["random", "opposite", "previous"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a device does to attention; the defaults are one that does nothing.
+
+    ``read``: when it is read, in units of 1/kappa (0: at the equilibrium); ``start``: from a random state, the one
+    opposite to the equilibrium, or where the previous token settled. ``mismatch``: couplings are multiplied by
+    e^N(0, s). ``noise``: N(0, s) is added to every component of a state, which returns to the sphere. ``detuning``:
+    frequencies are N(0, s) apart, d = 2 alone; what does not lock is read at random. ``coupling_bits`` and
+    ``readout_bits``: even levels, of the largest coupling of a row and of products between -1 and 1 (0: exact).
+    ``draw``: number of the draw of all that is random.
+    """
+
+    read: float = 0.0
+    start: Start = "random"
+    mismatch: float = 0.0
+    noise: float = 0.0
+    detuning: float = 0.0
+    coupling_bits: int = 0
+    readout_bits: int = 0
+    draw: int = 0
+
+
+PERFECT = Device()
+MOST_BITS = 24
+
+
+def check(device: Device) -> None:
+    """Raise ``InputError`` for a device that cannot be."""
+    for name in ("coupling_bits", "readout_bits"):
+        if not 0 <= getattr(device, name) <= MOST_BITS:
+            raise InputError(f"device.{name} is 0 (exact) to {MOST_BITS}, not {getattr(device, name)}")
+    for name in ("read", "mismatch", "noise", "detuning"):
+        if not 0 <= getattr(device, name) < np.inf:
+            raise InputError(f"device.{name} must be 0 or more, not {getattr(device, name)}")
+    if device.draw < 0:
+        raise InputError(f"device.draw must be 0 or more, not {device.draw}")
+
+
+def number(ratio: str) -> float:
+    """Return a quotient, or a decimal, as a number."""
+    above, _, below = str(ratio).partition("/")
+    return float(above) / float(below or 1)
+
+
+def couplings(scores: Any, seen: Any, kind: Coupling = "softplus", normalised: bool = False) -> Any:
+    """Return positive couplings of scaled scores, zero where nothing is seen."""
+    if kind == "softplus":
+        found = np.logaddexp(0, scores)
+    elif kind == "relu":
+        found = np.maximum(scores, 0) + LEAST
+    else:
+        found = np.where(scores > 0, scores + 1, np.exp(np.minimum(scores, 0)))
+    found = np.where(seen, found, 0).astype(scores.dtype)
+    return found / np.sum(found, axis=-1, keepdims=True) if normalised else found
+
+
+def states(weights: Any, anchors: Any, device: Device = PERFECT) -> tuple[Any, Any]:
+    """Return the states [..., Q, d] of the oscillators that ``device`` reads, and their drives."""
+    rng = np.random.default_rng([device.draw, 7])
+    if device.mismatch:
+        weights = weights * np.exp(device.mismatch * rng.standard_normal(weights.shape)).astype(weights.dtype)
+    weights = settling.quantised(weights, device.coupling_bits, np.max(weights, axis=-1, keepdims=True))
+    drives = weights @ anchors
+    found = settling.fixed_points(drives)
+    if device.detuning:
+        found = _detuned(found, drives, device.detuning, rng)
+    if device.read:
+        found = settling.trajectory(_starts(found, device.start, rng), drives, device.read)
+    if device.noise:
+        found = settling.fixed_points(found + device.noise * rng.standard_normal(found.shape))
+    return found, drives
+
+
+def _starts(goals: Any, start: Start, rng: np.random.Generator) -> Any:
+    if start == "opposite":
+        return -goals
+    drawn = settling.uniform(goals.shape, rng)
+    if start == "previous":
+        drawn[..., 1:, :] = goals[..., :-1, :]
+    return drawn
+
+
+def _detuned(goals: Any, drives: Any, detuning: float, rng: np.random.Generator) -> Any:
+    """Return the states turned by the lag of frequencies that are apart.
+
+    Model: an oscillator that does not lock is found at any angle.
+    """
+    if goals.shape[-1] != 2:
+        raise InputError("device.detuning is known of dimension 2 alone, in which a state is one angle")
+    lengths = settling.norms(drives)
+    lag = settling.lag(detuning * rng.standard_normal(lengths.shape), lengths)
+    lag = np.where(np.isnan(lag), rng.uniform(-np.pi, np.pi, lengths.shape), lag)
+    x, y = goals[..., 0], goals[..., 1]
+    return np.stack([x * np.cos(lag) - y * np.sin(lag), x * np.sin(lag) + y * np.cos(lag)], axis=-1)
+
+
+def shares(found: Any, anchors: Any, seen: Any, power: int = 1, bits: int = 0) -> Any:
+    """Return the share [..., Q, T] that each position has: max(0, 1 + z . r)^power over its sum.
+
+    ``seen`` decides what takes part. In the published code, without causal order, places that fill up a sentence are
+    kept from the couplings, not from here: give ones to have it so.
+    """
+    products = found @ np.swapaxes(anchors, -1, -2)
+    if bits:
+        products = settling.quantised(np.clip(products, -1, 1) + 1, bits, 2.0) - 1
+    base = np.where(seen, np.maximum(1 + products, 0), 0) ** power
+    total = np.sum(base, axis=-1, keepdims=True)
+    return base / np.maximum(total, settling.TINY)
+
+
+def softmax(scores: Any, seen: Any) -> Any:
+    """Return the shares by softmax."""
+    scores = np.where(seen, scores, -np.inf)
+    weights = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
+    return weights / np.sum(weights, axis=-1, keepdims=True)

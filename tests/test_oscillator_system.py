@@ -1,0 +1,283 @@
+"""Oscillator attention as a system: tiles, durations and energies written out, trained models, constants."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import yaml
+from simcore.models.oscillator_attention import drives, form, layer, settling, substrates, tasks, transformer
+from simcore.models.oscillator_attention.attention import Device
+from simcore.models.oscillator_attention.program import Params
+from simcore.models.oscillator_attention.substrates import Array
+from simcore.models.oscillator_attention.tensors import Shape
+
+import simcore
+from simcore import InputError, hardware
+from simcore.registry import folder
+
+FOLDER = folder("oscillator_attention")
+PARAMS = "workloads.0.params"
+
+
+FAST = {"machine.gpu.throughput.int8": "20 TOP/s", "machine.link.bandwidth": "4 GB/s"}
+
+
+def run(machine=(), gpus=3, **changes):
+    asked = {f"{PARAMS}.{key}": value for key, value in changes.items()}
+    return simcore.run("oscillator_attention", asked | dict(machine) | {"machine.gpus": gpus})
+
+
+def rows_of(result, stage):
+    table = result.tables["oscillator_stages"].to_pylist()
+    return [row for row in table if row["stage"] == stage]
+
+
+def found_of(result, part="layer"):
+    return result.metrics["jobs"]["oscillator_attention"][part]
+
+
+def test_tiles_cover_every_row_once_and_count_couplings():
+    shape = Shape(tokens=11, heads=3, causal=True)
+    params = Params(shape=shape, arrays=2, array=Array(oscillators=4, anchors=11), means="pairwise")
+    placed = layer.tiles(params)
+    covered = sorted((tile.head, row) for tile in placed for row in range(tile.first, tile.last))
+    assert covered == [(head, row) for head in range(3) for row in range(11)]
+    pairs = 3 * 11 * 12 // 2
+    assert sum(tile.samples for tile in placed) == pairs
+    # An array loads the anchors of a head, 11 of two numbers, when it comes to one: the second head is split.
+    assert sum(tile.writes for tile in placed) == pairs + 4 * 22
+    assert [tile.array for tile in placed[:4]] == [0, 1, 0, 1]
+
+
+def test_stages_last_as_written_out():
+    """49 tokens, two heads, 64 oscillators: a tile a head, on an array each; 1 GHz, T = 5."""
+    result = run()
+    write, settle, sample = (rows_of(result, stage) for stage in ("write", "settle", "sample"))
+    assert {row["duration_ps"] for row in write} == {-(-(49 * 49 + 49 * 2) // 16) * 10_000}
+    assert {row["duration_ps"] for row in sample} == {-(-49 * 2 // 16) * 20_000}
+    assert {row["energy_fj"] for row in write} == {(49 * 49 + 98) * 1_000}
+    (time,) = {row["duration_ps"] for row in settle}
+    assert {row["energy_fj"] for row in settle} == {-(-10_000 * 64 * time // 10**6)}
+    (couple,) = {row["duration_ps"] for row in rows_of(result, "couple")}
+    # Scores, softplus with an exponential and a logarithm of ten multiply-adds each, on 0.48 GFLOP/s, and the call.
+    operations = 49 * 49 * (2 * 16 + 1 + 3 + 2 * 2 * 10)
+    assert couple == math.ceil(Fraction(operations * 10**12, 480 * 10**6)) + 10**6
+    (mac,) = {row["count"] for row in rows_of(result, "project")}
+    assert mac == 49 * 32 * 96
+
+
+def test_settling_takes_longest_drive_over_a_tenth_of_the_frequency():
+    result = run(drives="one", **{"reading.time": 7})
+    (time,) = {row["duration_ps"] for row in rows_of(result, "settle")}
+    assert time == math.ceil(7 * 1e12 / (0.1 * 2 * math.pi * 1e9))
+    twice = run(drives="one", substrate="lc", **{"reading.time": 7})
+    assert rows_of(twice, "settle")[0]["duration_ps"] == pytest.approx(1000 * time, rel=1e-4)
+
+
+def test_normalised_rows_need_no_look_at_the_data():
+    seeds = [simcore.run("oscillator_attention", {f"{PARAMS}.shape.normalised": True, "seed": seed}) for seed in (1, 2)]
+    assert len({rows_of(result, "settle")[0]["duration_ps"] for result in seeds}) == 1
+
+
+def test_completion_waits_for_the_slowest_of_a_tile():
+    params = Params(shape=Shape(tokens=9), arrays=1, reading=layer.Reading(when="completion"))
+    plan = layer.plan(params, np.random.default_rng(1))
+    drawn = layer.draw(params.shape, np.random.default_rng(1))
+    pulls = layer.wanted(params.shape, drawn)
+    slowest = settling.settle_times(drawn.starts, pulls, 0.01).max(axis=1)
+    np.testing.assert_allclose(plan.times[0], slowest, rtol=1e-8)
+
+
+def test_states_that_are_kept_come_from_the_tile_before():
+    params = Params(
+        shape=Shape(tokens=8, heads=1), arrays=1, array=Array(oscillators=3, anchors=8),
+        reading=layer.Reading(start="kept"),
+    )  # fmt: skip
+    drawn = layer.draw(params.shape, np.random.default_rng(1))
+    pulls = layer.wanted(params.shape, drawn)
+    starts = layer.beginnings(params, layer.tiles(params), pulls, drawn.starts)
+    goals = settling.fixed_points(pulls)
+    np.testing.assert_array_equal(starts[0, :3], drawn.starts[0, :3])
+    np.testing.assert_allclose(starts[0, 3:], goals[0, :5])
+
+
+def test_a_second_buffer_hides_writing():
+    slow = {"array.oscillators": 16, "array.writers": 1, "reading.time": 2000, "arrays": 1, "drives": "one"}
+    slow |= {"means": "pairwise", "dtype": "int8", "sequences": 4}
+    one, two = (run(FAST, 2, **slow, **{"array.buffers": n}).metrics["makespan_ps"] for n in (1, 2))
+    assert two < 0.9 * one
+
+
+def test_more_arrays_are_faster_until_the_link_is_full():
+    common = {"means": "pairwise", "drives": "one", "substrate": "lc", "dtype": "int8", "sequences": 4}
+    common["reading.time"] = 329
+    one, two = (run(FAST, n + 1, arrays=n, **common).metrics["makespan_ps"] for n in (1, 2))
+    assert one / two > 1.8
+    slow = FAST | {"machine.link.bandwidth": "2 MB/s"}
+    one, two = (run(slow, n + 1, arrays=n, **common).metrics["makespan_ps"] for n in (1, 2))
+    assert one / two < 1.1
+
+
+def test_an_array_waits_for_the_last_byte_of_its_couplings():
+    """2,499 B at 50 MB/s, half a microsecond of latency a link, two links; then they are written."""
+    result = run(gpus=2, means="pairwise", arrays=1, drives="one")
+    sent = [row for row in result.tables["transfers"].to_pylist() if row["what"] == "couplings"]
+    spans = result.tables["spans"].to_pylist()
+    written = sorted(row["t0_ps"] for row in spans if (row["location"], row["what"]) == ("rank1.wg0", "write"))
+    assert sent[0]["arrived_ps"] - sent[0]["issued_ps"] >= 2499 * 20_000 + 1_000_000
+    assert all(begin >= row["arrived_ps"] for begin, row in zip(written, sent, strict=True))
+
+
+def test_energy_is_the_sum_of_its_stages():
+    found = found_of(run())
+    stages = ("project", "couple", "write", "settle", "sample", "attend", "mix", "output")
+    assert found["energy_fj"] == sum(found[f"{stage}_fj"] for stage in stages) > 0
+    assert found["macs"]["softmax"] == 48_216
+
+
+WRONG = {
+    "shape.dimension": (1, "2 or more"), "array.anchors": (48, "49 tokens pull"), "array.buffers": (3, "1, or 2"),
+    "reading.within": (2, "between 0 and 1"), "shape.power": (17, "16 or less"), "arrays": (0, "1 or more"),
+    "learned.seed": (11, "no trained model"), "learned.dimension": (3, "one of 2, 4"),
+    "ensemble.cap": (91, "90 degrees"),
+    "learned.device.coupling_bits": (30, "0 \\(exact\\) to 24"), "learned.device.noise": (-1, "0 or more"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_what_cannot_be_is_refused_in_a_line(key):
+    value, said = WRONG[key]
+    mode = {"learned": "learned", "ensemble": "settling"}.get(key.partition(".")[0], "layer")
+    with pytest.raises(InputError, match=said):
+        run((), 3, mode=mode, **{key: value})
+
+
+def test_real_tensors_are_of_random_drives_in_float32():
+    for changes, said in (({"drives": "kws"}, "drives: drawn"), ({"dtype": "int8"}, "computes in float32")):
+        with pytest.raises(InputError, match=said):
+            run(payload="real", **changes)
+
+
+def test_constants_are_those_of_the_sheet():
+    stated = yaml.safe_load((FOLDER / "params.yaml").read_text(encoding="utf-8"))
+    ranges = {
+        f"{name}.{unknown}": list(values)
+        for name, unknowns in substrates.RANGES.items()
+        for unknown, values in unknowns.items()
+    }
+    assert {key: each["value"] for key, each in stated["substrates"].items()} == ranges
+    assert {key: tuple(each["value"]) for key, each in stated["digital"].items()} == substrates.MAC
+    assert stated["accounting"]["slow"]["value"] == substrates.SLOW
+    assert {key: tuple(stated["drives"][key]["value"]) for key in drives.PUBLISHED} == drives.PUBLISHED
+    assert tuple(stated["drives"]["tail"]["value"]) == drives.TAIL
+    assert stated["drives"]["means"]["value"] == drives.MEANS
+
+
+@pytest.mark.parametrize("name", ["cortex_m7", "ethos_u55", "orin_nano"])
+def test_sheets_of_edge_devices_can_be_read(name):
+    machine = hardware.Sheet.read(FOLDER / f"{name}.yaml").spec()
+    assert machine.gpu.throughput["int8"] >= machine.gpu.throughput["float32"] // 2
+
+
+def hard(attention, task="agreement"):
+    data = tasks.data(task, "test")
+    scores = [transformer.score(*form.load(task, attention, 2, seed), data) for seed in range(10)]
+    return np.array([each.hard_right / each.hard for each in scores])
+
+
+def test_trained_oscillators_agree_better_than_softmax():
+    """Ten named seeds, 0 to 9, unambiguous grammar, the sentences whose distractor disagrees."""
+    oscillator, softmax = hard("oscillator"), hard("softmax")
+    assert np.median(oscillator) >= 0.97
+    assert oscillator.mean() > softmax.mean()
+    assert (oscillator < 0.85).sum() <= (softmax < 0.85).sum()
+
+
+def test_the_ambiguous_grammar_has_a_roof_of_98():
+    oscillator, softmax = hard("oscillator", "ambiguous"), hard("softmax", "ambiguous")
+    assert 0.96 < np.median(oscillator) < 0.99
+    assert softmax.mean() < oscillator.mean()
+
+
+def test_the_gap_of_stories_falls_with_the_dimension():
+    data = tasks.data("stories", "test")
+
+    def perplexity(attention, dimension):
+        models = [form.load("stories", attention, dimension, seed) for seed in range(3)]
+        return np.mean([np.exp(transformer.score(*model, data).nats) for model in models])
+
+    softmax = perplexity("softmax", 2)
+    gaps = [perplexity("oscillator", dimension) - softmax for dimension in form.DIMENSIONS]
+    assert (np.diff(gaps) < 0).all()
+    assert gaps[-1] > 0
+
+
+def test_softmax_without_positions_does_not_notice_their_order():
+    data = tasks.data("order", "test")
+    mixed = transformer.shuffled(data, 0)
+    for seed in range(3):
+        soft, swung = (form.load("order", attention, 2, seed) for attention in ("softmax", "oscillator"))
+        assert transformer.score(*soft, data).right == transformer.score(*soft, mixed).right
+        assert transformer.score(*swung, data).right > transformer.score(*swung, mixed).right + 200
+
+
+def test_reading_late_is_reading_at_the_equilibrium():
+    data = tasks.data("agreement", "test", 400)
+    asked, weights = form.load("agreement", "oscillator", 2, 0)
+    wanted = transformer.answers(asked, weights, data)
+    found = transformer.answers(asked, weights, data, Device(read=200.0))
+    np.testing.assert_allclose(found, wanted, atol=0.05)
+    early = transformer.score(asked, weights, data, Device(read=0.25)).right
+    assert early < transformer.score(asked, weights, data).right
+
+
+def test_grammar_is_as_described():
+    data = tasks.data("agreement", "train")
+    words = tasks.lexicon(0)
+    longer = data.row == 6
+    assert longer.mean() == pytest.approx(0.6, abs=0.01)
+    assert data.hard.sum() / longer.sum() == pytest.approx(0.5, abs=0.02)
+    assert data.targets.mean() == pytest.approx(0.5, abs=0.01)
+    plural_subject = np.isin(data.inputs[:, 2], words.nouns[1])
+    plural_verb = np.isin(data.inputs[np.arange(len(data)), data.row], words.verbs[1])
+    np.testing.assert_array_equal(data.targets == 1, plural_subject == plural_verb)
+    assert len(np.intersect1d(*tasks.lexicon(tasks.SHARED).nouns)) == 2
+
+
+def test_training_computes_what_is_shipped_and_goes_on_where_it_was(tmp_path):
+    torch = pytest.importorskip("torch")
+    from simcore.models.oscillator_attention import training
+
+    torch.set_num_threads(1)
+    data = tasks.data("agreement", "test", 64)
+    for attention in ("oscillator", "softmax"):
+        asked, weights = form.load("agreement", attention, 2, 3)
+        row = torch.cat([torch.from_numpy(weights[name]).flatten() for name in asked.shapes()])[None]
+        parts = [torch.from_numpy(each)[None] for each in (data.inputs, data.seen, data.row)]
+        found = training.outputs(asked, row, *parts)[0].numpy()
+        np.testing.assert_allclose(found, transformer.answers(asked, weights, data), atol=2e-4)
+    recipe = training.Recipe(range(2), 6, 16, 1e-3)
+    asked = form.form("agreement", "oscillator")
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    for path in (whole, halves):
+        path.mkdir()
+    training.train(asked, recipe, whole)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done):
+        if done == 5:
+            raise Stopped
+
+    training.KEPT, kept = 3, training.KEPT
+    try:
+        with pytest.raises(Stopped):
+            training.train(asked, recipe, halves, stop)
+        training.train(asked, recipe, halves)
+    finally:
+        training.KEPT = kept
+    one, other = (np.load(path / asked.file)["weights"] for path in (whole, halves))
+    np.testing.assert_array_equal(one, other)
+    assert [path.name for path in halves.iterdir()] == [asked.file]
