@@ -134,6 +134,10 @@ class OscillatorAttention:
             for name in ("p1", "median", "max")
         ),
     )
+    headlines: ClassVar[Sequence[str]] = (
+        "layer.host_ps", "layer.energy_fj", "settling.median", "settling.p99", "learned.accuracy",
+        "learned.hard_median",
+    )  # fmt: skip
 
     def world(self, params: Params) -> int:
         """Return the host and its arrays, or one rank; raises ``InputError``."""
