@@ -174,9 +174,9 @@ def test_constants_are_those_of_the_sheet():
     assert stated["drives"]["means"]["value"] == drives.MEANS
 
 
-@pytest.mark.parametrize("name", ["cortex_m7", "ethos_u55", "orin_nano"])
+@pytest.mark.parametrize("name", ["arrays-cortex-m7", "arrays-ethos-u55", "arrays-orin-nano"])
 def test_sheets_of_edge_devices_can_be_read(name):
-    machine = hardware.Sheet.read(FOLDER / f"{name}.yaml").spec()
+    machine = hardware.Sheet.read(hardware.find(name, FOLDER)).spec()
     assert machine.gpu.throughput["int8"] >= machine.gpu.throughput["float32"] // 2
 
 
