@@ -279,6 +279,11 @@ def test_linear_layers_come_last() -> None:
     assert found[-1].work.operations["bfloat16"] == 2 * 6 * 10**9 * 8192 // (41 * 4)
 
 
+def test_decode_is_of_a_few_new_tokens() -> None:
+    with pytest.raises(InputError, match="1024 at most in decode"):
+        attention(P + "mode=decode", P + "tokens=2000")
+
+
 def test_a_model_without_experts_reads_all_of_its_weights() -> None:
     dense = dataclasses.replace(SHAPE, experts=1, chosen=1, total=6 * 10**9)
 
@@ -376,7 +381,7 @@ def test_what_a_prompt_saves_is_that_of_its_chunks(across: str) -> None:
         ("layers=2", "layers: 1 with payload: real"),
         ("shape.layers=0", "shape.layers must be 1 or more"),
         ("shape.chosen=200", "shape.chosen must be at most shape.experts, 128, not 200"),
-        ("shape.active=200000000000", "shape.active must be at most shape.total"),
+        ("shape.active=200000000000", "shape.active must be from 1 to shape.total"),
         ("shape.fresh=2", "shape.fresh is a share, at most 1, not 2"),
     ],
 )
