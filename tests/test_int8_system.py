@@ -11,7 +11,7 @@ import pytest
 import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simcore.models.int8_manifold import measures, sharing
+from simcore.models.int8_manifold import measures, recalling, sharing
 from simcore.models.int8_manifold.fetch import Fetch, flow
 from simcore.models.int8_manifold.program import Params, check
 
@@ -209,6 +209,17 @@ def test_a_recall_that_is_late_begins_when_the_one_before_is_done() -> None:
 
     assert rows["due_ps"] == [0, 10**9, 2 * 10**9]
     assert rows["begin_ps"] == [0, *rows["end_ps"][:2]]
+
+
+def test_a_battery_of_a_device_that_is_late_lasts_as_long_however_many_recalls_are_asked() -> None:
+    few, many = (recall(payload="virtual", recalls=count, period="1 ms") for count in (3, 12))
+    rows = few.tables["recalls"].to_pydict()
+    used = sum(sum(rows[f"{part}_fj"]) for part in recalling.PARTS)
+
+    assert spent(few)["life_h"] == pytest.approx(2430 * 10**15 / used * rows["end_ps"][-1] / 3.6e15)
+    assert spent(many)["life_h"] == pytest.approx(spent(few)["life_h"], rel=0.02)
+    assert any("more than the period of 1 ms" in said for said in few.warnings)
+    assert not any("period" in said for said in recall(payload="virtual", recalls=2).warnings)
 
 
 # Sensors

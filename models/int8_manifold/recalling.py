@@ -68,7 +68,7 @@ def program(rank: Rank, plan: "Plan") -> Life:
     if not fits(rank, plan.weights):
         return
     held = forms.form(plan.weights, params.method, params.rule)
-    pending = list(plan.strikes)
+    pending, latest = list(plan.strikes), 0
     for number, recall in enumerate(plan.recalls):
         yield from until_due(rank, pending, recall.due)
         begin, ledger = rank.now, Ledger(rank.energy, params.level)
@@ -82,6 +82,16 @@ def program(rank: Rank, plan: "Plan") -> Life:
             answer = yield from decided(rank, params, charge, ledger)
         write(rank, params, number, recall, begin, ledger)
         give(rank, recall, answer)
+        latest = max(latest, rank.now - recall.due)
+    tell_late(rank, latest, params.period)
+
+
+def tell_late(rank: Rank, latest: int, period: int) -> None:
+    """Tell if the ``latest`` answer (ps after its input) came after the next input, ``period`` later."""
+    if latest > period:
+        rank.warn(
+            f"an answer took {latest / 1e9:.4g} ms, more than the period of {period / 1e9:.4g} ms: it does not keep up"
+        )
 
 
 def fits(rank: Rank, weights: Any) -> bool:
@@ -241,6 +251,8 @@ def summarise(rows: Mapping[str, Any], period: int, battery: int) -> Mapping[str
     spent = sum(np.asarray(rows[f"{name}_fj"]) for name in PARTS)
     neediest = max((int(spent[where == name].sum()) for name in dict.fromkeys(where.tolist())), default=0)
     mean = sum(latencies) // max(count, 1)
+    # What is not done in its period takes longer than the recalls' periods in all.
+    covered = max(count * period, int(ends.max() - due.min())) if count else 0
     return {
         "recall": {
             "latency_ps": mean,
@@ -248,7 +260,7 @@ def summarise(rows: Mapping[str, Any], period: int, battery: int) -> Mapping[str
             **parts,
             "energy_fj": sum(parts.values()),
             **{name: each(name) for name in ("server_fj", "moved_bytes", "sent_bytes", "waited_ps")},
-            "life_h": battery * count * max(period, mean) / neediest / 3.6e15 if neediest else 0.0,
+            "life_h": battery * covered / neediest / 3.6e15 if neediest else 0.0,
             "answers": count,
         }
     }

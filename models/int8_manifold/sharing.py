@@ -16,7 +16,7 @@ from simcore import Kernel, Rank, Virtual
 
 from . import cost, forms, kernel
 from .ledger import Ledger
-from .recalling import charges, decided, fits, give, given, run, until_due, write
+from .recalling import charges, decided, fits, give, given, run, tell_late, until_due, write
 from .timing import Constant, Operations
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def program(rank: Rank, plan: "Plan") -> Life:
         return
     held = () if weights is None else forms.form(weights, params.method, params.rule)
     shape = () if weights is None else weights.shape
-    pending = list(plan.strikes) if rank.index == 0 else []
+    pending, latest = list(plan.strikes) if rank.index == 0 else [], 0
     take_part = {"gather": _gather, "offload": _gather, "rows": _rows, "columns": _columns}[share]
     for number, recall in enumerate(plan.recalls):
         yield from until_due(rank, pending, recall.due)
@@ -50,6 +50,8 @@ def program(rank: Rank, plan: "Plan") -> Life:
         write(rank, params, number, recall, begin, ledger, server=spent, powered=not served)
         if answer is not None:
             give(rank, recall, answer)
+            latest = max(latest, rank.now - recall.due)
+    tell_late(rank, latest, params.period)
 
 
 def _own(rank: Rank, plan: "Plan") -> Any:
