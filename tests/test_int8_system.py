@@ -243,6 +243,16 @@ def test_sensors_find_together_what_one_device_finds(share: str, alone: list[Any
         assert not any(found.results[f"rank{i}"] for i in range(4))
 
 
+def test_charges_are_scaled_by_whoever_recalls() -> None:
+    sums = {"rule": {"arithmetic": "sums", "accumulator": "int32"}, "reject": 0, "scale": 3200, **SMALL}
+    alone = [each.tolist() for each in recall(recalls=2, **sums).results["rank0"]]
+
+    for share in ("gather", "offload", "rows", "columns"):
+        sensors = {"count": 4, "share": share}
+        found = recall("scenario", node="sensors-wifi", recalls=2, sensors=sensors, **sums).results["rank4"]
+        assert [each.tolist() for each in found] == alone
+
+
 def test_what_sensors_send_is_as_long_as_it_says() -> None:
     sizes = {}
     for share, sends in (

@@ -90,8 +90,7 @@ def _gather(
 
 def _served(params: "Params", shape: tuple[int, ...], events: int) -> Kernel:
     """Return a recall on the server: whatever it does there, in the time that it takes."""
-    rule, reject = params.rule, params.reject
-    method = params.method
+    rule, reject, method = params.rule, params.reject, params.method
 
     def whole(*payloads: Any, virtual: bool) -> Any:
         *held, code = payloads
@@ -100,9 +99,9 @@ def _served(params: "Params", shape: tuple[int, ...], events: int) -> Kernel:
         made, first = events_of(code)
         adder, _ = forms.adding(method, rule, *shape, events, params.fetch, False)
         charge, second = (adder.cost if virtual else adder.run)(*forms.code_of(method, code, made, tuple(held)))
-        if not reject:
+        if not reject and not params.scale:
             return charge, first + second
-        answer, third = by.decide(charge, reject)  # type: ignore[attr-defined]
+        answer, third = by.decide(charge, reject) if reject else by.scale(charge, params.scale)  # type: ignore[attr-defined]
         return answer, first + second + third
 
     time = Constant(params.sensors.server.recall)
