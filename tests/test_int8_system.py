@@ -357,6 +357,12 @@ def test_every_experiment_and_its_points_can_be_read() -> None:
         ({"sensors.count": 3}, "sensors.count: 3 do not share 8192 nodes and 4096 outputs evenly"),
         ({"sensors.count": 4, "method": "int8"}, "sensors share method: events or row_planes, not int8"),
         ({"period": "0 s"}, "period must be above 0"),
+        ({"period": "2000000 s"}, "period take 2e+06 s in all; at most 1000000 s"),
+        ({"fetch.open": "1000000 s"}, "fetch.open and fetch.close take 8.192e+09 s in all"),
+        ({"sensors.server.recall": "1000000 s"}, "sensors.server: software and recall take 1e+06 s in all"),
+        ({"sensors.server.recall": "1000 s"}, "sensors.server: power and recall make 7e+05 J in all; at most 1000 J"),
+        ({"sensors.count": 4, "sensors.share": "rows", "rule.accumulator": "int8"}, "adds up charges of up to 8192"),
+        ({"sensors.count": 4, "sensors.share": "rows", "rule.arithmetic": "sums"}, "use rule.accumulator: int32"),
         ({"frame.amplitude": 0}, "frame.amplitude is from 1 to 127"),
     ],
 )
@@ -379,6 +385,12 @@ def test_what_makes_no_recall_is_refused_in_one_line(params: dict[str, Any], com
 def test_what_makes_no_frame_is_refused_in_one_line(params: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InputError, match=re.escape(complaint)):
         recall("frame", **params)
+
+
+def test_what_no_column_holds_is_said() -> None:
+    with pytest.raises(SimulationError, match=r"rank0 spends .* J from one recall to the next, more than a column"):
+        recall(node="jetson-orin-nano", payload="virtual", period="100000 s")
+    assert spent(recall(payload="virtual", period="100000 s"))["life_h"] > 0
 
 
 def test_the_defaults_make_a_recall() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simcore import Column, Kernel, Metric, Rank, Virtual
+from simcore import Column, Kernel, Metric, Rank, SimulationError, Virtual
 
 from . import cost, forms, images, kernel
 from .fetch import Flow
@@ -59,6 +59,8 @@ METRICS: Sequence[Metric] = (
     Metric("recall.life_h", "hours", "until the first battery is empty", "battery over energy of the neediest device"),
     Metric("recall.answers", "recalls", "answers; 0 where the weights do not fit the memory"),
 )  # fmt: skip
+MOST_FJ = 2**62
+"""Of a run: half of what 63 bits hold."""
 HEADLINES = ("recall.latency_ps", "recall.energy_fj", "recall.weights_fj", "recall.link_fj", "recall.life_h")
 
 
@@ -219,6 +221,9 @@ def write(
     """Write down a recall that ends now; ``server`` is what a server spent, which is not ``powered`` from a battery."""
     prices, spent = ledger.prices, rank.now - begin
     idle = (prices.awake * spent + prices.asleep * max(0, params.period - spent)) // 10**6 if powered else 0
+    if idle > MOST_FJ // (params.recalls * (params.sensors.count + 1)):
+        raise SimulationError(f"{rank.location} spends {idle / 10**15:.4g} J from one recall to the next, more than a "
+                              "column holds; shorten period")  # fmt: skip
     rank.record(
         "recalls", number, recall.due, begin, rank.now, recall.events, ledger.moved, ledger.sent, ledger.waited,
         ledger.arithmetic, ledger.weights, ledger.chip, ledger.link, idle, server,
