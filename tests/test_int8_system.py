@@ -341,6 +341,15 @@ def test_every_experiment_and_its_points_can_be_read() -> None:
         assert asked.workloads[0].model == "int8_manifold", point
 
 
+def test_what_could_come_out_no_other_way_is_no_evidence() -> None:
+    whys = {claim.id: claim.unscored.why for claim in reading.read("int8_manifold").sheet.claims if claim.unscored}
+
+    assert {name for name, why in whys.items() if why == "by construction"} == {
+        "1", "1a", "1b", "1c", "9", "12b", "12c", "12d", "12e", "12g", "12h",
+    }  # fmt: skip
+    assert {name for name, why in whys.items() if why == "not comparable"} == {"4a", "4b", "7e"}
+
+
 # Errors
 
 
