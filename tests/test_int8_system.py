@@ -11,7 +11,7 @@ import pytest
 import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simcore.models.int8_manifold import measures, recalling, sharing
+from simcore.models.int8_manifold import kernel, measures, recalling, sharing
 from simcore.models.int8_manifold.fetch import Fetch, flow
 from simcore.models.int8_manifold.program import Params, check
 
@@ -276,14 +276,49 @@ def test_what_sensors_send_is_as_long_as_it_says() -> None:
     assert sizes["columns", "events"] == 3 * 2 * events + 12 + 4 * (2 * 128 + 1)
 
 
-def test_a_link_is_paid_as_often_as_it_is_crossed() -> None:
-    chain, bus = (
-        spent(recall("scenario", node=node, sensors={"count": 4, "share": "gather", "sends": "values"}, recalls=1))
-        for node in ("sensors-ble", "sensors-wifi")
+def test_a_link_is_paid_by_who_sends_who_passes_on_and_who_receives() -> None:
+    chain, bus, switch, served = (
+        recall("scenario", node=f"sensors-{link}", sensors={"count": 4, "share": share, "sends": "values"}, recalls=1)
+        for link, share in (("ble", "gather"), ("wifi", "gather"), ("ethernet", "gather"), ("ble", "offload"))
     )
+    sent, received = (int(getattr(chain.scenario.machine.gpu.energy, way)) for way in ("sent", "received"))
 
-    assert bus["sent_bytes"] == 4 * 2049
-    assert chain["sent_bytes"] == (4 + 3 + 2 + 1) * 2049
+    assert spent(bus)["sent_bytes"] == 4 * 2049
+    assert spent(chain)["sent_bytes"] == (4 + 3 + 2 + 1) * 2049
+    assert spent(switch)["sent_bytes"] == 2 * 4 * 2049
+    assert on_links(chain) == {
+        **{i: 2049 * ((i + 1) * sent + i * received) for i in range(4)}, 4: 4 * 2049 * received,
+    }  # fmt: skip
+    assert on_links(served) == {i: 2049 * ((i + 1) * sent + i * received) for i in range(4)} | {4: 0}
+    prices = switch.scenario.machine.gpu.energy
+    assert on_links(switch) == {**dict.fromkeys(range(4), 2049 * prices.sent), 4: 4 * 2049 * prices.received}
+    rows = chain.tables["recalls"].to_pylist()
+    used = sum(rows[3][f"{part}_fj"] for part in recalling.PARTS) - rows[3]["link_fj"] + on_links(chain)[3]
+    hub = sum(rows[4][f"{part}_fj"] for part in recalling.PARTS) + on_links(chain)[4]
+    covered = max(10**11, spent(chain)["latest_ps"])
+    assert spent(chain)["life_h"] == pytest.approx(2430 * 10**15 / max(used, hub) * covered / 3.6e15)
+
+
+def on_links(result: Any) -> dict[int, int]:
+    """Return what every device spends on links, fJ."""
+    found = {i: row["link_fj"] for i, row in enumerate(result.tables["recalls"].to_pylist())}
+    for row in result.tables["hops"].to_pylist():
+        found[row["device"]] += row["energy_fj"]
+    assert sum(found.values()) == spent(result)["link_fj"]
+    return found
+
+
+@pytest.mark.parametrize("share", ["gather", "offload", "rows", "columns"])
+@pytest.mark.parametrize("sends", SENDS)
+def test_who_receives_nothing_finds_another_answer(
+    share: str, sends: str, alone: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived = sharing._arrived
+    monkeypatch.setattr(sharing, "_arrived", lambda *asked: arrived(*asked) * 0)
+    sensors = {"count": 4, "share": share, "sends": sends}
+    found = recall("scenario", node="sensors-wifi", recalls=2, reject=3, sensors=sensors, **SMALL)
+
+    assert [each.tolist() for each in found.results["rank4"]] != alone
 
 
 @given(st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=200))
@@ -296,6 +331,10 @@ def test_packed_codes_can_be_read_again(code: list[int]) -> None:
     packed = sharing.packed_answer(array)
     bits = np.unpackbits(packed.reshape(2, -1), axis=1)[:, : len(code)].astype(int)
     assert (bits[0] - bits[1]).tolist() == code
+    assert sharing.read_answer(packed, len(code)).tolist() == code
+    assert sharing.read_code("events", words, array).tolist() == code
+    masks = sharing.packed_masks(*kernel.mask(array)[0])
+    assert sharing.read_code("masks", masks, array).tolist() == code
     assert sharing.packed_answer(Virtual(array.shape, "int8")).nbytes == packed.nbytes
 
 

@@ -147,7 +147,7 @@ class Int8Manifold:
 
     def summarise(self, params: Params, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return latency, energy by where it goes, and how long a battery lasts."""
-        return recalling.summarise(tables["recalls"], params.period, params.battery)
+        return recalling.summarise(tables["recalls"], tables["hops"], params.period, params.battery)
 
     def program(self, rank: "Rank", plan: planning.Plan) -> Generator[Any, Any, None]:
         """Recall alone, or with others."""

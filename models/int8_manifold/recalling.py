@@ -33,9 +33,16 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("arithmetic_fj", "int64", "energy of operations, femtojoules"),
         Column("weights_fj", "int64", "energy of weights read from the memory in which they are, femtojoules"),
         Column("chip_fj", "int64", "energy of memory on the chip: buffers, codes, charges; femtojoules"),
-        Column("link_fj", "int64", "energy of sending and receiving, femtojoules"),
+        Column("link_fj", "int64", "energy of sending its own messages, femtojoules"),
         Column("idle_fj", "int64", "energy of being awake until done and asleep until the next recall, femtojoules"),
         Column("server_fj", "int64", "energy of a server while it computes, which no battery gives; femtojoules"),
+    ),
+    "hops": (
+        Column("location", "string", "rank that sent the message"),
+        Column("recall", "int32", "number of the recall, from 0"),
+        Column("device", "int32", "number of the rank that received it, or passes it on"),
+        Column("moved_bytes", "int64", "bytes of the message and its flag"),
+        Column("energy_fj", "int64", "energy of receiving, and of sending on where it is passed on; femtojoules"),
     ),
     "failures": (
         Column("location", "string", "rank"),
@@ -48,7 +55,10 @@ METRICS: Sequence[Metric] = (
     Metric("recall.latency_ps", "ps", "from a recall's input to its answer, mean", "max end - due, over recalls"),
     Metric("recall.latest_ps", "ps", "the same, longest"),
     *(
-        Metric(f"recall.{name}_fj", "fJ", f"energy of an answer, {name}, all devices", f"recalls.{name}_fj")
+        Metric(
+            f"recall.{name}_fj", "fJ", f"energy of an answer, {name}, all devices",
+            f"recalls.{name}_fj" + (" and hops.energy_fj" if name == "link" else ""),
+        )
         for name in PARTS
     ),
     Metric("recall.energy_fj", "fJ", "energy of an answer, all devices", "sum of the parts"),
@@ -242,8 +252,11 @@ def result(recall: "Recall", answer: Any) -> Any:
     return np.stack((np.where(recall.alive, answer, 0), recall.target, recall.alive)).astype(dtype)
 
 
-def summarise(rows: Mapping[str, Any], period: int, battery: int) -> Mapping[str, Any]:
-    """Return what an answer takes and costs, from the rows of ``recalls``, and how long a ``battery`` (fJ) lasts."""
+def summarise(
+    rows: Mapping[str, Any], hops: Mapping[str, Any], period: int, battery: int
+) -> Mapping[str, Any]:  # fmt: skip
+    """Return what an answer takes and costs, from the rows of ``recalls`` and ``hops``, and how long a ``battery`` (fJ)
+    lasts."""
     numbers, where = np.asarray(rows["recall"]), np.asarray(rows["location"])
     count = int(numbers.max(initial=-1)) + 1
     ends, due = np.asarray(rows["end_ps"]), np.asarray(rows["due_ps"])
@@ -252,15 +265,22 @@ def summarise(rows: Mapping[str, Any], period: int, battery: int) -> Mapping[str
     def each(column: str) -> int:
         return int(np.asarray(rows[column]).sum()) // max(count, 1)
 
+    passed = np.asarray(hops["energy_fj"])
     parts = {f"{name}_fj": each(f"{name}_fj") for name in PARTS}
+    parts["link_fj"] = int(np.asarray(rows["link_fj"]).sum() + passed.sum()) // max(count, 1)
     spent = sum(np.asarray(rows[f"{name}_fj"]) for name in PARTS)
-    neediest = max((int(spent[where == name].sum()) for name in dict.fromkeys(where.tolist())), default=0)
-    mean = sum(latencies) // max(count, 1)
+    neediest = max(
+        (
+            int(spent[where == name].sum() + passed[np.asarray(hops["device"]) == _number(name)].sum())
+            for name in dict.fromkeys(where.tolist())
+        ),
+        default=0,
+    )
     # What is not done in its period takes longer than the recalls' periods in all.
     covered = max(count * period, int(ends.max() - due.min())) if count else 0
     return {
         "recall": {
-            "latency_ps": mean,
+            "latency_ps": sum(latencies) // max(count, 1),
             "latest_ps": max(latencies, default=0),
             **parts,
             "energy_fj": sum(parts.values()),
@@ -269,3 +289,8 @@ def summarise(rows: Mapping[str, Any], period: int, battery: int) -> Mapping[str
             "answers": count,
         }
     }
+
+
+def _number(location: str) -> int:
+    """Return the number of the rank at ``location``."""
+    return int(location.rpartition("rank")[2])
