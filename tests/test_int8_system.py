@@ -168,6 +168,14 @@ def test_what_a_device_cannot_do_or_hold_is_said() -> None:
     assert spent(result)["answers"] == 0
 
 
+@pytest.mark.parametrize(("method", "size"), [("row_planes", 8), ("events", 32), ("float32", 128)])
+def test_weights_fit_in_the_form_in_which_they_are_held(method: str, size: int) -> None:
+    for memory, answers in ((size * 2**20, 1), (size * 2**20 - 1, 0)):
+        path = str(reading.read("int8_manifold").folder / "one_device.yaml")
+        changes = {"machine.gpu.memory_size": f"{memory} B", "workloads.0.params.payload": "virtual"}
+        assert spent(run(path, {**changes, "workloads.0.params.method": method}))["answers"] == answers
+
+
 @pytest.mark.parametrize(
     ("direction", "name", "price", "work"),
     [("forward", "spatial", 100, 3 * 4096), ("backward", "structural", 150, 2 * 16384 * 81)],
@@ -202,6 +210,13 @@ def test_failures_are_events_in_time_and_recall_decays_with_them() -> None:
         assert abs(target).min() == 1
     assert recalls["events"][0] == 205
     assert recalls["events"][-1] < 80
+
+
+def test_of_a_frame_nodes_alone_fail() -> None:
+    harm = {"damage__strikes": 2, "damage__every": "1 ms", "damage__each": 0.1, "damage__destroyed": 0.0}
+    result = recall("frame", nodes=256, outputs=100, recalls=3, period="1 s", **harm)
+
+    assert result.tables["failures"]["destroyed"].to_pylist() == [26, 51]
 
 
 def test_a_recall_that_is_late_begins_when_the_one_before_is_done() -> None:
@@ -428,6 +443,7 @@ def test_what_makes_no_recall_is_refused_in_one_line(params: dict[str, Any], com
         ({"frame.decode": "conjugate_gradients"}, "conjugate_gradients needs frame.coding: analog"),
         ({"method": "int8"}, "method: int8 is for frame.coding: analog"),
         ({"direction": "backward"}, "reading: frame is for one device, forward"),
+        ({"damage.where": "outputs"}, "damage.where: outputs is for reading: hebbian"),
     ],
 )
 def test_what_makes_no_frame_is_refused_in_one_line(params: dict[str, Any], complaint: str) -> None:

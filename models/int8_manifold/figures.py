@@ -70,12 +70,16 @@ def capacity(title: str, found: Any, width: str) -> Any:
     return curves([panel], title=title, subtitle="random signs, noise uniform on -1, 0, 1", width=width)
 
 
-def energy(title: str, methods: Any, platforms: Any, width: str) -> Any:
-    """Return the figure of the energy of a recall by parts: by method on one device, and by device as shares."""
+def energy(title: str, methods: Any, platforms: Any, one_bit: Any, width: str) -> Any:
+    """Return the figure of the energy of a recall by parts: by method on one device, beside it what a network of one
+    bit still recalls; and by device as shares."""
+    cosine = next(row["cosine"] for row in one_bit.rows if row["method"] == "binary")
+    notes = {"binary": f"cosine {cosine:.2f}, the others 1"}
     at = {row["method"]: row for row in methods.rows if row["level"] == "dram"}
     panels = [
         BarPanel(
-            [bar for key, name in METHODS.items() for bar in _stack(name, at[key], 1.0, "")], "energy of a recall (uJ)",
+            [bar for key, name in METHODS.items() for bar in _stack(name, at[key], 1.0, notes.get(key, ""))],
+            "energy of a recall (uJ)",
             "by method, weights in DRAM, energies of 45 nm", stacked=True,
         )
     ]  # fmt: skip
@@ -117,13 +121,15 @@ def sharing(title: str, found: Any, width: str) -> Any:
             [[_shown(at[link, way], column) * scale for link in links] for way in ways], "link", "",
         )
         for name, column, scale in (
-            ("energy of all batteries (mJ)", "energy_uj", 1e-3), ("time to the answer (ms)", "latency_ms", 1.0),
+            ("energy of the sensors' batteries (mJ)", "energy_uj", 1e-3),
+            ("time to the answer (ms)", "latency_ms", 1.0),
             ("until the first battery is empty (days)", "life_h", 1 / 24),
         )
     ]  # fmt: skip
     subtitle = (
         "four Cortex-M7 with a quarter of the input each, 10 answers a second, 655 events an answer; "
-        "no life where answers come after the next input"
+        "no life where answers come after the next input; "
+        f"a server spends {max(row['server_uj'] for row in found.rows) / 1000:.2g} mJ an answer on top"
     )
     return cells(
         panels,
@@ -152,9 +158,10 @@ def prices(title: str, found: Any, width: str) -> Any:
     panel = CurvePanel(
         curves=lines,
         x_label="energy of a byte on the link (nJ)",
-        y_label="energy of an answer (mJ)",
+        y_label="energy of the sensor's battery, an answer (mJ)",
         log="xy",
         height=380,
+        lines=[("a server spends on top", max(row["server_uj"] for row in found.rows) / 1000, 0)],
     )
     subtitle = "one Cortex-M7, weights in DRAM: 1.3 kB of events, 8.2 kB of values, 1 kB of answer"
     return curves([panel], title=title, subtitle=subtitle, width=width)

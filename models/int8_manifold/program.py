@@ -64,8 +64,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class Server:
-    """A server with a GPU, of which only its time and power are known: ``software`` before and ``recall`` while it
-    computes."""
+    """A server with a GPU, of which only its time and power are known: ``software`` before, and ``recall`` while it
+    computes, which alone takes ``power``."""
 
     software: Time = 10**9
     recall: Time = 20 * 10**6
@@ -231,6 +231,10 @@ def _check_frame(params: Params) -> None:
         raise InputError("reading: frame needs rule: {arithmetic: sums, accumulator: int32} and reject: 0")
     if (about.coding == "analog") != (params.method == "int8"):
         raise InputError("method: int8 is for frame.coding: analog, which multiplies; the other codings do not")
+    if params.damage.where == "outputs":
+        raise InputError(
+            "damage.where: outputs is for reading: hebbian; of a frame its nodes are destroyed, the inputs"
+        )
     if params.direction == "backward" or params.sensors.count:
         raise InputError("reading: frame is for one device, forward")
 

@@ -47,7 +47,11 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "failures": (
         Column("location", "string", "rank"),
         Column("instant_ps", "int64", "when nodes were destroyed in service, simulated picoseconds"),
-        Column("destroyed", "int32", "nodes of both populations that failures in service have destroyed until then"),
+        Column(
+            "destroyed",
+            "int32",
+            "nodes that failures in service have destroyed until then, of both populations unless of a frame",
+        ),
     ),
 }
 PARTS = ("arithmetic", "weights", "chip", "link", "idle")
@@ -77,9 +81,9 @@ HEADLINES = ("recall.latency_ps", "recall.energy_fj", "recall.weights_fj", "reca
 def program(rank: Rank, plan: "Plan") -> Life:
     """Recall every item of the plan when it is due, or as soon as the one before is done."""
     params = plan.params
-    if not fits(rank, plan.weights):
-        return
     held = forms.form(plan.weights, params.method, params.rule)
+    if not fits(rank, held, params.method):
+        return
     pending, latest = list(plan.strikes), 0
     for number, recall in enumerate(plan.recalls):
         yield from until_due(rank, pending, recall.due)
@@ -106,11 +110,15 @@ def tell_late(rank: Rank, latest: int, period: int) -> None:
         )
 
 
-def fits(rank: Rank, weights: Any) -> bool:
-    """Return whether ``weights`` fit the device's memory; tell if they do not."""
-    if weights.nbytes <= rank.memory:
+def fits(rank: Rank, held: tuple[Any, ...], method: forms.Method) -> bool:
+    """Return whether the weights, ``held`` as ``method`` reads them, fit the device's memory; tell if they do not.
+
+    Model: the level of memory in which they are has no size of its own.
+    """
+    size = forms.size(held, method)
+    if size <= rank.memory:
         return True
-    rank.warn(f"{weights.nbytes} B of weights are more than the {rank.memory} B of the device; nothing was recalled")
+    rank.warn(f"{size} B of weights are more than the {rank.memory} B of the device; nothing was recalled")
     return False
 
 

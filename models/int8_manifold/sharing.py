@@ -4,8 +4,11 @@ Sensor i is rank i and sees the i-th part of the nodes; the hub is the last rank
 the same route. Truncation is that of the whole code.
 
 Model: a sensor knows which of its nodes the truncation of the whole code leaves, without being told; so does a hub that
-is sent all values. Model: to unpack what arrives costs nothing. Model: who passes a message on, or receives it, spends
-what its sender would; a server, a switch and who only listens spend nothing for it.
+is sent all values.
+Model: to unpack what arrives costs nothing.
+Model: who passes a message on, or receives it, spends what its sender would; a server, a switch and who only listens
+spend nothing for it.
+Model: of a server, what its GPU spends while it recalls is counted, and not its host's software.
 """
 
 from collections.abc import Generator, Iterable
@@ -34,9 +37,9 @@ def program(rank: Rank, plan: "Plan") -> Life:
     params, count = plan.params, plan.params.sensors.count
     share = params.sensors.share
     weights = _own(rank, plan)
-    if weights is not None and share != "offload" and not fits(rank, weights):
-        return
     held = () if weights is None else forms.form(weights, params.method, params.rule)
+    if share != "offload" and not fits(rank, held, params.method):
+        return
     shape = () if weights is None else weights.shape
     pending, latest = list(plan.strikes) if rank.index == 0 else [], 0
     take_part = {"gather": _gather, "offload": _gather, "rows": _rows, "columns": _columns}[share]
