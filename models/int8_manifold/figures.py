@@ -155,13 +155,14 @@ def prices(title: str, found: Any, width: str) -> Any:
     for way in ways:
         rows = [row for row in found.rows if row["how"] == way]
         lines.append(Curve(way, [row["price_nj"] for row in rows], [row["energy_uj"] / 1000 for row in rows]))
+    x, server = list(dict.fromkeys(row["price_nj"] for row in found.rows)), max(row["server_uj"] for row in found.rows)
+    lines.append(Curve("what the server spends on top", x, [server / 1000] * len(x)))
     panel = CurvePanel(
         curves=lines,
         x_label="energy of a byte on the link (nJ)",
         y_label="energy of the sensor's battery, an answer (mJ)",
         log="xy",
         height=380,
-        lines=[("a server spends on top", max(row["server_uj"] for row in found.rows) / 1000, 0)],
     )
     subtitle = "one Cortex-M7, weights in DRAM: 1.3 kB of events, 8.2 kB of values, 1 kB of answer"
     return curves([panel], title=title, subtitle=subtitle, width=width)
