@@ -395,6 +395,17 @@ def test_every_experiment_and_its_points_can_be_read() -> None:
         assert asked.workloads[0].model == "int8_manifold", point
 
 
+def test_constants_are_the_defaults() -> None:
+    stated = {
+        key.removeprefix("params.").replace("server.", "sensors.server."): constant.value
+        for key, constant in reading.read("int8_manifold").constants.items()
+    }
+    asked = recall(**{**stated, "payload": "virtual"}).scenario.workloads[0].params
+
+    assert asked == recall(payload="virtual").scenario.workloads[0].params
+    assert stated["damage.every"] == "1 s"
+
+
 def test_what_could_come_out_no_other_way_is_no_evidence() -> None:
     whys = {claim.id: claim.unscored.why for claim in reading.read("int8_manifold").sheet.claims if claim.unscored}
 
