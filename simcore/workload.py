@@ -406,10 +406,16 @@ class Rank:
             raise SimulationError(f"{self.location}: its GPU states no energy; give machine.gpu.energy")
         return self._device.spec.energy
 
-    def links(self, dst: int) -> int:
-        """Return how many links a message to rank ``dst`` crosses."""
+    def hops(self, dst: int) -> list[tuple[int, int]]:
+        """Return the ranks at both ends of every link that a message to rank ``dst`` crosses, -1 for a switch or a GPU
+        of another job."""
         self._require(dst, dst)
-        return self._fabric.links_between(self._first + self.index, self._first + dst)
+        ends = self._fabric.hops_between(self._first + self.index, self._first + dst)
+        return [(self._within(tail), self._within(head)) for tail, head in ends]
+
+    def _within(self, rank: int) -> int:
+        """Return the number in this job of a rank of the fabric, -1 where it is none of it."""
+        return rank - self._first if 0 <= rank - self._first < self.world else -1
 
     def warn(self, sentence: str) -> None:
         """Tell the user of the run something that a careful reader should know; once, whoever of the job says it."""

@@ -176,7 +176,7 @@ def test_launch_modes_and_operations_are_never_mixed() -> None:
 def test_a_device_without_a_preset_is_asked_for() -> None:
     assert fit.preset_of("NVIDIA H100 80GB HBM3") == "hgx-h100"
     assert fit.preset_of("AMD Instinct MI300X") == "mi300x-8"
-    with pytest.raises(InputError, match=r"no preset is known for 'Tesla K80'; .* --base, one of dgx-1-v100"):
+    with pytest.raises(InputError, match=r"no preset is known for 'Tesla K80'; .* --base, one of .*dgx-1-v100"):
         fit.preset_of("Tesla K80")
 
 

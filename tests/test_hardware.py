@@ -44,6 +44,7 @@ def saved(folder: Path, text: str) -> Path:
 DEVICES = {"cortex-m4", "cortex-m7", "cortex-m55", "ethos-u55", "ethos-u65", "jetson-orin-nano", "popcount-array"}
 CHAINS = {"sensors-spi", "sensors-can", "sensors-ble", "sensors-wifi", "sensors-ethernet"}
 EDGE = DEVICES | CHAINS
+HOSTS = {"arrays-cortex-m7", "arrays-ethos-u55", "arrays-orin-nano"}
 
 
 def _check_small(spec: NodeSpec) -> None:
@@ -74,6 +75,10 @@ def test_every_bundled_sheet_is_a_machine_with_sources(name: str) -> None:
     assert spec.gpu_count == 1 or topology.route(0, spec.gpu_count - 1)
     if name in EDGE:
         _check_small(spec)
+        return
+    if name in HOSTS:
+        assert all(10**7 <= server.bandwidth <= 4 * 10**9 for server in topology.servers)
+        assert 10**8 <= spec.gpu.memory_bandwidth < 10**11
         return
     # A slip between bits and bytes, or a sum of both directions, would leave these ranges.
     assert all(16e9 <= server.bandwidth <= 900e9 for server in topology.servers) or name == "gem5-gpu"

@@ -11,7 +11,7 @@ import pytest
 import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simcore.models.int8_manifold import measures, sharing
+from simcore.models.int8_manifold import kernel, measures, recalling, sharing
 from simcore.models.int8_manifold.fetch import Fetch, flow
 from simcore.models.int8_manifold.program import Params, check
 
@@ -168,6 +168,14 @@ def test_what_a_device_cannot_do_or_hold_is_said() -> None:
     assert spent(result)["answers"] == 0
 
 
+@pytest.mark.parametrize(("method", "size"), [("row_planes", 8), ("events", 32), ("float32", 128)])
+def test_weights_fit_in_the_form_in_which_they_are_held(method: str, size: int) -> None:
+    for memory, answers in ((size * 2**20, 1), (size * 2**20 - 1, 0)):
+        path = str(reading.read("int8_manifold").folder / "one_device.yaml")
+        changes = {"machine.gpu.memory_size": f"{memory} B", "workloads.0.params.payload": "virtual"}
+        assert spent(run(path, {**changes, "workloads.0.params.method": method}))["answers"] == answers
+
+
 @pytest.mark.parametrize(
     ("direction", "name", "price", "work"),
     [("forward", "spatial", 100, 3 * 4096), ("backward", "structural", 150, 2 * 16384 * 81)],
@@ -204,11 +212,29 @@ def test_failures_are_events_in_time_and_recall_decays_with_them() -> None:
     assert recalls["events"][-1] < 80
 
 
+def test_of_a_frame_nodes_alone_fail() -> None:
+    harm = {"damage__strikes": 2, "damage__every": "1 ms", "damage__each": 0.1, "damage__destroyed": 0.0}
+    result = recall("frame", nodes=256, outputs=100, recalls=3, period="1 s", **harm)
+
+    assert result.tables["failures"]["destroyed"].to_pylist() == [26, 51]
+
+
 def test_a_recall_that_is_late_begins_when_the_one_before_is_done() -> None:
     rows = recall(payload="virtual", recalls=3, period="1 ms").tables["recalls"].to_pydict()
 
     assert rows["due_ps"] == [0, 10**9, 2 * 10**9]
     assert rows["begin_ps"] == [0, *rows["end_ps"][:2]]
+
+
+def test_a_battery_of_a_device_that_is_late_lasts_as_long_however_many_recalls_are_asked() -> None:
+    few, many = (recall(payload="virtual", recalls=count, period="1 ms") for count in (3, 12))
+    rows = few.tables["recalls"].to_pydict()
+    used = sum(sum(rows[f"{part}_fj"]) for part in recalling.PARTS)
+
+    assert spent(few)["life_h"] == pytest.approx(2430 * 10**15 / used * rows["end_ps"][-1] / 3.6e15)
+    assert spent(many)["life_h"] == pytest.approx(spent(few)["life_h"], rel=0.02)
+    assert any("more than the period of 1 ms" in said for said in few.warnings)
+    assert not any("period" in said for said in recall(payload="virtual", recalls=2).warnings)
 
 
 # Sensors
@@ -230,6 +256,16 @@ def test_sensors_find_together_what_one_device_finds(share: str, alone: list[Any
         found = recall("scenario", node=f"sensors-{link}", recalls=2, reject=3, sensors=sensors, **SMALL)
         assert [each.tolist() for each in found.results["rank4"]] == alone
         assert not any(found.results[f"rank{i}"] for i in range(4))
+
+
+def test_charges_are_scaled_by_whoever_recalls() -> None:
+    sums = {"rule": {"arithmetic": "sums", "accumulator": "int32"}, "reject": 0, "scale": 3200, **SMALL}
+    alone = [each.tolist() for each in recall(recalls=2, **sums).results["rank0"]]
+
+    for share in ("gather", "offload", "rows", "columns"):
+        sensors = {"count": 4, "share": share}
+        found = recall("scenario", node="sensors-wifi", recalls=2, sensors=sensors, **sums).results["rank4"]
+        assert [each.tolist() for each in found] == alone
 
 
 def test_what_sensors_send_is_as_long_as_it_says() -> None:
@@ -255,14 +291,49 @@ def test_what_sensors_send_is_as_long_as_it_says() -> None:
     assert sizes["columns", "events"] == 3 * 2 * events + 12 + 4 * (2 * 128 + 1)
 
 
-def test_a_link_is_paid_as_often_as_it_is_crossed() -> None:
-    chain, bus = (
-        spent(recall("scenario", node=node, sensors={"count": 4, "share": "gather", "sends": "values"}, recalls=1))
-        for node in ("sensors-ble", "sensors-wifi")
+def test_a_link_is_paid_by_who_sends_who_passes_on_and_who_receives() -> None:
+    chain, bus, switch, served = (
+        recall("scenario", node=f"sensors-{link}", sensors={"count": 4, "share": share, "sends": "values"}, recalls=1)
+        for link, share in (("ble", "gather"), ("wifi", "gather"), ("ethernet", "gather"), ("ble", "offload"))
     )
+    sent, received = (int(getattr(chain.scenario.machine.gpu.energy, way)) for way in ("sent", "received"))
 
-    assert bus["sent_bytes"] == 4 * 2049
-    assert chain["sent_bytes"] == (4 + 3 + 2 + 1) * 2049
+    assert spent(bus)["sent_bytes"] == 4 * 2049
+    assert spent(chain)["sent_bytes"] == (4 + 3 + 2 + 1) * 2049
+    assert spent(switch)["sent_bytes"] == 2 * 4 * 2049
+    assert on_links(chain) == {
+        **{i: 2049 * ((i + 1) * sent + i * received) for i in range(4)}, 4: 4 * 2049 * received,
+    }  # fmt: skip
+    assert on_links(served) == {i: 2049 * ((i + 1) * sent + i * received) for i in range(4)} | {4: 0}
+    prices = switch.scenario.machine.gpu.energy
+    assert on_links(switch) == {**dict.fromkeys(range(4), 2049 * prices.sent), 4: 4 * 2049 * prices.received}
+    rows = chain.tables["recalls"].to_pylist()
+    used = sum(rows[3][f"{part}_fj"] for part in recalling.PARTS) - rows[3]["link_fj"] + on_links(chain)[3]
+    hub = sum(rows[4][f"{part}_fj"] for part in recalling.PARTS) + on_links(chain)[4]
+    covered = max(10**11, spent(chain)["latest_ps"])
+    assert spent(chain)["life_h"] == pytest.approx(2430 * 10**15 / max(used, hub) * covered / 3.6e15)
+
+
+def on_links(result: Any) -> dict[int, int]:
+    """Return what every device spends on links, fJ."""
+    found = {i: row["link_fj"] for i, row in enumerate(result.tables["recalls"].to_pylist())}
+    for row in result.tables["hops"].to_pylist():
+        found[row["device"]] += row["energy_fj"]
+    assert sum(found.values()) == spent(result)["link_fj"]
+    return found
+
+
+@pytest.mark.parametrize("share", ["gather", "offload", "rows", "columns"])
+@pytest.mark.parametrize("sends", SENDS)
+def test_who_receives_nothing_finds_another_answer(
+    share: str, sends: str, alone: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived = sharing._arrived
+    monkeypatch.setattr(sharing, "_arrived", lambda *asked: arrived(*asked) * 0)
+    sensors = {"count": 4, "share": share, "sends": sends}
+    found = recall("scenario", node="sensors-wifi", recalls=2, reject=3, sensors=sensors, **SMALL)
+
+    assert [each.tolist() for each in found.results["rank4"]] != alone
 
 
 @given(st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=200))
@@ -275,6 +346,10 @@ def test_packed_codes_can_be_read_again(code: list[int]) -> None:
     packed = sharing.packed_answer(array)
     bits = np.unpackbits(packed.reshape(2, -1), axis=1)[:, : len(code)].astype(int)
     assert (bits[0] - bits[1]).tolist() == code
+    assert sharing.read_answer(packed, len(code)).tolist() == code
+    assert sharing.read_code("events", words, array).tolist() == code
+    masks = sharing.packed_masks(*kernel.mask(array)[0])
+    assert sharing.read_code("masks", masks, array).tolist() == code
     assert sharing.packed_answer(Virtual(array.shape, "int8")).nbytes == packed.nbytes
 
 
@@ -320,6 +395,26 @@ def test_every_experiment_and_its_points_can_be_read() -> None:
         assert asked.workloads[0].model == "int8_manifold", point
 
 
+def test_constants_are_the_defaults() -> None:
+    stated = {
+        key.removeprefix("params.").replace("server.", "sensors.server."): constant.value
+        for key, constant in reading.read("int8_manifold").constants.items()
+    }
+    asked = recall(**{**stated, "payload": "virtual"}).scenario.workloads[0].params
+
+    assert asked == recall(payload="virtual").scenario.workloads[0].params
+    assert stated["damage.every"] == "1 s"
+
+
+def test_what_could_come_out_no_other_way_is_no_evidence() -> None:
+    whys = {claim.id: claim.unscored.why for claim in reading.read("int8_manifold").sheet.claims if claim.unscored}
+
+    assert {name for name, why in whys.items() if why == "by construction"} == {
+        "1", "1a", "1b", "1c", "9", "12b", "12c", "12d", "12e", "12g", "12h",
+    }  # fmt: skip
+    assert {name for name, why in whys.items() if why == "not comparable"} == {"4a", "4b", "7e"}
+
+
 # Errors
 
 
@@ -336,6 +431,12 @@ def test_every_experiment_and_its_points_can_be_read() -> None:
         ({"sensors.count": 3}, "sensors.count: 3 do not share 8192 nodes and 4096 outputs evenly"),
         ({"sensors.count": 4, "method": "int8"}, "sensors share method: events or row_planes, not int8"),
         ({"period": "0 s"}, "period must be above 0"),
+        ({"period": "2000000 s"}, "period take 2e+06 s in all; at most 1000000 s"),
+        ({"fetch.open": "1000000 s"}, "fetch.open and fetch.close take 8.192e+09 s in all"),
+        ({"sensors.server.recall": "1000000 s"}, "sensors.server: software and recall take 1e+06 s in all"),
+        ({"sensors.server.recall": "1000 s"}, "sensors.server: power and recall make 7e+05 J in all; at most 1000 J"),
+        ({"sensors.count": 4, "sensors.share": "rows", "rule.accumulator": "int8"}, "adds up charges of up to 8192"),
+        ({"sensors.count": 4, "sensors.share": "rows", "rule.arithmetic": "sums"}, "use rule.accumulator: int32"),
         ({"frame.amplitude": 0}, "frame.amplitude is from 1 to 127"),
     ],
 )
@@ -353,11 +454,18 @@ def test_what_makes_no_recall_is_refused_in_one_line(params: dict[str, Any], com
         ({"frame.decode": "conjugate_gradients"}, "conjugate_gradients needs frame.coding: analog"),
         ({"method": "int8"}, "method: int8 is for frame.coding: analog"),
         ({"direction": "backward"}, "reading: frame is for one device, forward"),
+        ({"damage.where": "outputs"}, "damage.where: outputs is for reading: hebbian"),
     ],
 )
 def test_what_makes_no_frame_is_refused_in_one_line(params: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InputError, match=re.escape(complaint)):
         recall("frame", **params)
+
+
+def test_what_no_column_holds_is_said() -> None:
+    with pytest.raises(SimulationError, match=r"rank0 spends .* J from one recall to the next, more than a column"):
+        recall(node="jetson-orin-nano", payload="virtual", period="100000 s")
+    assert spent(recall(payload="virtual", period="100000 s"))["life_h"] > 0
 
 
 def test_the_defaults_make_a_recall() -> None:

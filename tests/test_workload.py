@@ -116,10 +116,10 @@ def test_what_has_landed_is_known_at_once_and_without_a_read(lived: Callable[...
         heard.clear()
 
 
-def test_a_rank_knows_its_prices_and_how_many_links_lie_on_the_way(lived: Callable[..., Result]) -> None:
+def test_a_rank_knows_its_prices_and_who_is_at_the_ends_of_links(lived: Callable[..., Result]) -> None:
     def program(rank: Rank) -> Generator[Any, Any, None]:
         if rank.index == 0:
-            rank.give(np.array([rank.links(dst) for dst in range(1, rank.world)]))
+            rank.give(np.array([rank.hops(dst) for dst in range(1, rank.world)]))
             rank.give(np.array([rank.energy.sent, rank.energy.awake]))
         yield from rank.spend(1, "idle", "nothing")
 
@@ -127,8 +127,8 @@ def test_a_rank_knows_its_prices_and_how_many_links_lie_on_the_way(lived: Callab
     mesh = lived(program, energy).results["rank0"]
     star = lived(program, energy, "machine.topology=switch").results["rank0"]
 
-    assert [each.tolist() for each in mesh] == [[1, 1, 1], [80_000_000, 2_000_000]]
-    assert star[0].tolist() == [2, 2, 2]
+    assert [each.tolist() for each in mesh] == [[[[0, 1]], [[0, 2]], [[0, 3]]], [80_000_000, 2_000_000]]
+    assert star[0].tolist() == [[[0, -1], [-1, dst]] for dst in (1, 2, 3)]
     with pytest.raises(SimulationError, match="rank0: its GPU states no energy"):
         lived(program)
 

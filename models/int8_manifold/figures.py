@@ -1,5 +1,6 @@
 """Figures of the paper that are no lines over one axis: damage as colours, energy by where it goes, ways to share."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,8 @@ from simcore import Bar, BarPanel, CellPanel, Curve, CurvePanel, bars, cells, cu
 Row = Mapping[str, Any]
 PARTS = {"weights_uj": "weights from memory", "chip_uj": "memory on the chip", "arithmetic_uj": "arithmetic",
          "idle_uj": "awake and asleep"}  # fmt: skip
+PERIOD_MS = 100
+"""From one input to the next, in the experiments shown here."""
 METHODS = {
     "float32": "multiply float32", "float16": "multiply float16", "int8": "multiply int8", "adds": "add all signs",
     "binary": "one bit, all", "planes": "count bit-planes", "events": "add events, int8 rows",
@@ -67,12 +70,16 @@ def capacity(title: str, found: Any, width: str) -> Any:
     return curves([panel], title=title, subtitle="random signs, noise uniform on -1, 0, 1", width=width)
 
 
-def energy(title: str, methods: Any, platforms: Any, width: str) -> Any:
-    """Return the figure of the energy of a recall by parts: by method on one device, and by device as shares."""
+def energy(title: str, methods: Any, platforms: Any, one_bit: Any, width: str) -> Any:
+    """Return the figure of the energy of a recall by parts: by method on one device, beside it what a network of one
+    bit still recalls; and by device as shares."""
+    cosine = next(row["cosine"] for row in one_bit.rows if row["method"] == "binary")
+    notes = {"binary": f"cosine {cosine:.2f}, the others 1"}
     at = {row["method"]: row for row in methods.rows if row["level"] == "dram"}
     panels = [
         BarPanel(
-            [bar for key, name in METHODS.items() for bar in _stack(name, at[key], 1.0, "")], "energy of a recall (uJ)",
+            [bar for key, name in METHODS.items() for bar in _stack(name, at[key], 1.0, notes.get(key, ""))],
+            "energy of a recall (uJ)",
             "by method, weights in DRAM, energies of 45 nm", stacked=True,
         )
     ]  # fmt: skip
@@ -80,7 +87,12 @@ def energy(title: str, methods: Any, platforms: Any, width: str) -> Any:
         rows = [row for row in platforms.rows if row["method"] == method]
         shown = [bar for row in rows for bar in _stack(row["node"], row, 100 / row["energy_uj"], _said(row))]
         panels.append(BarPanel(shown, "share of the energy of a recall (%)", f"by device, {name}", stacked=True))
-    return bars(panels, title=title, subtitle="8192 x 4096, one recall every 100 ms", width=width)
+    return bars(
+        panels,
+        title=title,
+        subtitle="8192 x 4096, one recall every 100 ms; too late: after the next input",
+        width=width,
+    )
 
 
 def _stack(label: str, row: Row, scale: float, note: str) -> list[Bar]:
@@ -94,7 +106,8 @@ def _stack(label: str, row: Row, scale: float, note: str) -> list[Bar]:
 
 
 def _said(row: Row) -> str:
-    return f"{row['energy_uj'] / 1000:.2g} mJ, {float(format(row['latency_ms'], '.2g')):,.10g} ms"
+    late = "" if row["latest_ms"] <= PERIOD_MS else ": too late"
+    return f"{row['energy_uj'] / 1000:.2g} mJ, {float(format(row['latency_ms'], '.2g')):,.10g} ms{late}"
 
 
 def sharing(title: str, found: Any, width: str) -> Any:
@@ -105,14 +118,19 @@ def sharing(title: str, found: Any, width: str) -> Any:
     panels = [
         CellPanel(
             name, [link.removeprefix("sensors-") for link in links], ways,
-            [[at[link, way][column] * scale for link in links] for way in ways], "link", "",
+            [[_shown(at[link, way], column) * scale for link in links] for way in ways], "link", "",
         )
         for name, column, scale in (
-            ("energy of all batteries (mJ)", "energy_uj", 1e-3), ("time to the answer (ms)", "latency_ms", 1.0),
+            ("energy of the sensors' batteries (mJ)", "energy_uj", 1e-3),
+            ("time to the answer (ms)", "latency_ms", 1.0),
             ("until the first battery is empty (days)", "life_h", 1 / 24),
         )
     ]  # fmt: skip
-    subtitle = "four Cortex-M7 with a quarter of the input each, 10 answers a second, 655 events an answer"
+    subtitle = (
+        "four Cortex-M7 with a quarter of the input each, 10 answers a second, 655 events an answer; "
+        "no life where answers come after the next input; "
+        f"a server spends {max(row['server_uj'] for row in found.rows) / 1000:.2g} mJ an answer on top"
+    )
     return cells(
         panels,
         title=title,
@@ -125,6 +143,11 @@ def sharing(title: str, found: Any, width: str) -> Any:
     )
 
 
+def _shown(row: Row, column: str) -> float:
+    """Return a number of ``row``; none for the life of a battery whose device does not keep up with its inputs."""
+    return math.nan if column == "life_h" and row["latest_ms"] > PERIOD_MS else row[column]
+
+
 def prices(title: str, found: Any, width: str) -> Any:
     """Return the figure of the energy of an answer over the price of a byte on the link."""
     ways = list(dict.fromkeys(row["how"] for row in found.rows))
@@ -132,10 +155,12 @@ def prices(title: str, found: Any, width: str) -> Any:
     for way in ways:
         rows = [row for row in found.rows if row["how"] == way]
         lines.append(Curve(way, [row["price_nj"] for row in rows], [row["energy_uj"] / 1000 for row in rows]))
+    x, server = list(dict.fromkeys(row["price_nj"] for row in found.rows)), max(row["server_uj"] for row in found.rows)
+    lines.append(Curve("what the server spends on top", x, [server / 1000] * len(x)))
     panel = CurvePanel(
         curves=lines,
         x_label="energy of a byte on the link (nJ)",
-        y_label="energy of an answer (mJ)",
+        y_label="energy of the sensor's battery, an answer (mJ)",
         log="xy",
         height=380,
     )

@@ -40,6 +40,12 @@ def form(weights: Any, method: Method, rule: Rule) -> tuple[Any, ...]:
     return tuple(plane for pair in magnitudes(turned) for plane in pair)
 
 
+def size(held: tuple[Any, ...], method: Method) -> int:
+    """Return the bytes of weights ``held`` for ``method``: those of floats, which are made of int8, are as wide as
+    floats."""
+    return {"float16": 2, "float32": 4}.get(method, 1) * sum(each.nbytes for each in held)
+
+
 def reading(method: Method, events: int) -> Kernel:
     """Return the kernel that makes of a code [nodes] with ``events`` active nodes what ``method`` wants of it."""
     if method in ROWS:

@@ -42,11 +42,9 @@ class Ledger:
         self.moved += moved
 
     def send(self, size: int, links: int) -> None:
-        """Enter a message of ``size`` bytes over ``links`` links.
-
-        Model: it is sent and received on each of them, by devices like this one; who only listens spends nothing.
-        """
-        self.link += size * links * (self.prices.sent + self.prices.received)
+        """Enter a message of ``size`` bytes that goes over ``links`` links, and the energy of sending it on the
+        first."""
+        self.link += size * self.prices.sent
         self.sent += size * links
 
 

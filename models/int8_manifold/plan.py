@@ -42,7 +42,8 @@ class Recall:
 
 @dataclass(frozen=True)
 class Strike:
-    """A failure in service: when (ps), and how many nodes of both populations have been destroyed from then on."""
+    """A failure in service: when (ps), and how many nodes, of both populations unless of a frame, have been destroyed
+    from then on."""
 
     instant: int
     destroyed: int
@@ -88,7 +89,9 @@ def _failures(params: "Params", nodes: int, outputs: int, key: int) -> tuple[lis
         [min(len(each), round(harm.each * len(dead) * (k + 1))) for each, dead in zip(order, first, strict=True)]
         for k in range(harm.strikes)
     ]
-    strikes = [Strike(int(at), sum(lost)) for at, lost in zip(instants, gone, strict=True)]
+    # A frame's other side are the inputs of the item, which are not nodes that can fail.
+    sides = 1 if params.reading == "frame" else 2
+    strikes = [Strike(int(at), sum(lost[:sides])) for at, lost in zip(instants, gone, strict=True)]
     found = []
     for number in range(params.recalls):
         struck = int(np.searchsorted(instants, number * params.period, side="right"))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_SCALE = 2**16 - 1
 """256ths in 16 bits."""
+MOST_PS = 10**18
+"""Of all recalls together, 11 days; and femtojoules of a server, 1 kJ: what adds up from them has 63 bits."""
 MOST_NODES = 2**15
 """Of a population: an event is 15 bits of index and a sign."""
 
@@ -62,8 +64,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class Server:
-    """A server with a GPU, of which only its time and power are known: ``software`` before and ``recall`` while it
-    computes."""
+    """A server with a GPU, of which only its time and power are known: ``software`` before, and ``recall`` while it
+    computes, which alone takes ``power``."""
 
     software: Time = 10**9
     recall: Time = 20 * 10**6
@@ -145,7 +147,7 @@ class Int8Manifold:
 
     def summarise(self, params: Params, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return latency, energy by where it goes, and how long a battery lasts."""
-        return recalling.summarise(tables["recalls"], params.period, params.battery)
+        return recalling.summarise(tables["recalls"], tables["hops"], params.period, params.battery)
 
     def program(self, rank: "Rank", plan: planning.Plan) -> Generator[Any, Any, None]:
         """Recall alone, or with others."""
@@ -187,10 +189,32 @@ def check(params: Params) -> None:
         raise InputError(f"gain must be 2 or more with images, not {params.gain}")
     if params.rule.arithmetic == "sums" and params.method in ("row_planes", "binary"):
         raise InputError(f"method: {params.method} counts votes; rule.arithmetic: sums is for the others")
+    _check_sizes(params)
     if params.reading == "frame":
         _check_frame(params)
     if params.sensors.count:
         _check_sensors(params)
+
+
+def _check_sizes(params: Params) -> None:
+    """Raise ``InputError`` where times or energies would not fit the columns that hold them."""
+    fetch, server = params.fetch, params.sensors.server
+    tiles = max(params.nodes, params.outputs) * (2 * params.frame.steps + 1 if params.reading == "frame" else 1)
+    for name, amount in (
+        ("period", params.recalls * params.period),
+        ("damage.every", params.damage.strikes * params.damage.every),
+        ("fetch.open and fetch.close", params.recalls * tiles * (fetch.open + fetch.close)),
+        ("sensors.server: software and recall", params.recalls * (server.software + server.recall)),
+    ):
+        if amount > MOST_PS:
+            raise InputError(
+                f"{name} take {amount / 10**12:.4g} s in all; at most {MOST_PS // 10**12} s can be counted"
+            )
+    spent = params.recalls * server.power * server.recall // 10**6
+    if spent > MOST_PS:
+        raise InputError(
+            f"sensors.server: power and recall make {spent / 10**15:.4g} J in all; at most {MOST_PS // 10**15} J"
+        )
 
 
 def _check_frame(params: Params) -> None:
@@ -207,6 +231,10 @@ def _check_frame(params: Params) -> None:
         raise InputError("reading: frame needs rule: {arithmetic: sums, accumulator: int32} and reject: 0")
     if (about.coding == "analog") != (params.method == "int8"):
         raise InputError("method: int8 is for frame.coding: analog, which multiplies; the other codings do not")
+    if params.damage.where == "outputs":
+        raise InputError(
+            "damage.where: outputs is for reading: hebbian; of a frame its nodes are destroyed, the inputs"
+        )
     if params.direction == "backward" or params.sensors.count:
         raise InputError("reading: frame is for one device, forward")
 
@@ -218,3 +246,11 @@ def _check_sensors(params: Params) -> None:
         raise InputError(f"sensors.count: {count} do not share {nodes} nodes and {outputs} outputs evenly")
     if params.method not in ("events", "row_planes"):
         raise InputError(f"sensors share method: events or row_planes, not {params.method}")
+    most = params.nodes if params.rule.arithmetic == "votes" else 127 * params.nodes
+    if params.direction == "backward":
+        most = most // params.nodes * params.outputs
+    if params.sensors.share == "rows" and most > params.rule.most:
+        raise InputError(
+            f"sensors.share: rows adds up charges of up to {most}, and {params.rule.accumulator} saturates on the way; "
+            "use rule.accumulator: int32"
+        )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simcore import Column, Kernel, Metric, Rank, Virtual
+from simcore import Column, Kernel, Metric, Rank, SimulationError, Virtual
 
 from . import cost, forms, images, kernel
 from .fetch import Flow
@@ -33,14 +33,25 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("arithmetic_fj", "int64", "energy of operations, femtojoules"),
         Column("weights_fj", "int64", "energy of weights read from the memory in which they are, femtojoules"),
         Column("chip_fj", "int64", "energy of memory on the chip: buffers, codes, charges; femtojoules"),
-        Column("link_fj", "int64", "energy of sending and receiving, femtojoules"),
+        Column("link_fj", "int64", "energy of sending its own messages, femtojoules"),
         Column("idle_fj", "int64", "energy of being awake until done and asleep until the next recall, femtojoules"),
         Column("server_fj", "int64", "energy of a server while it computes, which no battery gives; femtojoules"),
+    ),
+    "hops": (
+        Column("location", "string", "rank that sent the message"),
+        Column("recall", "int32", "number of the recall, from 0"),
+        Column("device", "int32", "number of the rank that received it, or passes it on"),
+        Column("moved_bytes", "int64", "bytes of the message and its flag"),
+        Column("energy_fj", "int64", "energy of receiving, and of sending on where it is passed on; femtojoules"),
     ),
     "failures": (
         Column("location", "string", "rank"),
         Column("instant_ps", "int64", "when nodes were destroyed in service, simulated picoseconds"),
-        Column("destroyed", "int32", "nodes of both populations that failures in service have destroyed until then"),
+        Column(
+            "destroyed",
+            "int32",
+            "nodes that failures in service have destroyed until then, of both populations unless of a frame",
+        ),
     ),
 }
 PARTS = ("arithmetic", "weights", "chip", "link", "idle")
@@ -48,7 +59,10 @@ METRICS: Sequence[Metric] = (
     Metric("recall.latency_ps", "ps", "from a recall's input to its answer, mean", "max end - due, over recalls"),
     Metric("recall.latest_ps", "ps", "the same, longest"),
     *(
-        Metric(f"recall.{name}_fj", "fJ", f"energy of an answer, {name}, all devices", f"recalls.{name}_fj")
+        Metric(
+            f"recall.{name}_fj", "fJ", f"energy of an answer, {name}, all devices",
+            f"recalls.{name}_fj" + (" and hops.energy_fj" if name == "link" else ""),
+        )
         for name in PARTS
     ),
     Metric("recall.energy_fj", "fJ", "energy of an answer, all devices", "sum of the parts"),
@@ -59,16 +73,18 @@ METRICS: Sequence[Metric] = (
     Metric("recall.life_h", "hours", "until the first battery is empty", "battery over energy of the neediest device"),
     Metric("recall.answers", "recalls", "answers; 0 where the weights do not fit the memory"),
 )  # fmt: skip
+MOST_FJ = 2**62
+"""Of a run: half of what 63 bits hold."""
 HEADLINES = ("recall.latency_ps", "recall.energy_fj", "recall.weights_fj", "recall.link_fj", "recall.life_h")
 
 
 def program(rank: Rank, plan: "Plan") -> Life:
     """Recall every item of the plan when it is due, or as soon as the one before is done."""
     params = plan.params
-    if not fits(rank, plan.weights):
-        return
     held = forms.form(plan.weights, params.method, params.rule)
-    pending = list(plan.strikes)
+    if not fits(rank, held, params.method):
+        return
+    pending, latest = list(plan.strikes), 0
     for number, recall in enumerate(plan.recalls):
         yield from until_due(rank, pending, recall.due)
         begin, ledger = rank.now, Ledger(rank.energy, params.level)
@@ -82,13 +98,27 @@ def program(rank: Rank, plan: "Plan") -> Life:
             answer = yield from decided(rank, params, charge, ledger)
         write(rank, params, number, recall, begin, ledger)
         give(rank, recall, answer)
+        latest = max(latest, rank.now - recall.due)
+    tell_late(rank, latest, params.period)
 
 
-def fits(rank: Rank, weights: Any) -> bool:
-    """Return whether ``weights`` fit the device's memory; tell if they do not."""
-    if weights.nbytes <= rank.memory:
+def tell_late(rank: Rank, latest: int, period: int) -> None:
+    """Tell if the ``latest`` answer (ps after its input) came after the next input, ``period`` later."""
+    if latest > period:
+        rank.warn(
+            f"an answer took {latest / 1e9:.4g} ms, more than the period of {period / 1e9:.4g} ms: it does not keep up"
+        )
+
+
+def fits(rank: Rank, held: tuple[Any, ...], method: forms.Method) -> bool:
+    """Return whether the weights, ``held`` as ``method`` reads them, fit the device's memory; tell if they do not.
+
+    Model: the level of memory in which they are has no size of its own.
+    """
+    size = forms.size(held, method)
+    if size <= rank.memory:
         return True
-    rank.warn(f"{weights.nbytes} B of weights are more than the {rank.memory} B of the device; nothing was recalled")
+    rank.warn(f"{size} B of weights are more than the {rank.memory} B of the device; nothing was recalled")
     return False
 
 
@@ -209,6 +239,9 @@ def write(
     """Write down a recall that ends now; ``server`` is what a server spent, which is not ``powered`` from a battery."""
     prices, spent = ledger.prices, rank.now - begin
     idle = (prices.awake * spent + prices.asleep * max(0, params.period - spent)) // 10**6 if powered else 0
+    if idle > MOST_FJ // (params.recalls * (params.sensors.count + 1)):
+        raise SimulationError(f"{rank.location} spends {idle / 10**15:.4g} J from one recall to the next, more than a "
+                              "column holds; shorten period")  # fmt: skip
     rank.record(
         "recalls", number, recall.due, begin, rank.now, recall.events, ledger.moved, ledger.sent, ledger.waited,
         ledger.arithmetic, ledger.weights, ledger.chip, ledger.link, idle, server,
@@ -227,8 +260,11 @@ def result(recall: "Recall", answer: Any) -> Any:
     return np.stack((np.where(recall.alive, answer, 0), recall.target, recall.alive)).astype(dtype)
 
 
-def summarise(rows: Mapping[str, Any], period: int, battery: int) -> Mapping[str, Any]:
-    """Return what an answer takes and costs, from the rows of ``recalls``, and how long a ``battery`` (fJ) lasts."""
+def summarise(
+    rows: Mapping[str, Any], hops: Mapping[str, Any], period: int, battery: int
+) -> Mapping[str, Any]:  # fmt: skip
+    """Return what an answer takes and costs, from the rows of ``recalls`` and ``hops``, and how long a ``battery`` (fJ)
+    lasts."""
     numbers, where = np.asarray(rows["recall"]), np.asarray(rows["location"])
     count = int(numbers.max(initial=-1)) + 1
     ends, due = np.asarray(rows["end_ps"]), np.asarray(rows["due_ps"])
@@ -237,18 +273,32 @@ def summarise(rows: Mapping[str, Any], period: int, battery: int) -> Mapping[str
     def each(column: str) -> int:
         return int(np.asarray(rows[column]).sum()) // max(count, 1)
 
+    passed = np.asarray(hops["energy_fj"])
     parts = {f"{name}_fj": each(f"{name}_fj") for name in PARTS}
+    parts["link_fj"] = int(np.asarray(rows["link_fj"]).sum() + passed.sum()) // max(count, 1)
     spent = sum(np.asarray(rows[f"{name}_fj"]) for name in PARTS)
-    neediest = max((int(spent[where == name].sum()) for name in dict.fromkeys(where.tolist())), default=0)
-    mean = sum(latencies) // max(count, 1)
+    neediest = max(
+        (
+            int(spent[where == name].sum() + passed[np.asarray(hops["device"]) == _number(name)].sum())
+            for name in dict.fromkeys(where.tolist())
+        ),
+        default=0,
+    )
+    # What is not done in its period takes longer than the recalls' periods in all.
+    covered = max(count * period, int(ends.max() - due.min())) if count else 0
     return {
         "recall": {
-            "latency_ps": mean,
+            "latency_ps": sum(latencies) // max(count, 1),
             "latest_ps": max(latencies, default=0),
             **parts,
             "energy_fj": sum(parts.values()),
             **{name: each(name) for name in ("server_fj", "moved_bytes", "sent_bytes", "waited_ps")},
-            "life_h": battery * count * max(period, mean) / neediest / 3.6e15 if neediest else 0.0,
+            "life_h": battery * covered / neediest / 3.6e15 if neediest else 0.0,
             "answers": count,
         }
     }
+
+
+def _number(location: str) -> int:
+    """Return the number of the rank at ``location``."""
+    return int(location.rpartition("rank")[2])

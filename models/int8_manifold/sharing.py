@@ -3,10 +3,15 @@
 Sensor i is rank i and sees the i-th part of the nodes; the hub is the last rank. Each message is followed by a flag on
 the same route. Truncation is that of the whole code.
 
-Model: a sensor knows which of its nodes the truncation of the whole code leaves, without being told.
+Model: a sensor knows which of its nodes the truncation of the whole code leaves, without being told; so does a hub that
+is sent all values.
+Model: to unpack what arrives costs nothing.
+Model: who passes a message on, or receives it, spends what its sender would; a server, a switch and who only listens
+spend nothing for it.
+Model: of a server, what its GPU spends while it recalls is counted, and not its host's software.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +21,7 @@ from simcore import Kernel, Rank, Virtual
 
 from . import cost, forms, kernel
 from .ledger import Ledger
-from .recalling import charges, decided, fits, give, given, run, until_due, write
+from .recalling import charges, decided, fits, give, given, run, tell_late, until_due, write
 from .timing import Constant, Operations
 
 if TYPE_CHECKING:
@@ -32,11 +37,11 @@ def program(rank: Rank, plan: "Plan") -> Life:
     params, count = plan.params, plan.params.sensors.count
     share = params.sensors.share
     weights = _own(rank, plan)
-    if weights is not None and share != "offload" and not fits(rank, weights):
-        return
     held = () if weights is None else forms.form(weights, params.method, params.rule)
+    if share != "offload" and not fits(rank, held, params.method):
+        return
     shape = () if weights is None else weights.shape
-    pending = list(plan.strikes) if rank.index == 0 else []
+    pending, latest = list(plan.strikes) if rank.index == 0 else [], 0
     take_part = {"gather": _gather, "offload": _gather, "rows": _rows, "columns": _columns}[share]
     for number, recall in enumerate(plan.recalls):
         yield from until_due(rank, pending, recall.due)
@@ -50,6 +55,8 @@ def program(rank: Rank, plan: "Plan") -> Life:
         write(rank, params, number, recall, begin, ledger, server=spent, powered=not served)
         if answer is not None:
             give(rank, recall, answer)
+            latest = max(latest, rank.now - recall.due)
+    tell_late(rank, latest, params.period)
 
 
 def _own(rank: Rank, plan: "Plan") -> Any:
@@ -77,8 +84,7 @@ def _gather(
     if rank.index < count:
         yield from _tell(rank, params, number, recall, [count], ledger)
         return None
-    yield from rank.wait([(f"code {number} of {i}", f"code of sensor {i}") for i in range(count)], "codes")
-    code = given(params, recall.code)
+    code = yield from _told(rank, params, number, recall, range(count))
     if params.sensors.share == "gather":
         charge = yield from charges(rank, params, held, code, recall.events, ledger, shape)
         return (yield from decided(rank, params, charge, ledger))
@@ -88,8 +94,7 @@ def _gather(
 
 def _served(params: "Params", shape: tuple[int, ...], events: int) -> Kernel:
     """Return a recall on the server: whatever it does there, in the time that it takes."""
-    rule, reject = params.rule, params.reject
-    method = params.method
+    rule, reject, method = params.rule, params.reject, params.method
 
     def whole(*payloads: Any, virtual: bool) -> Any:
         *held, code = payloads
@@ -98,9 +103,9 @@ def _served(params: "Params", shape: tuple[int, ...], events: int) -> Kernel:
         made, first = events_of(code)
         adder, _ = forms.adding(method, rule, *shape, events, params.fetch, False)
         charge, second = (adder.cost if virtual else adder.run)(*forms.code_of(method, code, made, tuple(held)))
-        if not reject:
+        if not reject and not params.scale:
             return charge, first + second
-        answer, third = by.decide(charge, reject)  # type: ignore[attr-defined]
+        answer, third = by.decide(charge, reject) if reject else by.scale(charge, params.scale)  # type: ignore[attr-defined]
         return answer, first + second + third
 
     time = Constant(params.sensors.server.recall)
@@ -111,7 +116,6 @@ def _rows(rank: Rank, plan: "Plan", number: int, recall: "Recall", held: Any, sh
     """Charge the outputs from the own nodes, add what the sensor before has found, and pass it on; the hub decides."""
     params, count = plan.params, plan.params.sensors.count
     outputs = plan.weights.shape[1]
-    found: dict[Any, Any] = rank.shared(dict)
     charge: Any = Virtual((outputs,), params.rule.accumulator)
     if rank.index < count:
         code = _part(params, recall, rank.index, count)
@@ -119,36 +123,32 @@ def _rows(rank: Rank, plan: "Plan", number: int, recall: "Recall", held: Any, sh
         charge = yield from charges(rank, params, held, code, events, ledger, shape)
     if rank.index:
         yield from rank.wait([(f"charge {number}", f"charge of rank {rank.index - 1}")], "charge")
-        before = found[number, rank.index - 1]
+        before = _arrived(rank, f"charge {number}")
         if rank.index == count:
             return (yield from decided(rank, params, before, ledger))
         bound = {"rule": params.rule}
         add = Kernel("add", partial(kernel.add_charges, **bound), partial(cost.add_charges, **bound), Operations())
         charge = yield from run(rank, ledger, add, charge, before)
-    found[number, rank.index] = charge
-    _send(rank, rank.index + 1, charge, "charge", f"charge {number}", ledger)
+    _send(rank, params, number, rank.index + 1, charge, "charge", f"charge {number}", ledger)
     return None
 
 
 def _columns(rank: Rank, plan: "Plan", number: int, recall: "Recall", held: Any, shape: Any, ledger: Ledger) -> Life:
     """Tell all others the own code, find the own outputs from all codes, and send them to the hub."""
     params, count = plan.params, plan.params.sensors.count
-    found: dict[Any, Any] = rank.shared(dict)
     if rank.index == count:
         yield from rank.wait([(f"answer {number} of {i}", f"answer of sensor {i}") for i in range(count)], "answers")
-        parts = [found[number, i] for i in range(count)]
-        if isinstance(parts[0], Virtual):
-            return Virtual((sum(each.shape[0] for each in parts),), parts[0].dtype)
-        return np.concatenate(parts)
+        parts = [_arrived(rank, f"answer {number} of {i}") for i in range(count)]
+        if params.reject:
+            parts = [read_answer(each, plan.weights.shape[1] // count) for each in parts]
+        return _joined(parts)
     others = [i for i in range(count) if i != rank.index]
     yield from _tell(rank, params, number, recall, others, ledger)
-    if others:
-        yield from rank.wait([(f"code {number} of {i}", f"code of sensor {i}") for i in others], "codes")
-    charge = yield from charges(rank, params, held, given(params, recall.code), recall.events, ledger, shape)
+    code = yield from _told(rank, params, number, recall, others)
+    charge = yield from charges(rank, params, held, code, recall.events, ledger, shape)
     answer = yield from decided(rank, params, charge, ledger)
-    found[number, rank.index] = answer
     wire = packed_answer(answer) if params.reject else answer
-    _send(rank, count, wire, "answer", f"answer {number} of {rank.index}", ledger)
+    _send(rank, params, number, count, wire, "answer", f"answer {number} of {rank.index}", ledger)
     return None
 
 
@@ -162,7 +162,47 @@ def _tell(rank: Rank, params: "Params", number: int, recall: "Recall", to: list[
         made = yield from run(rank, ledger, forms.reading(_SENT[params.sensors.sends], events), code)
         sent = packed_events(*made) if params.sensors.sends == "events" else packed_masks(*made)
     for dst in to:
-        _send(rank, dst, sent, "code", f"code {number} of {rank.index}", ledger)
+        _send(rank, params, number, dst, sent, "code", f"code {number} of {rank.index}", ledger)
+
+
+def _told(rank: Rank, params: "Params", number: int, recall: "Recall", others: Iterable[int]) -> Life:
+    """Wait for the codes of the ``others``, and return the whole code: what they sent, and the own part."""
+    count, flags = params.sensors.count, {i: f"code {number} of {i}" for i in others}
+    if flags:
+        yield from rank.wait([(flag, f"code of sensor {i}") for i, flag in flags.items()], "codes")
+    parts = []
+    for i in range(count):
+        part = _part(params, recall, i, count)
+        parts.append(read_code(params.sensors.sends, _arrived(rank, flags[i]), part) if i in flags else part)
+    return _joined(parts)
+
+
+def read_code(sends: str, sent: Any, left: Any) -> Any:
+    """Return the code int8 [nodes] that was ``sent``; of all values those of nodes that are ``left``, not 0."""
+    if isinstance(sent, Virtual):
+        return left
+    if sends == "values":
+        return np.where(left != 0, sent, np.int8(0))
+    found = np.zeros(left.shape, np.int8)
+    if sends == "events":
+        found[sent >> 1] = 1 - 2 * (sent & 1).astype(np.int8)
+        return found
+    plus, minus = np.unpackbits(sent.view(np.uint8).reshape(2, -1), axis=1, count=len(left), bitorder="little")
+    return (plus.astype(np.int8) - minus.astype(np.int8)).astype(np.int8)
+
+
+def read_answer(sent: Any, outputs: int) -> Any:
+    """Return the answer int8 [outputs] that was ``sent`` packed."""
+    if isinstance(sent, Virtual):
+        return Virtual((outputs,), "int8")
+    plus, minus = np.unpackbits(sent.reshape(2, -1), axis=1, count=outputs).astype(np.int8)
+    return plus - minus
+
+
+def _joined(parts: list[Any]) -> Any:
+    if isinstance(parts[0], Virtual):
+        return Virtual((sum(each.shape[0] for each in parts),), parts[0].dtype)
+    return np.concatenate(parts)
 
 
 def packed_events(index: Any, sign: Any) -> Any:
@@ -198,8 +238,24 @@ def _slice(array: Any, which: int, count: int) -> Any:
     return array[which * size : (which + 1) * size]
 
 
-def _send(rank: Rank, dst: int, payload: Any, what: str, flag: str, ledger: Ledger) -> None:
-    links = rank.links(dst)
+def _send(
+    rank: Rank, params: "Params", number: int, dst: int, payload: Any, what: str, flag: str, ledger: Ledger
+) -> None:  # fmt: skip
+    """Send ``payload`` and a flag; who passes it on or receives it gets a row of ``hops``."""
+    hops, size = rank.hops(dst), payload.nbytes + FLAG.nbytes
+    rank.shared(dict)[dst, flag] = payload
     rank.put(dst, payload, what)
     rank.put(dst, FLAG, what, sets=flag)
-    ledger.send(payload.nbytes + FLAG.nbytes, links)
+    ledger.send(size, len(hops))
+    server = params.sensors.count if params.sensors.share == "offload" else -1
+    senders = {giver for giver, _ in hops}
+    for _, device in hops:
+        if device not in (-1, server):
+            spent = ledger.prices.received + (ledger.prices.sent if device in senders else 0)
+            rank.record("hops", number, device, size, size * spent)
+
+
+def _arrived(rank: Rank, flag: str) -> Any:
+    """Return what came before ``flag``, which this rank has seen."""
+    posted: dict[Any, Any] = rank.shared(dict)
+    return posted.pop((rank.index, flag))

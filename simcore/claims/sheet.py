@@ -13,9 +13,9 @@ Grade = Literal["paper", "docs", "2nd", "derived"]
 """Who says so: the paper itself; another primary source; a second-hand account, unconfirmed; our own deduction."""
 Kind = Literal["spec", "measured", "fitted", "assumed"]
 Kept = Literal["spans", "flags", "transfers", "links"]
-Why = Literal["fitted", "wall time", "not comparable", "not here", "cited"]
+Why = Literal["fitted", "wall time", "not comparable", "by construction", "not here", "cited"]
 """Why a claim is not scored: a constant was chosen by it; the time that a computer takes; the paper's number is one of
-something else; what it needs is not here; it is background."""
+something else; ours follows from what was set, and can be no other; what it needs is not here; it is background."""
 
 
 @dataclass(frozen=True)

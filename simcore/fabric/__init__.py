@@ -369,10 +369,12 @@ class Fabric:
         """Return the number of the reducing switch of a rank's node, None where there is none."""
         return self._topology.reducer_of(self._gpus[rank])
 
-    def links_between(self, src: int, dst: int) -> int:
-        """Return how many links a message from rank ``src`` to rank ``dst`` crosses."""
-        begin, _ = self._topology.routes(np.array([self._gpus[src]]), np.array([self._gpus[dst]]))
-        return int(begin[1])
+    def hops_between(self, src: int, dst: int) -> list[tuple[int, int]]:
+        """Return the ranks at both ends of every link that a message from rank ``src`` to rank ``dst`` crosses, -1 for
+        a switch or another GPU."""
+        rank_of = {f"gpu{gpu}": rank for rank, gpu in enumerate(self._gpus)}
+        links = [self._topology.links[each] for each in self._topology.route(self._gpus[src], self._gpus[dst])]
+        return [(rank_of.get(link.tail, -1), rank_of.get(link.head, -1)) for link in links]
 
     def prepare(self, src: Column, dst: Column) -> None:
         """Find the routes of many pairs of ranks at once, before they are first used."""
