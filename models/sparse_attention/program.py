@@ -70,7 +70,7 @@ class SparseAttention:
         """Return how long the layer took and what it needed, or what the requests saw."""
         if params.mode == "serving":
             return system.summarise(params.serving, tables)
-        return single.summarise(tables)
+        return single.summarise(params, tables)
 
     def program(self, rank: "Rank", plan: Plan) -> Generator[Any, Any, None]:
         """Compute, or serve."""

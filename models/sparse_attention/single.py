@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simcore import Column, InputError, Kernel, Metric, Rank, Virtual
+from simcore import Column, InputError, Kernel, Metric, Rank, Virtual, Work
 
 from . import operands
 from .layer import STAGES, Stage, Step, attend, cache_bytes, workspace_bytes
@@ -47,6 +47,10 @@ METRICS: Sequence[Metric] = (
         "sum of stages.operations, rank with most"),
     Metric("attention.traffic_bytes", "bytes", "bytes that one rank read and wrote",
         "sum of stages.traffic_bytes, rank with most"),
+    Metric("attention.operations_saved", "1", "how many times the operations dense attention does",
+        "operations of dense attention, shared alike / attention.operations; 0 if nothing was computed"),
+    Metric("attention.bytes_saved", "1", "how many times the bytes dense attention reads and writes",
+        "bytes of dense attention, shared alike / attention.traffic_bytes; 0 if nothing was computed"),
     Metric("attention.needed_bytes", "bytes", "memory that attention needs on a GPU",
         "max(memory.cache_bytes + memory.workspace_bytes)"),
     Metric("attention.memory_bytes", "bytes", "memory that a GPU has", "min(memory.memory_bytes)"),
@@ -78,6 +82,8 @@ def check(params: "Params") -> None:
     for name in ("dense", "index", "blocks", "gather", "stream", "linear"):
         if Fraction(getattr(rates, name)) > 1:
             raise InputError(f"rates.{name} is a share of a peak, at most 1, not {getattr(rates, name)}")
+    if Fraction(shape.fresh) > 1:
+        raise InputError(f"shape.fresh is a share, at most 1, not {shape.fresh}")
     if params.mode == "serving":
         return
     if params.across != "data" and shape.heads % params.tensor:
@@ -148,14 +154,25 @@ def program(rank: Rank, plan: Plan) -> Program:
                 rank.give(output)
 
 
+def _dense(params: "Params") -> Work:
+    """Return the work of dense attention on rank 0, which has as much to do as any."""
+    parallel = 1 if params.across == "data" else params.tensor
+    todo = steps(params, len(mine(params, 0)))
+    each = [attend(params.shape, "dense", step, params.rates, parallel)[0].work for step in todo]
+    return sum(each * params.layers, Work())
+
+
+def _traffic(work: Work) -> int:
+    return work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0)
+
+
 def _compute(rank: Rank, params: "Params", number: int, step: Step, stage: Stage, state: Any) -> Stateful:
     begin = rank.now
     does = operands.stage(params.attention, step, stage.name)
     kernel = Kernel(stage.name, lambda each: (does(each), stage.work), lambda each: (each, stage.work), stage.timing)
     state = yield from rank.compute(kernel, state)
-    work = stage.work
-    traffic = work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0)
-    rank.record("stages", number, stage.name, rank.now - begin, sum(work.operations.values()), traffic)
+    operations = sum(stage.work.operations.values())
+    rank.record("stages", number, stage.name, rank.now - begin, operations, _traffic(stage.work))
     return state
 
 
@@ -211,8 +228,8 @@ def _fits(rank: Rank, params: "Params", todo: Sequence[Step], parallel: int, sha
     return fits
 
 
-def summarise(tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return what the slowest rank took, and what memory was needed."""
+def summarise(params: "Params", tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return what the slowest rank took, what dense attention would have done, and what memory was needed."""
     rows, memory = tables["stages"], tables["memory"]
     where, names = np.asarray(rows["location"]), np.asarray(rows["stage"])
     ranks = [where == name for name in dict.fromkeys(where.tolist())]
@@ -222,12 +239,15 @@ def summarise(tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
         return max((int(values[rank & among].sum()) for rank in ranks), default=0)
 
     needed = np.asarray(memory["cache_bytes"]) + np.asarray(memory["workspace_bytes"])
+    dense, operations, traffic = _dense(params), most("operations"), most("traffic_bytes")
     return {
         "attention": {
             **{f"{name}_ps": most("duration_ps", names == name) for name in STAGES[:-1]},
             "all_ps": most("duration_ps"),
-            "operations": most("operations"),
-            "traffic_bytes": most("traffic_bytes"),
+            "operations": operations,
+            "traffic_bytes": traffic,
+            "operations_saved": sum(dense.operations.values()) / operations if operations else 0.0,
+            "bytes_saved": _traffic(dense) / traffic if traffic else 0.0,
             "needed_bytes": int(needed.max()),
             "memory_bytes": int(np.asarray(memory["memory_bytes"]).min()),
             "out_of_memory": int((np.asarray(memory["fits"]) == 0).sum()),
