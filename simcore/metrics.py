@@ -277,7 +277,10 @@ def _of_links(links: Any, last: int, whole: bool) -> dict[str, Any]:
     bins = np.zeros(len(names) * -(-last // width))
     used = links["busy_ps"] / (np.minimum(links["t1_ps"], last) - links["t0_ps"])
     bins[: len(used)] = used
-    busy = {name: int(links["busy_ps"][links["link"] == name].sum()) for name in names}
+    place = {name: index for index, name in enumerate(names)}
+    sums = np.zeros(len(names), np.int64)
+    np.add.at(sums, np.fromiter(map(place.__getitem__, links["link"]), np.int64, len(links["link"])), links["busy_ps"])
+    busy = dict(zip(names, sums.tolist(), strict=True))
     return {
         "used": len(names),
         "utilisation_mean": sum(busy.values()) / (len(names) * last),
