@@ -45,6 +45,12 @@ class Visit:
     gradients: Messages
     planned: int
 
+    @property
+    def computes(self) -> int:
+        """Time, ps, that the visit computes at least; back takes twice as long as there, after going there again."""
+        once = int(self.load.attention.max() + self.load.experts.max())
+        return once if self.kind == "forward" else 3 * once
+
 
 class Frame:
     """The rows of a pass of a group of ``ranks`` ranks, ``tensor`` of which share the heads of a token; tensor

@@ -13,7 +13,7 @@ class Policy(Protocol):
     """Plans a step of one EP group."""
 
     def plan(self, counts: Counts, group: Group, past: Counts) -> StepPlan:
-        """Return the plans for ``counts`` [L, M, R, E]; ``past`` [H, L, R, E] are the sums of earlier steps, the oldest
+        """Return the plans for ``counts`` [L, M, R, E]; ``past`` [H, L, E] are the sums of earlier steps, the oldest
         first."""
         ...
 
@@ -66,3 +66,23 @@ class Ideal:
 
 
 POLICIES: Mapping[str, Policy] = {"static": Static(), "ideal": Ideal()}
+
+
+@dataclass(frozen=True)
+class Stub:
+    """Stub."""
+
+    anywhere: bool = False
+
+    def plan(self, counts: Counts, group: Group, past: Counts) -> StepPlan:
+        """Stub."""
+        from .quotas import replicate
+
+        layers, micro = counts.shape[:2]
+        home = at_home(group)
+        plans = [[replicate(home, counts[l, m].sum(axis=0), group, self.anywhere) for m in range(micro)] for l in range(layers)]
+        none = np.zeros((0, 4), np.int64)
+        return StepPlan(plans, none, none, [0] * layers)
+
+
+POLICIES = {**POLICIES, "node": Stub(), "anywhere": Stub(True)}

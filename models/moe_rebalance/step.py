@@ -9,7 +9,7 @@ import numpy as np
 
 from simcore import Rank, Schedule
 
-from .chunks import COMPUTED, FORWARD, Chunk, Frame, Load, Told, Visit
+from .chunks import COMPUTED, FORWARD, Chunk, Frame, Kind, Load, Told, Visit
 from .placement import Counts, Group
 from .planned import Planned
 from .planning import cost, served
@@ -86,14 +86,15 @@ class Player:
         self.layer = Layer(rank, self.params.shape, self.params.rates, self.params.context)
         self.hosts = [rank.host(each) for each in self.ranks] if self.params.transfers.reads_hosts else []
         self.last = 0
-        self._chosen: dict[tuple[int, int, str], list[tuple[int, int]]] = {}
 
     def live(self) -> Program:
         """Go through the step."""
         params = self.params
         if params.transfers.path == "dual":
             yield from self._measure()
-        self.paths = Paths(params.transfers, self.group.per_node, self.hosts, self.job.speeds)
+        self.paths = Paths(
+            params.transfers, self.group.ranks, self.group.per_node, self.hosts, self.job.speeds
+        )
         yield from self._roll_out()
         self.ready = self._plans(self.rank.now)
         yield from self._place()
@@ -200,11 +201,12 @@ class Player:
     def _chunks(self, stage: Stage, micros: Sequence[int]) -> Program:
         begin, params = self.rank.now, self.params
         buffers = min(params.transfers.buffers, params.layers)
+        visits: list[Visit] = []
         loaded = 0
         for m in micros:
             now = self.rank.now
-            visits = self._visits(stage, m, now)
-            following = self._visits(stage, m + 1, now)[: buffers - 1] if m + 1 in micros else []
+            visits = self._visits(stage, m, now, visits)
+            following = self._visits(stage, m + 1, now, visits)[: buffers - 1] if m + 1 in micros else []
             chunk = Chunk(
                 self.frame, visits, following, buffers=buffers, loaded=loaded,
                 tensor_bytes=self._tensor_bytes(m), weights=params.shape.expert_bytes,
@@ -215,20 +217,21 @@ class Player:
             loaded = len(following)
         self._row(stage, begin)
 
-    def _visits(self, stage: Stage, m: int, now: int) -> list[Visit]:
-        """Return the visits of a micro-step: every layer on the way there, and in the update on the way back.
+    def _visits(self, stage: Stage, m: int, now: int, before: Sequence[Visit]) -> list[Visit]:
+        """Return the visits of a micro-step: every layer on the way there, and in the update on the way back; ``before``
+        are those of the micro-step before.
 
         On the way back the weights of the last layers are there still: as many as there are buffers.
         """
-        found = []
-        layers = self.params.layers
-        for layer in range(layers):
-            found.append(Visit("forward", self._load(layer, m), self._weights(layer, m, stage), (),
-                max(0, int(self.ready[m, layer]) - now)))  # fmt: skip
-        for layer in reversed(range(layers if stage == "update" else 0)):
-            kept = layer >= layers - self.params.transfers.buffers
-            home = [(b, a) for a, b in self._direct(layer, m)] if self.params.transfers.gradient else ()
-            found.append(Visit("backward", self._load(layer, m), () if kept else self._weights(layer, m, stage), home, 0))
+        params, layers, planned = self.params, self.params.layers, self.planned
+        found: list[Visit] = []
+        for layer in [*range(layers), *(reversed(range(layers)) if stage == "update" else ())]:
+            back = len(found) >= layers
+            home = self.paths.from_gpus(planned.moves[layer][m]) if back and params.transfers.gradient else []
+            weights = [] if back and layer >= layers - params.transfers.buffers else self._weights(layer, m, stage, [*before, *found])
+            kind: Kind = "backward" if back else "forward"
+            late = 0 if back else max(0, int(self.ready[m, layer]) - now)
+            found.append(Visit(kind, self._load(layer, m), weights, [(b, a) for a, b in home], late))
         return found
 
     def _load(self, layer: int, m: int) -> Load:
@@ -240,14 +243,10 @@ class Player:
         ]
         return Load(np.array(attention), np.array(experts), planned.sizes[layer, m])
 
-    def _weights(self, layer: int, m: int, stage: Stage) -> list[tuple[int, int]]:
-        key = layer, m, stage if self.params.transfers.path == "split" else ""
-        if key not in self._chosen:
-            self._chosen[key] = self.paths.choose(self.planned.moves[layer][m], stage)
-        return self._chosen[key]
-
-    def _direct(self, layer: int, m: int) -> list[tuple[int, int]]:
-        return self.paths.from_gpus(self.planned.moves[layer][m])
+    def _weights(self, layer: int, m: int, stage: Stage, before: Sequence[Visit]) -> list[tuple[int, int]]:
+        """Return the messages by which the weights for a layer come, while the visits ``before`` it compute."""
+        hidden = before[max(0, len(before) - self.params.transfers.buffers + 1) :]
+        return self.paths.choose(self.planned.moves[layer][m], stage, sum(visit.computes for visit in hidden))
 
     def _tensor_bytes(self, m: int) -> int:
         """Return the bytes that a rank sends for tensor parallelism in a pass: an all-gather and a reduce-scatter.

@@ -18,7 +18,8 @@ Stage = Literal["recompute", "update"]
 @dataclass(frozen=True)
 class Transfers:
     """``path`` of replicas' weights: ``cpu`` from the memory of a host, ``gpu`` from the GPU that is the expert's home,
-    ``dual`` whichever is estimated to end first, ``split`` from hosts in recompute and from GPUs in the update.
+    ``dual`` from hosts, over links that no tokens use, what will be there in time, and of the rest each on the path on
+    which it ends first, by estimate; ``split`` from hosts in recompute and from GPUs in the update.
     ``copies``: in which hosts an expert's weights are, of all nodes of its EP group (everywhere) or of its home alone.
 
     Replicas of ``buffers`` layers have room on a GPU at once: weights come while the layers before are computed, with
@@ -75,21 +76,24 @@ def messages(pairs: Sequence[tuple[int, int]], sizes: Sequence[int]) -> Schedule
 
 
 class Paths:
-    """Chooses the path of every transfer of an EP group; ``hosts`` [R] stand in schedules for the memory beside each of
-    its ranks."""
+    """Chooses the path of every transfer of an EP group of ``ranks`` ranks; ``hosts`` [R] stand in schedules for the
+    memory beside each of them, where hosts are read."""
 
-    def __init__(self, about: Transfers, per_node: int, hosts: Sequence[int], speeds: Speeds | None) -> None:
-        self._about, self._per_node, self._hosts, self._speeds = about, per_node, hosts, speeds
+    def __init__(
+        self, about: Transfers, ranks: int, per_node: int, hosts: Sequence[int], speeds: Speeds | None
+    ) -> None:  # fmt: skip
+        self._about, self._ranks, self._per_node = about, ranks, per_node
+        self._hosts, self._speeds = hosts, speeds
 
-    def choose(self, moves: Counts, stage: Stage) -> list[tuple[int, int]]:
+    def choose(self, moves: Counts, stage: Stage, window: int) -> list[tuple[int, int]]:
         """Return source and destination of the message of each of ``moves`` [n, 3] (expert, from, to), which a layer
-        needs together; a source below zero is a host."""
+        needs together ``window`` ps after they may begin; a source below zero is a host."""
         path = self._about.path
         if path == "split":
             path = "cpu" if stage == "recompute" else "gpu"
         ends = moves[:, 1:].tolist()
         if path == "dual":
-            return self._earliest(ends)
+            return self._earliest(ends, window)
         return [self._from_host(*each) if path == "cpu" else self._from_gpu(*each) for each in ends]
 
     def from_gpus(self, moves: Counts) -> list[tuple[int, int]]:
@@ -106,11 +110,14 @@ class Paths:
         node, place = divmod(target, self._per_node)
         if source // self._per_node == node:
             return node * self._per_node + (place + 1) % self._per_node, target
-        return (target + self._per_node) % len(self._hosts), target
+        return (target + self._per_node) % self._ranks, target
 
-    def _earliest(self, ends: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Give each transfer in turn the path on which it would end first, after those before it that share its links;
-        of equal ones the host's, which no tokens use."""
+    def _earliest(self, ends: Sequence[tuple[int, int]], window: int) -> list[tuple[int, int]]:
+        """Give each transfer in turn the path of the host if it would end there within the ``window``, else that on
+        which it would end first, after those before it that share its links.
+
+        Model: estimates know of nothing else on the links.
+        """
         assert self._speeds is not None
         speeds, busy, found = self._speeds, dict[tuple[str, int], int](), list[tuple[int, int]]()
         for source, target in ends:
@@ -124,11 +131,9 @@ class Paths:
                 by_host = {("host in", target): speeds.host, ("memory", there): speeds.memory}
             else:
                 by_host = {("far in", target): speeds.far, ("far out", source): speeds.far, ("memory", node): speeds.memory}
-            ways = [
-                (max(busy.get(key, 0) + cost for key, cost in way.items()), order, way, message)
-                for order, (way, message) in enumerate(((by_host, copied), (by_gpu, direct)))
-            ]
-            _, _, way, message = min(ways, key=lambda each: each[:2])
+            late = max(busy.get(key, 0) + cost for key, cost in by_host.items())
+            sooner = max(busy.get(key, 0) + cost for key, cost in by_gpu.items())
+            way, message = (by_host, copied) if late <= max(window, sooner) else (by_gpu, direct)
             for key, cost in way.items():
                 busy[key] = busy.get(key, 0) + cost
             found.append(message)
