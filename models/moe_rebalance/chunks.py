@@ -1,8 +1,10 @@
-"""Part of a step as one schedule of an EP group: what its ranks compute and exchange layer by layer, and the weights and
-gradients of replicas that come and go meanwhile.
+"""Part of a step as one schedule of an EP group: what its ranks compute and exchange layer by layer, and the weights
+and gradients of replicas that come and go meanwhile.
 
-A *visit* is what happens in one layer without a pause: its forward pass, or, on the way back, the forward pass once more
-and the backward pass. All ranks go from one stage of a pass to the next together.
+A *visit* is what happens in one layer without a pause: its forward pass, or, on the way back, the forward pass once
+more and the backward pass. All ranks go from one stage of a pass to the next together.
+
+Model: a layer begins when all weights that it needs are there, though its attention needs none of them.
 """
 
 from collections.abc import Sequence
@@ -36,8 +38,8 @@ class Load:
 
 @dataclass(frozen=True)
 class Visit:
-    """A layer that is visited, with its load; ``weights`` are the messages before which it does not begin, ``gradients``
-    those that it sends off itself. ``planned``: when its plan is there, ps after the schedule's begin."""
+    """A layer that is visited, with its load; ``weights`` are the messages before which it does not begin,
+    ``gradients`` those that it sends off itself. ``planned``: when its plan is there, ps after the schedule's begin."""
 
     kind: Kind
     load: Load
@@ -113,10 +115,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Told:
-    """What became of the visits of a chunk, ps since the job's start; [V] each: when the visit before had ended, when the
-    plan, and the weights, were there, and when the visit ended; ``stages`` [V, passes of a visit, stages] when each
-    stage ended, in the order of the pass. ``tail``: when the last weights for the next chunk were there; ``home``:
-    when the last gradients were; ``end``: when everything had ended."""
+    """What became of the visits of a chunk, ps since the job's start; [V] each: when the visit before had ended, when
+    the plan, and the weights, were there, and when the visit ended; ``stages`` [V, passes of a visit, stages] when
+    each stage ended, in the order of the pass. ``tail``: when the last weights for the next chunk were there;
+    ``home``: when the last gradients were; ``end``: when everything had ended."""
 
     before: Counts
     planned: Counts
@@ -224,7 +226,9 @@ class Chunk:
         stages = []
         for visit, begins in zip(self._visits, self._passes, strict=True):
             kinds: list[Kind] = ["forward"] if visit.kind == "forward" else ["forward", "backward"]
-            stages.append(np.array([ended[at + self._frame.blocks[k].joins] for k, at in zip(kinds, begins, strict=True)]))
+            stages.append(
+                np.array([ended[at + self._frame.blocks[k].joins] for k, at in zip(kinds, begins, strict=True)])
+            )
         last = np.concatenate([gates[1:] - 1, [self._last]])
         homes = [row for rows in self._homes for row in rows]
         home = int(ended[homes].max()) if homes else begin

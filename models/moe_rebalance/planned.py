@@ -15,10 +15,10 @@ UNCHECKED = ("ideal",)
 
 @dataclass(frozen=True)
 class Planned:
-    """A step of one EP group as its policy wants it, by layer and micro-step: ``loads`` and ``active`` [L, M, R], tokens
-    and experts that a rank serves; ``sizes`` [L, M, messages], bytes of the `Exchange`; ``moves`` [L][M], [n, 3] each;
-    ``efforts`` of the planner: for the whole step [jobs], and [M, L] for every plan. ``tokens`` [M, R] are those of a
-    source. ``placed`` and ``copied`` [n, 4] (layer, expert, from, to) come before the step."""
+    """A step of one EP group as its policy wants it, by layer and micro-step: ``loads`` and ``active`` [L, M, R],
+    tokens and experts that a rank serves; ``sizes`` [L, M, messages], bytes of the `Exchange`; ``moves`` [L][M], [n, 3]
+    each; ``efforts`` of the planner: for the whole step [jobs], and [M, L] for every plan. ``tokens`` [M, R] are those
+    of a source. ``relocated`` and ``copied`` [n, 4] (layer, expert, from, to) come before the step."""
 
     loads: Counts
     active: Counts

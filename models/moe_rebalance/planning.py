@@ -3,14 +3,15 @@
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from simcore import Ratio
 
 
 @dataclass(frozen=True)
 class Planner:
-    """``threads`` of a node plan for the EP groups on it; ``slower``: how many times as long as in ``params.yaml`` a plan
-    takes there. ``late``: whether what is planned is waited for; otherwise plans are there at once."""
+    """``threads`` of a node plan for the EP groups on it; ``slower``: how many times as long as in ``params.yaml`` a
+    plan takes there. ``late``: whether what is planned is waited for; otherwise plans are there at once."""
 
     threads: int = 8
     slower: Ratio = "1"
@@ -30,4 +31,4 @@ def served(durations: Sequence[int], threads: int, begin: int = 0) -> list[int]:
 
 def cost(policy: str, about: Planner, effort: int) -> int:
     """Return the CPU time, ps, of a plan of so much ``effort``."""
-    return 20_000_000 + 1000 * effort if effort else 0
+    return round((20_000_000 + 1000 * effort) * Fraction(about.slower)) if effort else 0

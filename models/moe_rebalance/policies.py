@@ -80,7 +80,10 @@ class Stub:
 
         layers, micro = counts.shape[:2]
         home = at_home(group)
-        plans = [[replicate(home, counts[l, m].sum(axis=0), group, self.anywhere) for m in range(micro)] for l in range(layers)]
+        plans = [
+            [replicate(home, counts[l, m].sum(axis=0), group, self.anywhere) for m in range(micro)]
+            for l in range(layers)
+        ]
         none = np.zeros((0, 4), np.int64)
         return StepPlan(plans, none, none, [0] * layers)
 

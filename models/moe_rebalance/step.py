@@ -92,9 +92,7 @@ class Player:
         params = self.params
         if params.transfers.path == "dual":
             yield from self._measure()
-        self.paths = Paths(
-            params.transfers, self.group.ranks, self.group.per_node, self.hosts, self.job.speeds
-        )
+        self.paths = Paths(params.transfers, self.group.ranks, self.group.per_node, self.hosts, self.job.speeds)
         yield from self._roll_out()
         self.ready = self._plans(self.rank.now)
         yield from self._place()
@@ -218,8 +216,8 @@ class Player:
         self._row(stage, begin)
 
     def _visits(self, stage: Stage, m: int, now: int, before: Sequence[Visit]) -> list[Visit]:
-        """Return the visits of a micro-step: every layer on the way there, and in the update on the way back; ``before``
-        are those of the micro-step before.
+        """Return the visits of a micro-step: every layer on the way there, and in the update on the way back;
+        ``before`` are those of the micro-step before.
 
         On the way back the weights of the last layers are there still: as many as there are buffers.
         """
@@ -228,7 +226,11 @@ class Player:
         for layer in [*range(layers), *(reversed(range(layers)) if stage == "update" else ())]:
             back = len(found) >= layers
             home = self.paths.from_gpus(planned.moves[layer][m]) if back and params.transfers.gradient else []
-            weights = [] if back and layer >= layers - params.transfers.buffers else self._weights(layer, m, stage, [*before, *found])
+            weights = (
+                []
+                if back and layer >= layers - params.transfers.buffers
+                else self._weights(layer, m, stage, [*before, *found])
+            )
             kind: Kind = "backward" if back else "forward"
             late = 0 if back else max(0, int(self.ready[m, layer]) - now)
             found.append(Visit(kind, self._load(layer, m), weights, [(b, a) for a, b in home], late))
@@ -282,7 +284,9 @@ class Player:
         params, world, ep = self.params, len(self.job.ranks), self.group.ranks
         parameters = params.shape.expert_bytes // ELEMENT
         sets = [(list(range(k, world, ep)), self._homes(k) * parameters) for k in range(ep)]
-        sets += [(list(range(k, world, params.tensor)), params.shape.dense // params.tensor) for k in range(params.tensor)]
+        sets += [
+            (list(range(k, world, params.tensor)), params.shape.dense // params.tensor) for k in range(params.tensor)
+        ]
         parts = [
             (self.rank.schedule(operation, params.layers * count * element, ranks), np.array(ranks))
             for ranks, count in sets
@@ -324,8 +328,12 @@ class Player:
         waits["weights of experts"] += max(0, told.tail - ended)
         for place, index in enumerate(self.ranks):
             rank, now = self.job.ranks[index], self.last
-            parts = [("compute", "", int(compute[place])), ("wait", "exchange of tokens", exchange),
-                ("wait", "slowest rank", int(slowest[place])), *(("wait", why, took) for why, took in waits.items())]  # fmt: skip
+            parts = [
+                ("compute", "", int(compute[place])),
+                ("wait", "exchange of tokens", exchange),
+                ("wait", "slowest rank", int(slowest[place])),
+                *(("wait", why, took) for why, took in waits.items()),
+            ]
             for activity, why, took in parts:
                 if took:
                     rank.lived(now, now + took, activity, stage, reason=why)
@@ -347,7 +355,8 @@ class Player:
             kinds[0 if source < 0 else 1 if source // per_node == target // per_node else 2] += 1
         self.rank.record(
             "layers", self.number, stage, visit.kind, m, layer, at, plan, weights, *row.values(), end,
-            self.group.ranks, self.group.nodes, int(loads.sum()), int(loads.max()), int(nodes.max()), *kinds, len(visit.gradients),
+            self.group.ranks, self.group.nodes, int(loads.sum()), int(loads.max()), int(nodes.max()), *kinds,
+            len(visit.gradients),
         )  # fmt: skip
 
     def _told(self, end: int, activity: str, what: str, reason: str = "") -> None:
@@ -370,7 +379,9 @@ def _together(parts: Sequence[tuple[Schedule, Counts]]) -> Schedule:
         ends = [np.where(each >= 0, ranks[np.maximum(each, 0)], each) for each in (schedule.rank, schedule.peer)]
         stream = np.zeros(len(schedule), np.int64) if schedule.stream is None else schedule.stream
         counts, after = np.diff(schedule.after_begin), schedule.after + rows
-        for column, values in zip(columns, (*ends, schedule.size, schedule.duration, counts, after, stream), strict=True):
+        for column, values in zip(
+            columns, (*ends, schedule.size, schedule.duration, counts, after, stream), strict=True
+        ):
             column.append(values)
         rows += len(schedule)
     none = np.zeros(0, np.int64)

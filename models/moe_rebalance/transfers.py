@@ -130,7 +130,11 @@ class Paths:
             if near or self._about.copies == "everywhere":
                 by_host = {("host in", target): speeds.host, ("memory", there): speeds.memory}
             else:
-                by_host = {("far in", target): speeds.far, ("far out", source): speeds.far, ("memory", node): speeds.memory}
+                by_host = {
+                    ("far in", target): speeds.far,
+                    ("far out", source): speeds.far,
+                    ("memory", node): speeds.memory,
+                }
             late = max(busy.get(key, 0) + cost for key, cost in by_host.items())
             sooner = max(busy.get(key, 0) + cost for key, cost in by_gpu.items())
             way, message = (by_host, copied) if late <= max(window, sooner) else (by_gpu, direct)
