@@ -233,7 +233,7 @@ def test_weights_from_hosts_load_no_link_of_the_tokens() -> None:
     """What GPUs send each other in recompute: the exchange alone, or the exchange and the weights."""
     found, weights = {}, {}
     for path in ("cpu", "gpu"):
-        result = step(policy="anywhere", transfers__path=path)
+        result = step(policy="foremoe_adjust", transfers__path=path)
         moved, layers = columns(result, "transfers"), columns(result, "layers")
         rows = zip(moved["src"], moved["dst"], moved["what"], moved["size_bytes"], strict=True)
         found[path] = sum(size for src, dst, what, size in rows if what == "recompute" and max(src, dst) < 8)
@@ -248,7 +248,7 @@ def test_weights_from_hosts_load_no_link_of_the_tokens() -> None:
     assert found["gpu"] - found["cpu"] == (near + far) * 3 * 2048 * 768 * 2
 
 
-@pytest.mark.parametrize("policy", ["static", "anywhere", "ideal"])
+@pytest.mark.parametrize("policy", ["static", "foremoe_adjust", "ideal"])
 def test_tables_and_metrics_say_the_same(policy: str) -> None:
     result = step(policy=policy, rollout="2 ms", mini_batches=2)
     own, layers, stages = result.metrics["jobs"][JOB], columns(result, "layers"), columns(result, "stages")
@@ -273,7 +273,7 @@ def test_tables_and_metrics_say_the_same(policy: str) -> None:
 
 def test_a_plan_costs_no_more_than_static_and_what_it_exposes() -> None:
     """A plan is never worse than static placement by more than what it lets ranks wait for."""
-    planned, static = (step(policy=name).metrics for name in ("anywhere", "static"))
+    planned, static = (step(policy=name).metrics for name in ("foremoe_adjust", "static"))
     a, b = (each["jobs"][JOB] for each in (planned, static))
     exposed = sum(a["exposed"].values())
 
@@ -281,8 +281,8 @@ def test_a_plan_costs_no_more_than_static_and_what_it_exposes() -> None:
 
 
 def test_late_planners_are_waited_for_and_no_others() -> None:
-    late = step(policy="anywhere", planner={"threads": 1, "slower": 1000}).metrics["jobs"][JOB]
-    soon = step(policy="anywhere", planner={"threads": 1, "late": False}).metrics["jobs"][JOB]
+    late = step(policy="foremoe_adjust", planner={"threads": 1, "slower": 1000}).metrics["jobs"][JOB]
+    soon = step(policy="foremoe_adjust", planner={"threads": 1, "late": False}).metrics["jobs"][JOB]
 
     assert late["exposed"]["plan_ps"] > 0 == soon["exposed"]["plan_ps"]
 

@@ -149,7 +149,8 @@ class Chunk:
         self._last = self._count - 1
         more = _Rows(self._count)
         for index, visit in enumerate([*visits, *ahead]):
-            if visit.planned:
+            # A plan without weights to come is for the next chunk to wait for.
+            if visit.planned and (index < len(visits) or visit.weights):
                 self._plans[index] = more.delay(visit.planned)
         self._homes = [
             [more.message(each, gradients, [self._experts_end(index)]) for each in visit.gradients]

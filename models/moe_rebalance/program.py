@@ -29,7 +29,7 @@ class Params:
     with a ``rollout``; the update ends with an optimizer step after each of ``mini_batches`` parts.
     """
 
-    policy: str = "anywhere"
+    policy: str = "foremoe"
     preset: str = "ep8_same_prompt"
     routing: Synthetic = field(default_factory=Synthetic)
     gpus: int = 64

@@ -53,7 +53,7 @@ def by_programme(load: Counts, resident: Mask) -> tuple[Counts, int]:
 
 @njit(cache=True)
 def _complete(quota: Any, load: Any, resident: Any) -> None:
-    """Give to ranks what no quota serves, token by token, to the one with the least load; take back what is too much."""
+    """Give what no quota serves to the rank with the least load, token by token; take back what is too much."""
     loads = quota.sum(axis=0)
     for expert in range(len(load)):
         missing = load[expert] - quota[expert].sum()
