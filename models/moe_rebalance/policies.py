@@ -13,7 +13,7 @@ class Policy(Protocol):
     """Plans a step of one EP group."""
 
     def plan(self, counts: Counts, group: Group, past: Counts) -> StepPlan:
-        """Return the plans for ``counts`` [L, M, R, E]; ``past`` [H, L, R, E] are the sums of earlier steps, the oldest
+        """Return the plans for ``counts`` [L, M, R, E]; ``past`` [H, L, E] are the sums of earlier steps, the oldest
         first."""
         ...
 
