@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .placement import Counts, Group, Plan
+from . import splits
+from .placement import Counts, Group, Mask, Plan
 
 ENOUGH = 1.02
 """A load this many times the target is left as it is."""
@@ -19,13 +20,25 @@ def replicate(home: Counts, load: Counts, group: Group, anywhere: bool) -> Plan:
 
     An expert moves min(what the rank has too much, what the other has too little, what the rank serves of it) tokens;
     where it is not resident a slot is needed. Of equal ones it is the expert that is resident already, then the nearest
-    rank.
+    rank. Where that ends too early the tokens are split anew over the replicas that there are, as well as can be
+    (`splits`), and replicas that serve none are left out.
     """
     quota, resident = _at_home(home, load, group)
-    moves = np.empty((group.ranks * group.slots + 1, 3), np.int64)
     scope = group.ranks if anywhere else group.per_node
-    count, effort = _replicate(home, quota, resident, group.per_node, scope, group.room, moves)
-    return Plan(home, resident, quota, moves[:count], effort)
+    goal, effort = _replicate(home, quota, resident, group.per_node, scope, group.room)
+    if quota.sum(axis=0).max() > ENOUGH * goal:
+        quota, more = splits.by_flow(load, resident)
+        effort += more
+        resident = quota > 0
+        resident[np.arange(group.experts), home] = True
+    return Plan(home, resident, quota, moves(home, resident), effort)
+
+
+def moves(home: Counts, resident: Mask) -> Counts:
+    """Return the moves [n, 3] from home to every replica, by expert and rank."""
+    experts, ranks = np.nonzero(resident)
+    away = home[experts] != ranks
+    return np.stack([experts[away], home[experts[away]], ranks[away]], axis=1)
 
 
 def relocate(home: Counts, load: Counts, group: Group, tolerated: float = 0.1, most: float = 1.5) -> Plan:
@@ -36,9 +49,8 @@ def relocate(home: Counts, load: Counts, group: Group, tolerated: float = 0.1, m
     first rank that would stay below it and has a slot; until it is no longer above.
     """
     quota, resident = _at_home(home, load, group)
-    moves = np.empty((group.ranks * group.slots + 1, 3), np.int64)
-    count, effort = _relocate(home, quota, resident, group.room, tolerated, most, moves)
-    return Plan(home, resident, quota, moves[:count], effort)
+    effort = _relocate(quota, resident, group.room, tolerated, most)
+    return Plan(home, resident, quota, moves(home, resident), effort)
 
 
 def _at_home(home: Counts, load: Counts, group: Group) -> tuple[Any, Any]:
@@ -51,20 +63,21 @@ def _at_home(home: Counts, load: Counts, group: Group) -> tuple[Any, Any]:
 
 @njit(cache=True)
 def _replicate(
-    home: Any, quota: Any, resident: Any, per_node: int, scope: int, room: int, moves: Any
+    home: Any, quota: Any, resident: Any, per_node: int, scope: int, room: int
 ) -> tuple[int, int]:  # fmt: skip
+    """Return what the largest load can be at best, and how much was looked at."""
     experts, ranks = quota.shape
     loads, held = quota.sum(axis=0), resident.sum(axis=0)
     target = 0
     for first in range(0, ranks, scope):
         last = min(first + scope, ranks)
         target = max(target, -(-loads[first:last].sum() // (last - first)))
-    count, effort = 0, experts * ranks
+    effort = experts * ranks
     while True:
         hot = np.argmax(loads)
         effort += ranks + experts
         if loads[hot] <= ENOUGH * target:
-            return count, effort
+            return target, effort
         first = hot // scope * scope
         best = expert_of = rank_of = near_of = 0
         for expert in range(experts):
@@ -80,7 +93,7 @@ def _replicate(
                 if moved > best or (moved == best and moved > 0 and near > near_of):
                     best, expert_of, rank_of, near_of = moved, expert, rank, near
         if best == 0:
-            return count, effort
+            return target, effort
         quota[expert_of, hot] -= best
         quota[expert_of, rank_of] += best
         loads[hot] -= best
@@ -88,19 +101,15 @@ def _replicate(
         if not resident[expert_of, rank_of]:
             resident[expert_of, rank_of] = True
             held[rank_of] += 1
-            moves[count] = expert_of, home[expert_of], rank_of
-            count += 1
 
 
 @njit(cache=True)
-def _relocate(
-    home: Any, quota: Any, resident: Any, room: int, tolerated: float, most: float, moves: Any
-) -> tuple[int, int]:  # fmt: skip
+def _relocate(quota: Any, resident: Any, room: int, tolerated: float, most: float) -> int:
     experts, ranks = quota.shape
     loads, held = quota.sum(axis=0), resident.sum(axis=0)
     mean = loads.sum() / ranks
     order = np.argsort(-loads, kind="mergesort")
-    count, effort = 0, experts * ranks
+    effort = experts * ranks
     for hot in order:
         if loads[hot] <= (1 + tolerated) * mean:
             break
@@ -120,7 +129,5 @@ def _relocate(
                     loads[hot] -= tokens
                     resident[expert, cold] = True
                     held[cold] += 1
-                    moves[count] = expert, home[expert], cold
-                    count += 1
                     break
-    return count, effort
+    return effort
