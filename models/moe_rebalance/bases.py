@@ -52,7 +52,8 @@ def _exchange(home: Any, own: Any, loads: Any, first: int, size: int, bins: int)
                 b = (home[own[f]] - first) // size
                 if a == b:
                     continue
-                gain, effort = total, effort + micro
+                gain = total
+                effort += 2
                 for m in range(micro):
                     moved = loads[m, e] - loads[m, f]
                     top = max(sums[m, a] - moved, sums[m, b] + moved)
@@ -63,6 +64,7 @@ def _exchange(home: Any, own: Any, loads: Any, first: int, size: int, bins: int)
                                 top = max(top, sums[m, there])
                             break
                     gain -= top
+                    effort += 1
                     if gain <= best:
                         break
                 if gain > best:
