@@ -17,22 +17,18 @@ class Pace:
         return self.fixed + self.visit * effort
 
 
-def _pace(fixed: int, visit: int) -> Pace:
-    return field(default_factory=lambda: Pace(fixed, visit))  # type: ignore[no-any-return]
-
-
 @dataclass(frozen=True)
 class Paces:
     """The pace of everything that a policy runs, by the names that `Policy.whole` and `Policy.each` give; ps."""
 
-    eplb: Pace = _pace(11_000_000, 1150)
-    flexmoe: Pace = _pace(22_000_000, 8300)
-    laer: Pace = _pace(14_000_000, 2600)
-    exchange: Pace = _pace(9_000_000, 1600)
-    replicate: Pace = _pace(18_000_000, 1300)
-    relocate: Pace = _pace(8_000_000, 6500)
-    flow: Pace = _pace(12_000_000, 650)
-    highs: Pace = _pace(1_740_000_000, 8_100_000)
+    eplb: Pace = field(default_factory=lambda: Pace(11_000_000, 1150))
+    flexmoe: Pace = field(default_factory=lambda: Pace(22_000_000, 8300))
+    laer: Pace = field(default_factory=lambda: Pace(14_000_000, 2600))
+    exchange: Pace = field(default_factory=lambda: Pace(9_000_000, 1600))
+    replicate: Pace = field(default_factory=lambda: Pace(16_000_000, 1900))
+    relocate: Pace = field(default_factory=lambda: Pace(8_000_000, 6500))
+    flow: Pace = field(default_factory=lambda: Pace(12_000_000, 650))
+    highs: Pace = field(default_factory=lambda: Pace(1_740_000_000, 8_100_000))
 
     def duration(self, name: str, effort: int) -> int:
         """Return how long the planner ``name`` takes, ps; nothing where the name is empty."""
