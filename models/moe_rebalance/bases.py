@@ -13,13 +13,14 @@ WORTH = 0.002
 
 
 def exchange(home: Counts, loads: Counts, group: Group) -> tuple[Counts, int]:
-    """Return the homes [E] after exchanges that lower the sum over micro-steps of the largest load, of nodes first,
-    then of the ranks of each node, and how much was looked at; ``loads`` [M, E].
+    """Return the homes [E] after exchanges that lower the sum over micro-steps of the largest load of a node, then the
+    largest load that a rank of each node has in all micro-steps together, and how much was looked at; ``loads`` [M, E].
 
     Every rank keeps as many experts as it had. The best exchange of two experts is made again and again, until it is
     not `WORTH` it or there were half as many as there are experts.
     """
     found, effort = home.copy(), 0
+    whole = loads.sum(axis=0, keepdims=True)
     every = np.arange(group.experts)
     if group.nodes > 1:
         effort += int(_exchange(found, every, loads, 0, group.per_node, group.nodes))
@@ -27,7 +28,7 @@ def exchange(home: Counts, loads: Counts, group: Group) -> tuple[Counts, int]:
         first = node * group.per_node
         own = every[(found >= first) & (found < first + group.per_node)]
         bins = min(group.per_node, group.ranks - first)
-        effort += int(_exchange(found, own, loads[:, own], first, 1, bins))
+        effort += int(_exchange(found, own, whole[:, own], first, 1, bins))
     return found, effort
 
 
@@ -51,7 +52,8 @@ def _exchange(home: Any, own: Any, loads: Any, first: int, size: int, bins: int)
                 b = (home[own[f]] - first) // size
                 if a == b:
                     continue
-                gain, effort = total, effort + micro
+                gain = total
+                effort += 2
                 for m in range(micro):
                     moved = loads[m, e] - loads[m, f]
                     top = max(sums[m, a] - moved, sums[m, b] + moved)
@@ -62,6 +64,7 @@ def _exchange(home: Any, own: Any, loads: Any, first: int, size: int, bins: int)
                                 top = max(top, sums[m, there])
                             break
                     gain -= top
+                    effort += 1
                     if gain <= best:
                         break
                 if gain > best:

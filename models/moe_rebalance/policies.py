@@ -14,7 +14,7 @@ from .placement import NONE, Counts, Group, Mask, Plan, StepPlan
 
 class Policy(Protocol):
     """Plans a step of one EP group. ``whole`` and ``each`` name what it runs once a step and layer, and for every layer
-    and micro-step; empty where it runs nothing: `times` of them says how long that takes."""
+    and micro-step; empty where it runs nothing: `Paces` says how long that takes."""
 
     @property
     def whole(self) -> str: ...  # noqa: D102

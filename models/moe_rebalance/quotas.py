@@ -28,7 +28,7 @@ def replicate(home: Counts, load: Counts, group: Group, anywhere: bool) -> Plan:
     goal, effort = _replicate(home, quota, resident, group.per_node, scope, group.room)
     if quota.sum(axis=0).max() > ENOUGH * goal:
         quota, more = splits.by_flow(load, resident)
-        effort += more
+        effort += more // 2  # a visit of a flow takes half as long
         resident = quota > 0
         resident[np.arange(group.experts), home] = True
     return Plan(home, resident, quota, moves(home, resident), effort)

@@ -35,15 +35,16 @@ def shadow(home: Counts, load: Counts, group: Group) -> tuple[Counts, int]:
 @njit(cache=True)
 def _shadow(home: Any, load: Any, copies: Any, per_node: int) -> int:
     experts, ranks = copies.shape
-    effort = 0
+    effort = 2 * experts * ranks
     largest = _largest(load, copies)
     before = np.empty_like(copies)
     for _ in range(ROUNDS):
-        each = load / copies.sum(axis=1)
+        counts = copies.sum(axis=1)
+        each = load / counts
         effort += 2 * experts * ranks
         hot, cold = np.argmax(each), -1
         for expert in range(experts):
-            if expert != hot and copies[expert].sum() > 1 and (cold < 0 or each[expert] < each[cold]):
+            if expert != hot and counts[expert] > 1 and (cold < 0 or each[expert] < each[cold]):
                 cold = expert
         if cold < 0:
             break
@@ -67,9 +68,11 @@ def _largest(load: Any, copies: Any) -> float:
     experts, ranks = copies.shape
     sums = np.zeros(ranks)
     for expert in range(experts):
-        share = load[expert] / copies[expert].sum()
+        count = 0
         for rank in range(ranks):
-            sums[rank] += share * copies[expert, rank]
+            count += copies[expert, rank]
+        for rank in range(ranks):
+            sums[rank] += load[expert] * copies[expert, rank] / count
     return float(sums.max())
 
 
