@@ -2,20 +2,28 @@
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from simcore import Ratio
 
+from .paces import Paces
+
 
 @dataclass(frozen=True)
 class Planner:
-    """``threads`` of a node plan for the EP groups on it; ``slower``: how many times as long as in ``params.yaml`` a
-    plan takes there. ``late``: whether what is planned is waited for; otherwise plans are there at once."""
+    """``threads`` of a node plan for the EP groups on it, ``slower`` times as long as the ``paces`` say. ``late``:
+    whether what is planned is waited for; otherwise plans are there at once."""
 
     threads: int = 8
     slower: Ratio = "1"
     late: bool = True
+    paces: Paces = field(default_factory=Paces)
+
+    def duration(self, name: str, effort: int) -> int:
+        """Return the CPU time, ps, that the planner ``name`` takes for so much effort, rounded up."""
+        slower = Fraction(self.slower)
+        return -(-self.paces.duration(name, effort) * slower.numerator // slower.denominator)
 
 
 def served(durations: Sequence[int], threads: int, begin: int = 0) -> list[int]:
@@ -27,8 +35,3 @@ def served(durations: Sequence[int], threads: int, begin: int = 0) -> list[int]:
         heapq.heappush(free, end)
         ends.append(end)
     return ends
-
-
-def cost(policy: str, about: Planner, effort: int) -> int:
-    """Return the CPU time, ps, of a plan of so much ``effort``."""
-    return round((20_000_000 + 1000 * effort) * Fraction(about.slower)) if effort else 0

@@ -12,7 +12,8 @@ from simcore import Rank, Schedule
 from .chunks import COMPUTED, FORWARD, Chunk, Frame, Kind, Load, Told, Visit
 from .placement import Counts, Group
 from .planned import Planned
-from .planning import cost, served
+from .planning import served
+from .policies import POLICIES
 from .report import STAGES
 from .routing import Routing
 from .timing import ELEMENT, Exchange, Layer
@@ -102,7 +103,7 @@ class Player:
             yield from self._chunks("update", range(part * each, (part + 1) * each))
             yield from self._reduce()
             if part + 1 < params.mini_batches and params.transfers.reads_hosts:
-                yield from self._stage("refresh", self._refresh())
+                yield from self._stage("refresh", self._refresh(), self.rank.now)
 
     # ---- before the first layer
 
@@ -156,32 +157,33 @@ class Player:
         threads evenly.
         """
         about, (whole, each) = self.params.planner, self.planned.efforts
+        self.placed = now
         if not about.late:
             return np.full(each.shape, now)
         sharing = max(1, self.job.plan.per_node // self.group.ranks)
         threads = max(1, about.threads * self.group.nodes // sharing)
-        jobs = [cost(self.params.policy, about, effort) for effort in [*whole.tolist(), *each.reshape(-1).tolist()]]
+        policy = POLICIES[self.params.policy]
+        jobs = [about.duration(policy.whole, effort) for effort in whole.tolist()]
+        first = len(jobs)
+        jobs += [about.duration(policy.each, effort) for effort in each.reshape(-1).tolist()]
         ends = served(jobs, threads, now)
-        first = len(whole)
-        late = max(ends[:first], default=now)
+        self.placed = max(ends[:first], default=now)
         ready = np.array(ends[first:]).reshape(each.shape)
         self.rank.record("planner", self.number, len(jobs), sum(jobs), max(jobs, default=0), max(ends, default=now))
-        return np.maximum(ready, late)
+        return np.maximum(ready, self.placed)
 
     def _place(self) -> Program:
         """Move what is placed for the whole step: homes with their optimizer, and replicas."""
         size = self.params.shape.expert_bytes
         moved = [((int(a), int(b)), OWNED * size) for _, _, a, b in self.planned.relocated]
         moved += [((int(a), int(b)), size) for _, _, a, b in self.planned.copied]
-        if len(self.planned.efforts[0]) and moved:
-            late = int(self.ready.min())
-            if late > self.rank.now:
-                yield self.rank.at(late)
-                self._told(self.rank.now, "wait", "placement", "plan")
-        yield from self._stage("placement", moved)
-
-    def _stage(self, name: str, moved: list[tuple[tuple[int, int], int]]) -> Program:
         begin = self.rank.now
+        if moved and self.placed > begin:
+            yield self.rank.at(self.placed)
+            self._told(self.placed, "wait", "placement", "plan")
+        yield from self._stage("placement", moved, begin)
+
+    def _stage(self, name: str, moved: list[tuple[tuple[int, int], int]], begin: int) -> Program:
         ended = self._begin(moved, name)
         if ended is not None:
             yield ended
