@@ -50,6 +50,7 @@ class SparseAttention:
     Params = Params
     tables: ClassVar[Mapping[str, tuple[Column, ...]]] = {**single.TABLES, **system.TABLES}
     metrics: ClassVar[Sequence[Metric]] = (*single.METRICS, *system.METRICS)
+    headlines: ClassVar[Sequence[str]] = (*single.HEADLINES, *system.HEADLINES)
 
     def world(self, params: Params) -> int:
         """Return the ranks of the group, or of all instances; raises ``InputError``."""

@@ -107,6 +107,10 @@ METRICS: Sequence[Metric] = (
     Metric("kv_peak_bytes", "bytes", "the most KV and index cache reserved on a GPU", "max(instances.kv_peak_bytes)"),
 )  # fmt: skip
 
+HEADLINES = (
+    "served", "refused", "goodput", "ttft_ps.p50", "ttft_ps.p99", "tpot_ps.p50", "tpot_ps.p99", "kv_peak_bytes",
+)  # fmt: skip
+
 
 def world(params: Serving, shape: Shape) -> int:
     """Return the ranks of all instances; raises ``InputError`` for a system that there cannot be."""

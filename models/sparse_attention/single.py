@@ -57,6 +57,8 @@ METRICS: Sequence[Metric] = (
     Metric("attention.out_of_memory", "ranks", "ranks on which it does not fit, and nothing was computed"),
 )  # fmt: skip
 
+HEADLINES = ("attention.all_ps", "attention.operations_saved", "attention.bytes_saved", "attention.needed_bytes")
+
 
 @dataclass(frozen=True)
 class Plan:
