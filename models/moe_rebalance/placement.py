@@ -135,24 +135,33 @@ def flows(plan: Plan, counts: Counts, group: Group) -> Counts:
     A replica serves the tokens of its own rank first, then of its own node, then of the others; in both of these
     sources and replicas are matched in the order of their ranks.
     """
-    return _flows(plan.quota, counts, group.per_node)
+    found = np.zeros((1, group.ranks, group.ranks), np.int64)
+    _share(plan.quota, counts, group.per_node, found)
+    return found[0]
+
+
+def shares(plan: Plan, counts: Counts, group: Group) -> Counts:
+    """Return what `flows` does for each expert by itself, [E, R, R]."""
+    found = np.zeros((group.experts, group.ranks, group.ranks), np.int64)
+    _share(plan.quota, counts, group.per_node, found)
+    return found
 
 
 @njit(cache=True)
-def _flows(quota: Any, counts: Any, per_node: int) -> Any:
+def _share(quota: Any, counts: Any, per_node: int, found: Any) -> None:
+    """Add the tokens of expert e to found[e % len(found)]."""
     experts, ranks = quota.shape
-    found = np.zeros((ranks, ranks), np.int64)
     left, room = np.empty(ranks, np.int64), np.empty(ranks, np.int64)
     for expert in range(experts):
+        here = found[expert % len(found)]
         for rank in range(ranks):
             own = min(counts[rank, expert], quota[expert, rank])
-            found[rank, rank] += own
+            here[rank, rank] += own
             left[rank] = counts[rank, expert] - own
             room[rank] = quota[expert, rank] - own
         for first in range(0, ranks, per_node):
-            _match(found, left, room, first, min(first + per_node, ranks))
-        _match(found, left, room, 0, ranks)
-    return found
+            _match(here, left, room, first, min(first + per_node, ranks))
+        _match(here, left, room, 0, ranks)
 
 
 @njit(cache=True)
