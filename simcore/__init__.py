@@ -33,7 +33,8 @@ if TYPE_CHECKING:
         run_sweep as run_sweep,
         time_collective as time_collective,
     )
-    from .plot import Curve as Curve, CurvePanel as CurvePanel, Drawing as Drawing, curves as curves
+    from .plot import Bar as Bar, BarPanel as BarPanel, Curve as Curve, CurvePanel as CurvePanel, Drawing as Drawing
+    from .plot import bars as bars, curves as curves
     from .report import load_run as load_run, write_run as write_run
     from .scenario import Scenario as Scenario
     from .schedule import COMPUTE as COMPUTE, DELAY as DELAY, Schedule as Schedule
@@ -71,7 +72,7 @@ _HOME = {
         "run_sweep",
         "time_collective",
     ],
-    "plot": ["Curve", "CurvePanel", "Drawing", "curves"],
+    "plot": ["Bar", "BarPanel", "Curve", "CurvePanel", "Drawing", "bars", "curves"],
     "report": ["load_run", "write_run"],
     "scenario": ["Scenario"],
     "schedule": ["COMPUTE", "DELAY", "Schedule"],
