@@ -98,17 +98,21 @@ class PerStep:
         relocated: list[Sequence[int]] = []
         copied: list[Sequence[int]] = []
         for layer in range(len(counts)):
-            own = counts[layer].sum(axis=(0, 1))
-            old = self._known(past[:-1, layer], past[-1, layer]) if len(past) > 1 else np.ones_like(own)
-            former, _ = self.place(at_home(group), old, group)
-            home = _homes(at_home(group), former > 0)
-            copies, effort = self.place(at_home(group), self._known(past[:, layer], own), group)
-            resident = copies > 0
-            now = _homes(home, resident)
-            _note(layer, home, now, former > 0, resident, relocated, copied)
+            before, had = self._before(past[:, layer], group)
+            known = self._known(past[:, layer], counts[layer].sum(axis=(0, 1)))
+            copies, effort = self.place(at_home(group), known, group)
+            now = _homes(copies > 0, group)
+            _note(layer, before, now, had, copies > 0, relocated, copied)
             plans.append([self._split(now, copies, here, group) for here in counts[layer]])
             efforts.append(effort)
         return StepPlan(plans, _table(relocated), _table(copied), efforts)
+
+    def _before(self, past: Counts, group: Group) -> tuple[Counts, Mask]:
+        """Return homes [E] and residence [E, R] in the step before; as laid out where nobody knew how to place it."""
+        if self.knows != "oracle" and len(past) == 1:
+            return at_home(group), _resident(at_home(group), group)
+        copies, _ = self.place(at_home(group), self._known(past[:-1], past[-1]), group)
+        return _homes(copies > 0, group), copies > 0
 
     def _known(self, past: Counts, own: Counts) -> Counts:
         """Return the loads [E] by which a step is placed, of which these are the histograms before and its own."""
@@ -222,10 +226,10 @@ def _resident(home: Counts, group: Group) -> Mask:
     return resident
 
 
-def _homes(home: Counts, resident: Mask) -> Counts:
-    """Return ``home`` [E], or the first rank that has the expert where that has it no longer."""
-    kept = resident[np.arange(len(home)), home]
-    return np.where(kept, home, resident.argmax(axis=1))
+def _homes(resident: Mask, group: Group) -> Counts:
+    """Return the homes [E] where experts are at some ranks: where they were laid out, or else the first that has it."""
+    home = at_home(group)
+    return np.where(resident[np.arange(len(home)), home], home, resident.argmax(axis=1))
 
 
 def _note(

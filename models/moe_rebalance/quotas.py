@@ -110,9 +110,8 @@ def _relocate(quota: Any, resident: Any, room: int, tolerated: float, most: floa
     mean = loads.sum() / ranks
     order = np.argsort(-loads, kind="mergesort")
     effort = experts * ranks
-    for hot in order:
-        if loads[hot] <= (1 + tolerated) * mean:
-            break
+    above = (loads > (1 + tolerated) * mean).sum()
+    for hot in order[:above]:
         for expert in np.argsort(-quota[:, hot], kind="mergesort"):
             tokens, excess = quota[expert, hot], loads[hot] - mean
             if tokens == 0 or loads[hot] <= (1 + tolerated) * mean:
