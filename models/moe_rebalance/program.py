@@ -54,6 +54,7 @@ class MoeRebalance:
     Params = Params
     tables: ClassVar[Mapping[str, tuple[Column, ...]]] = report.TABLES
     metrics: ClassVar[Sequence[Metric]] = report.METRICS
+    headlines: ClassVar[Sequence[str]] = report.HEADLINES
 
     def world(self, params: Params) -> int:
         """Return the ranks of the step; raises ``InputError``."""

@@ -75,7 +75,15 @@ METRICS: Sequence[Metric] = (
     Metric("planner.jobs", "plans", "plans of all EP groups"),
     Metric("planner.cpu_ps", "ps", "CPU time of all of them"),
     Metric("planner.longest_ps", "ps", "of the longest"),
+    Metric("planner.late", "plans", "plans that were waited for"),
+    Metric("planner.latest_ps", "ps", "the longest wait for one"),
 )  # fmt: skip
+
+HEADLINES = (
+    "step.train_ps", "step.recompute_ps", "step.update_ps", "step.placement_ps", "imbalance.mean", "exposed.share",
+    "exposed.plan_ps",
+)  # fmt: skip
+"""What a run prints of them."""
 
 
 def summarise(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -112,6 +120,8 @@ def summarise(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             "jobs": int(planner["jobs"].sum()),
             "cpu_ps": int(planner["cpu_ps"].sum()),
             "longest_ps": int(planner["longest_ps"].max(initial=0)),
+            "late": int((layers["plan_ps"] > 0).sum()),
+            "latest_ps": int(layers["plan_ps"].max(initial=0)),
         },
     }
 
