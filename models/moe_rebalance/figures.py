@@ -112,20 +112,20 @@ def lateness(title: str, lateness: Any, width: str) -> Any:
 
 def map(title: str, map: Any, width: str) -> Any:
     """Return the figure of where 1.45 is reached: speed-up over how far prompts differ, by size of the EP groups."""
-    lines, uneven = [], []
+    over: dict[str, list[Curve]] = {"static": [], "eplb_previous": []}
     for ep in _values(map.rows, "ep"):
-        took = {row["policy"]: _chosen(map.rows, ep=ep, policy=row["policy"]) for row in map.rows}
-        across = [row["burst"] for row in took["static"]]
-        pairs = zip(took["static"], took["foremoe"], strict=True)
-        lines.append(Curve(f"EP{ep}", across, [a["layers_ms"] / b["layers_ms"] for a, b in pairs]))
-        uneven.append(Curve(f"EP{ep}", across, [row["imbalance"] for row in took["static"]]))
-    label = "how far prompts differ in the experts they prefer (sigma of log-weights)"
+        took = {policy: _chosen(map.rows, ep=ep, policy=policy) for policy in (*over, "foremoe")}
+        for policy, lines in over.items():
+            pairs = zip(took[policy], took["foremoe"], strict=True)
+            times = [slow["layers_ms"] / fast["layers_ms"] for slow, fast in pairs]
+            lines.append(Curve(f"EP{ep}", [row["burst"] for row in took[policy]], times))
     panels = [
         CurvePanel(
-            curves=lines, x_label=label, y_label="times faster than static", height=380,
-            lines=[("paper, at most: 1.45", HEADLINE, 0)], title="foresight, recompute and update",
-        ),
-        CurvePanel(curves=uneven, x_label=label, y_label="largest load over mean", height=260, title="static"),
+            curves=lines, x_label="how far prompts differ in the experts they prefer (sigma of log-weights)",
+            y_label="times faster", title=f"foresight over {NAMES[policy]}", height=320, from_zero=False,
+            lines=[("paper, at most: 1.45", HEADLINE, 0)],
+        )
+        for policy, lines in over.items()
     ]  # fmt: skip
     return curves(panels, title=title, subtitle="two sequences for eight GPUs; 64 H800, Qwen3-30B-A3B", width=width)
 
