@@ -11,9 +11,11 @@ Row = Mapping[str, Any]
 HEADLINE = 1.45
 """Times faster on 64 GPUs: at most, by the abstract."""
 NAMES = {
-    "static": "static", "eplb_previous": "EPLB, step before", "eplb_oracle": "EPLB, this step (oracle)",
-    "eplb_lp": "EPLB, step before, split by LP", "eplb_oracle_lp": "EPLB, oracle, split by LP", "flexmoe": "FlexMoE-like",
-    "laer": "LAER-like", "relibra": "ReLibra-like", "stale": "micro-step before", "foremoe_relocate": "relocation alone",
+    "static": "static", "eplb_previous": "EPLB, step before",
+    "eplb_oracle": "EPLB, this step (oracle)",
+    "eplb_lp": "EPLB, step before, split by LP", "eplb_oracle_lp": "EPLB, oracle, split by LP",
+    "flexmoe": "FlexMoE-like", "laer": "LAER-like", "relibra": "ReLibra-like", "stale": "micro-step before",
+    "foremoe_relocate": "relocation alone",
     "foremoe_node": "foresight, in the node", "foremoe": "foresight", "ideal": "ideal",
 }  # fmt: skip
 BINS = {
@@ -28,7 +30,7 @@ def speedup(title: str, steps: Any, width: str) -> Any:
     for preset in _values(steps.rows, "preset"):
         rows = {row["policy"]: row["train_ms"] for row in _chosen(steps.rows, preset=preset)}
         found = {policy: rows["static"] / took for policy, took in rows.items() if policy != "static"}
-        drawn = [Bar(NAMES[policy], 0, each, note=f"{each:.2f}") for policy, each in found.items()]
+        drawn = [Bar(NAMES[policy], 1, each, note=f"{each:.2f}") for policy, each in found.items()]
         panels.append(BarPanel(drawn, "times faster than static", preset, base=1))
     said = "placement, recompute, update and reduction; Qwen3-30B-A3B on 64 H800, no rollout"
     return bars(panels, title=title, subtitle=said, width=width)
@@ -65,7 +67,7 @@ def imbalance(title: str, steps: Any, width: str) -> Any:
             for policy in policies
             for row in _chosen(steps.rows, preset=preset, policy=policy)
         ]
-        panels.append(BarPanel(drawn, "share of layers and micro-steps (%)", preset))
+        panels.append(BarPanel(drawn, f"{preset}: share of layers and micro-steps (%)"))
     said = "largest load of a rank over the mean"
     return bars(panels, title=title, subtitle=said, width=width)
 
@@ -105,7 +107,7 @@ def lateness(title: str, lateness: Any, width: str) -> Any:
             curves=faster, x_label=across, y_label="times faster than static", log="x", from_zero=True, height=300,
             lines=[("as fast as static", 1, 0)],
         ),
-        CurvePanel(curves=waits, x_label=across, y_label="waits for plans (ms)", log="x", height=260),
+        CurvePanel(curves=waits, x_label=across, y_label="waits of layers for plans (ms)", log="x", height=260),
     ]  # fmt: skip
     return curves(panels, title=title, subtitle="EP64, two threads a node", width=width)
 
