@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from simcore import Column, InputError, Metric, Time
 
@@ -12,6 +12,7 @@ from .planned import Planned
 from .planning import Planner
 from .policies import POLICIES
 from .routing import PRESETS, Synthetic, generate
+from .tensors import Operands
 from .timing import Rates, Shape
 from .transfers import Transfers
 
@@ -26,7 +27,8 @@ class Params:
 
     ``policy``: who places the experts, with ``slots`` more on every GPU than it is home to. ``preset`` names how the
     routing is drawn, or is empty: as ``routing`` says. ``history``: earlier steps that policies know. The step begins
-    with a ``rollout``; the update ends with an optimizer step after each of ``mini_batches`` parts.
+    with a ``rollout``; the update ends with an optimizer step after each of ``mini_batches`` parts. Where ``payload``
+    is real, the first layer and micro-step is computed with small random tensors besides, which takes no time.
     """
 
     policy: str = "foremoe"
@@ -42,6 +44,7 @@ class Params:
     history: int = 3
     rollout: Time = 0
     mini_batches: int = 1
+    payload: Literal["virtual", "real"] = "virtual"
     shape: Shape = field(default_factory=Shape)
     rates: Rates = field(default_factory=Rates)
     transfers: Transfers = field(default_factory=Transfers)
@@ -76,15 +79,18 @@ class MoeRebalance:
         routing = generate(about, params.layers, params.micro, world, shape.experts, shape.top, params.history, rng)
         group = Group(about.ep, per_node, shape.experts, params.slots)
         policy = POLICIES[params.policy]
-        planned = []
+        planned, operands = [], []
         for index in range(routing.groups):
             counts, past = routing.group(index)
-            planned.append(Planned.of(policy.plan(counts, group, past), counts, group, shape, params.policy))
-        return step.Plan(params, group, world // nodes, planned, routing)
+            plans = policy.plan(counts, group, past)
+            planned.append(Planned.of(plans, counts, group, shape, params.policy))
+            if params.payload == "real":
+                operands.append(Operands.draw(counts[0, 0], shape.top, plans.plans[0][0], group, rng))
+        return step.Plan(params, group, world // nodes, planned, routing, operands)
 
     def reference(self, params: Params, plan: step.Plan) -> list[Any]:
-        """Return nothing: the step moves bytes without values."""
-        return []
+        """Return what every rank has in the end, the plain way; nothing where bytes move without values."""
+        return [each for operands in plan.operands for rank in operands.plain() for each in rank]
 
     def summarise(self, params: Params, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return how long the stages took, what was waited for, and how even the loads were."""

@@ -16,6 +16,7 @@ from .planning import served
 from .policies import POLICIES
 from .report import STAGES
 from .routing import Routing
+from .tensors import Operands
 from .timing import ELEMENT, Exchange, Layer
 from .transfers import Paths, Speeds, Stage, measure, messages
 
@@ -33,14 +34,15 @@ optimizer."""
 
 @dataclass(frozen=True)
 class Plan:
-    """The step: its parameters, the shape of EP groups, GPUs a node, what the policy wants of each group, and the
-    routing."""
+    """The step: its parameters, the shape of EP groups, GPUs a node, what the policy wants of each group, the
+    routing, and the real tensors of every group, if there are any."""
 
     params: "Params"
     group: Group
     per_node: int
     planned: Sequence[Planned]
     routing: Routing
+    operands: Sequence[Operands]
 
 
 class Job:
@@ -70,8 +72,11 @@ def program(rank: Rank, plan: Plan) -> Program:
     """Live as one rank: the first of every EP group plays for all of it."""
     job = rank.shared(lambda: Job(plan))
     job.ranks[rank.index] = rank
-    if rank.index % plan.group.ranks == 0:
+    group, place = divmod(rank.index, plan.group.ranks)
+    if place == 0:
         yield from Player(job, rank).live()
+    for each in plan.operands[group].served[place] if plan.operands else ():
+        rank.give(each)
 
 
 class Player:
