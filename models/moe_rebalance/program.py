@@ -28,7 +28,7 @@ class Params:
     ``policy``: who places the experts, with ``slots`` more on every GPU than it is home to. ``preset`` names how the
     routing is drawn, or is empty: as ``routing`` says. ``history``: earlier steps that policies know. The step begins
     with a ``rollout``; the update ends with an optimizer step after each of ``mini_batches`` parts. Where ``payload``
-    is real, the first layer and micro-step is computed with small random tensors besides, which takes no time.
+    is real, the first layer, micro-step and EP group is computed with small tensors besides, which takes no time.
     """
 
     policy: str = "foremoe"
@@ -84,7 +84,7 @@ class MoeRebalance:
             counts, past = routing.group(index)
             plans = policy.plan(counts, group, past)
             planned.append(Planned.of(plans, counts, group, shape, params.policy))
-            if params.payload == "real":
+            if params.payload == "real" and not index:
                 operands.append(Operands.draw(counts[0, 0], shape.top, plans.plans[0][0], group, rng))
         return step.Plan(params, group, world // nodes, planned, routing, operands)
 

@@ -35,7 +35,7 @@ optimizer."""
 @dataclass(frozen=True)
 class Plan:
     """The step: its parameters, the shape of EP groups, GPUs a node, what the policy wants of each group, the
-    routing, and the real tensors of every group, if there are any."""
+    routing, and the real tensors of the first group, if there are any."""
 
     params: "Params"
     group: Group
@@ -75,8 +75,9 @@ def program(rank: Rank, plan: Plan) -> Program:
     group, place = divmod(rank.index, plan.group.ranks)
     if place == 0:
         yield from Player(job, rank).live()
-    for each in plan.operands[group].served[place] if plan.operands else ():
-        rank.give(each)
+    if group < len(plan.operands):
+        for each in plan.operands[group].served[place]:
+            rank.give(each)
 
 
 class Player:
@@ -91,6 +92,7 @@ class Player:
         self.frame = Frame(Exchange(plan.group.ranks, plan.group.per_node), self.params.tensor)
         self.layer = Layer(rank, self.params.shape, self.params.rates, self.params.context)
         self.hosts = [rank.host(each) for each in self.ranks] if self.params.transfers.reads_hosts else []
+        self._loads: dict[tuple[int, int], Load] = {}
         self.last = 0
 
     def live(self) -> Program:
@@ -211,7 +213,7 @@ class Player:
         for m in micros:
             now = self.rank.now
             visits = self._visits(stage, m, now, visits)
-            following = self._visits(stage, m + 1, now, visits)[: buffers - 1] if m + 1 in micros else []
+            following = self._visits(stage, m + 1, now, visits, buffers - 1) if m + 1 in micros else []
             chunk = Chunk(
                 self.frame, visits, following, buffers=buffers, loaded=loaded,
                 tensor_bytes=self._tensor_bytes(m), weights=params.shape.expert_bytes,
@@ -222,15 +224,17 @@ class Player:
             loaded = len(following)
         self._row(stage, begin)
 
-    def _visits(self, stage: Stage, m: int, now: int, before: Sequence[Visit]) -> list[Visit]:
-        """Return the visits of a micro-step: every layer on the way there, and in the update on the way back;
-        ``before`` are those of the micro-step before.
+    def _visits(
+        self, stage: Stage, m: int, now: int, before: Sequence[Visit], most: int | None = None
+    ) -> list[Visit]:  # fmt: skip
+        """Return the visits of a micro-step, the first ``most`` of them: every layer on the way there, and in the
+        update on the way back; ``before`` are those of the micro-step before.
 
         On the way back the weights of the last layers are there still: as many as there are buffers.
         """
         params, layers, planned = self.params, self.params.layers, self.planned
         found: list[Visit] = []
-        for layer in [*range(layers), *(reversed(range(layers)) if stage == "update" else ())]:
+        for layer in [*range(layers), *(reversed(range(layers)) if stage == "update" else ())][:most]:
             back = len(found) >= layers
             home = self.paths.from_gpus(planned.moves[layer][m]) if back and params.transfers.gradient else []
             weights = (
@@ -244,6 +248,11 @@ class Player:
         return found
 
     def _load(self, layer: int, m: int) -> Load:
+        if (layer, m) not in self._loads:
+            self._loads[layer, m] = self._made(layer, m)
+        return self._loads[layer, m]
+
+    def _made(self, layer: int, m: int) -> Load:
         planned = self.planned
         attention = [self.layer.attention(tokens) for tokens in planned.tokens[m].tolist()]
         experts = [
