@@ -2,6 +2,7 @@
 tables that say the same."""
 
 import heapq
+import itertools
 from fractions import Fraction
 from typing import Any
 
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simcore.models.moe_rebalance import measures
 from simcore.models.moe_rebalance.chunks import Chunk, Frame, Load, Visit
 from simcore.models.moe_rebalance.planning import served
+from simcore.models.moe_rebalance.program import MoeRebalance, Params
+from simcore.models.moe_rebalance.routing import Synthetic
 from simcore.models.moe_rebalance.timing import Exchange
 from simcore.models.moe_rebalance.transfers import Paths, Speeds, Transfers
 
@@ -298,3 +302,54 @@ def test_a_machine_without_hosts_is_refused_where_weights_come_from_them(tmp_pat
     with pytest.raises(InputError, match=r"the machine has no hosts; machine\.host"):
         run(str(scenario))
     assert run(str(scenario), {KEY + "transfers.path": "gpu", KEY + "policy": "static"}).metrics["makespan_ps"] > 0
+
+
+# ---- what is reckoned from it
+
+
+def test_headlines_are_metrics_and_late_plans_are_counted() -> None:
+    late = step(policy="foremoe_adjust", planner={"threads": 1, "slower": 1000})
+    soon = step(policy="foremoe_adjust", planner={"threads": 1, "late": False})
+
+    for result, some in ((late, True), (soon, False)):
+        found = result.metrics["jobs"][JOB]
+        waits = [each for each in columns(result, "layers")["plan_ps"] if each]
+        assert bool(waits) == some
+        assert found["planner"]["late"] == len(waits)
+        assert found["planner"]["latest_ps"] == max(waits, default=0)
+        for name in MoeRebalance.headlines:
+            group, key = name.split(".")
+            assert key in found[group]
+
+
+def test_shares_of_the_histogram_are_those_of_a_plain_count() -> None:
+    result = step(policy="eplb_previous")
+    layers = columns(result, "layers")
+    uneven = [
+        Fraction(most * ranks, tokens)
+        for stage, most, ranks, tokens in zip(
+            *(layers[name] for name in ("stage", "most", "ranks", "tokens")), strict=True
+        )
+        if stage == "recompute"
+    ]
+    edges = [Fraction(0), *(Fraction(str(edge)) for edge in measures.EDGES), Fraction(8)]
+    counted = [sum(a <= each < b for each in uneven) / len(uneven) for a, b in itertools.pairwise(edges)]
+
+    assert measures.shares(result) == pytest.approx(counted)
+    assert sum(each > 0 for each in counted) > 1
+
+
+@pytest.mark.parametrize("policy", ["static", "eplb_oracle_lp", "foremoe", "ideal"])
+def test_real_tensors_give_what_one_rank_would(policy: str) -> None:
+    routing = Synthetic(8, 4, prompts=16, responses=4, drawn=32)
+    params = Params(
+        policy=policy, preset="", routing=routing, gpus=8, layers=1, micro=2, tokens=64, tensor=2, payload="real"
+    )
+    (operands,) = MoeRebalance().plan(params, 8, 2, np.random.default_rng(4)).operands
+    served = [each for rank in operands.served for each in rank]
+
+    assert ((operands.plan.quota > 0).sum(axis=1) > 1).any() == (policy != "static")
+    for found, plain in zip(served, (each for rank in operands.plain() for each in rank), strict=True):
+        assert found.shape == plain.shape
+        np.testing.assert_allclose(found, plain, atol=1e-9)
+    assert step(policy=policy, payload="real").digest == step(policy=policy).digest

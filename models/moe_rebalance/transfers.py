@@ -1,7 +1,7 @@
 """How the weights of replicas come to the GPUs that need them: two paths, from GPU to GPU or from a host's memory, as
 messages over the links of the machine, which they share with the exchange of tokens."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -123,22 +123,29 @@ class Paths:
         for source, target in ends:
             node, there = source // self._per_node, target // self._per_node
             near = node == there
-            direct = self._from_gpu(source, target)
-            copied = self._from_host(source, target)
-            kind, each = ("near", speeds.near) if near else ("far", speeds.far)
-            by_gpu = {(f"{kind} out", direct[0]): each, (f"{kind} in", target): each}
+            message = self._from_host(source, target)
             if near or self._about.copies == "everywhere":
-                by_host = {("host in", target): speeds.host, ("memory", there): speeds.memory}
+                way = {("host in", target): speeds.host, ("memory", there): speeds.memory}
             else:
-                by_host = {
+                way = {
                     ("far in", target): speeds.far,
                     ("far out", source): speeds.far,
                     ("memory", node): speeds.memory,
                 }
-            late = max(busy.get(key, 0) + cost for key, cost in by_host.items())
-            sooner = max(busy.get(key, 0) + cost for key, cost in by_gpu.items())
-            way, message = (by_host, copied) if late <= max(window, sooner) else (by_gpu, direct)
+            late = _ends(busy, way)
+            if late > window:
+                kind, each = ("near", speeds.near) if near else ("far", speeds.far)
+                direct = self._from_gpu(source, target)
+                by_gpu = {(f"{kind} out", direct[0]): each, (f"{kind} in", target): each}
+                if late > _ends(busy, by_gpu):
+                    way, message = by_gpu, direct
             for key, cost in way.items():
                 busy[key] = busy.get(key, 0) + cost
             found.append(message)
         return found
+
+
+def _ends(busy: Mapping[tuple[str, int], int], way: Mapping[tuple[str, int], int]) -> int:
+    """Return when a transfer ends that takes so long on each link of its ``way``, after what these are ``busy`` with;
+    ps."""
+    return max([busy.get(key, 0) + cost for key, cost in way.items()])
