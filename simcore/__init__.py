@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .source import TraceFile as TraceFile, TraceFiles as TraceFiles, locate as locate, matching as matching
     from .testing import verify as verify
     from .trace import Column as Column
-    from .units import Size as Size, Time as Time
+    from .units import Ratio as Ratio, Size as Size, Time as Time
     from .work import CostModel as CostModel, Kernel as Kernel, Roofline as Roofline, Virtual as Virtual, Work as Work
     from .workload import Rank as Rank, Workload as Workload
 
@@ -78,7 +78,7 @@ _HOME = {
     "source": ["TraceFile", "TraceFiles", "locate", "matching"],
     "testing": ["verify"],
     "trace": ["Column"],
-    "units": ["Size", "Time"],
+    "units": ["Ratio", "Size", "Time"],
     "work": ["CostModel", "Kernel", "Roofline", "Virtual", "Work"],
     "workload": ["Rank", "Workload"],
 }

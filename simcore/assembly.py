@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from simpy.events import Process
 
-from simcore import metrics, registry, scenario, source, summary, trace, traffic
+from simcore import metrics, registry, scenario, source, trace, traffic
 from simcore.collectives.library import Library
 from simcore.device import Device
 from simcore.errors import Deadlock, InputError, SimcoreError
@@ -50,9 +50,13 @@ class Result:
     read: frozenset[source.Keys] = frozenset()
 
     def __repr__(self) -> str:
+        from simcore import summary  # which no run needs
+
         return f"<Result: {summary.headline(self)}>"
 
     def _repr_html_(self) -> str:
+        from simcore import summary
+
         return summary.html(self)
 
 

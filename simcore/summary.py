@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from simcore import registry
+from simcore.columns import dimension_of, label_of
 from simcore.formats import comparison
+from simcore.metrics import leaves
 from simcore.units import SIZE, TIME, short
 
 if TYPE_CHECKING:
@@ -56,8 +59,16 @@ def tables(result: "Result") -> Iterator[Table]:
 
 
 def facts(result: "Result") -> Iterator[tuple[str, str]]:
-    """Yield what traffic, links, queues, messages and flags came to, each with what it is about."""
+    """Yield what jobs say of themselves, then what traffic, links, queues, messages and flags came to, each with what
+    it is about."""
     found = result.metrics
+    for job in result.scenario.workloads:
+        workload = registry.load(job.model)
+        units = {metric.key: metric.unit for metric in getattr(workload, "metrics", ())}
+        values = dict(leaves(found["jobs"][job.name]))
+        shown = [_said(key, values[key], units[key]) for key in getattr(workload, "headlines", ()) if key in values]
+        if shown:
+            yield job.name, ", ".join(shown)
     for name, about in found.get("traffic", {}).items():
         size, delay = short(about["data_bytes"], SIZE), short(about["queue_delay_ps"]["mean"], TIME)
         yield "traffic", f"{name}: {size} in {about['messages']} messages, queue delay mean {delay}"
@@ -84,6 +95,14 @@ def facts(result: "Result") -> Iterator[tuple[str, str]]:
             f"{flags['flag_reads']} reads in {flags['waits']} waits, {flags['wakeups']} wake-ups, detection delay "
             f"mean {short(delay['mean'], TIME)}, max {short(delay['max'], TIME)}",
         )
+
+
+def _said(key: str, value: float, unit: str) -> str:
+    dimension = dimension_of(key)
+    if dimension is not None:
+        return f"{label_of(key)} {short(int(value), dimension)}"
+    number = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{key} {number}" + ("" if unit in ("", "1") else f" {unit}")
 
 
 def html(result: "Result") -> str:

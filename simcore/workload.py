@@ -44,6 +44,8 @@ class Workload(Protocol):
     ``location``."""
     metrics: ClassVar[Sequence[Metric]] = ()
     """What `summarise` returns, by its dotted key below ``jobs.NAME``."""
+    headlines: ClassVar[Sequence[str]] = ()
+    """Keys of those that a summary of the run shows, where the run has them."""
 
     def world(self, params: Any) -> int | None:
         """Return the number of ranks that ``params`` call for, or None if any number will do."""

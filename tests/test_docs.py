@@ -65,7 +65,12 @@ def workplace(page: str, folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "page", [str(page.relative_to(ROOT)) for page in PAGES if "```console" in page.read_text(encoding="utf-8")]
+    "page",
+    [
+        pytest.param(str(page.relative_to(ROOT)), marks=[] if page.name == "README.md" else [pytest.mark.slow])
+        for page in PAGES
+        if "```console" in page.read_text(encoding="utf-8")
+    ],
 )
 def test_the_commands_of_a_page_print_what_it_shows(page: str, tmp_path: Path) -> None:
     environment = workplace(text(page), tmp_path)

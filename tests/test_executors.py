@@ -125,6 +125,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.write(swept, folder_ / "out")[0]
 
 
+def workers_of(parent: int) -> list[int]:
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
 def test_a_killed_worker_and_a_killed_parent_lose_nothing_and_compute_nothing_twice(
     whole: Path, tmp_path: Path
 ) -> None:
@@ -133,12 +138,13 @@ def test_a_killed_worker_and_a_killed_parent_lose_nothing_and_compute_nothing_tw
         command(store, out, "--workers", "2"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
         wait_for(lambda: len(kept(store)) >= 8, running)
-        children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
-        workers = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        os.kill(workers[0], signal.SIGKILL)
+        os.kill(workers_of(running.pid)[0], signal.SIGKILL)
         there = len(kept(store))
         # The sweep goes on without it.
         wait_for(lambda: len(kept(store)) >= min(there + 10, POINTS), running)
+        # One more began when that one was killed. Stopped, their parent begins no other.
+        running.send_signal(signal.SIGSTOP)
+        workers = workers_of(running.pid)
         running.kill()
     wait_for(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in workers))
     before = kept(store)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from simcore import cli, explanation, metrics, outputs, read_scenario, run, write_run
+from simcore import cli, explanation, metrics, outputs, read_scenario, registry, run, summary, write_run
 from simcore.assembly import Result
 from simcore.errors import InputError
 from simcore.formats import profile
 from simcore.metrics import METRICS
 from simcore.trace import SCHEMAS
+from simcore.units import SIZE, TIME, short
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "outputs.md"
@@ -148,3 +149,23 @@ def test_a_metric_is_explained_with_its_value_in_a_run(
     assert "measure" in said("jobs.NAME.slowdown", "--run", str(folder))[1]
     code, text = said()
     assert (code, "transfers.queued_ps" in text) == (0, True)
+
+
+def test_a_summary_begins_with_a_models_headlines() -> None:
+    found = result("sparse_serving", "workloads.0.params.serving.arrivals.requests=8")
+    seen = found.metrics["jobs"]["sparse_attention"]
+
+    what, said = next(summary.facts(found))
+
+    assert what == "sparse_attention"
+    assert said.startswith("served 8 requests, refused 0 requests, goodput ")
+    assert f"ttft.p50 {short(seen['ttft_ps']['p50'], TIME)}, " in said
+    assert said.endswith(f"kv_peak {short(seen['kv_peak_bytes'], SIZE)}")
+    assert "attention.all" not in said
+
+
+@pytest.mark.parametrize("name", sorted(registry.folders()))
+def test_headlines_are_metrics(name: str) -> None:
+    workload = registry.load(name)
+
+    assert set(getattr(workload, "headlines", ())) <= {metric.key for metric in getattr(workload, "metrics", ())}

@@ -149,7 +149,7 @@ def test_a_sweep_written_anew_leaves_no_picture_of_the_older_one(place: Path, sw
     folder.write(again, tmp_path / "out")
 
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
-        (folder.PARQUET, folder.CSV, folder.MANIFEST)
+        (folder.PARQUET, "points.csv", folder.MANIFEST)
     )
 
 

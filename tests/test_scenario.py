@@ -190,7 +190,7 @@ def test_the_schema_accepts_what_the_reader_accepts_and_forbids_unknown_keys() -
     shapes = found["$defs"]["Machine"]["properties"]["topology"]["anyOf"]
     assert "ring" in shapes[0]["enum"]
     assert found["$defs"]["Torus"]["additionalProperties"] is False
-    names = ["collective_loop", "fused_allreduce", "trace_replay"]
+    names = ["collective_loop", "fused_allreduce", "sparse_attention", "trace_replay"]
     assert found["$defs"]["Job"]["properties"]["model"]["enum"] == names
     fields = {part.name for part in dataclasses.fields(registry.load("fused_allreduce").Params)}
     assert set(found["$defs"]["params of fused_allreduce"]["properties"]) == fields >= {"kernel", "target", "delay"}

@@ -1,6 +1,7 @@
 """Sparse attention: the kernels against slow twins, their counted work against the formulas, NumPy against torch, and
 the numbers that follow from the shapes alone."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -378,30 +379,28 @@ def test_the_ratios_of_bytes_in_decode_are_those_of_the_formulas_and_tend_to_8()
 def test_statistics_of_a_choice() -> None:
     choice = np.array([[[0, -1]], [[0, 1]], [[1, 2]], [[0, 3]]], np.int32)
 
-    found = kernel.statistics(choice, chunk=2)
+    found = kernel.statistics(choice)
 
-    assert found.kept == 7 / 4
-    assert found.visited == (2 + 4) / 2
-    assert found.overlap == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
-    assert found.hottest == 3 / 4
-    assert kernel.statistics(choice[:1]) == kernel.Statistics(1, 1, 0, 1)
+    assert found == kernel.Statistics(rows=4, kept=7, followed=6, common=2, different=4, hottest=3)
+    assert kernel.statistics(choice[:1]) == kernel.Statistics(1, 1, 0, 0, 1, 1)
 
 
-@given(total=st.integers(1, 80), keep=st.integers(1, 6), chunk=st.integers(1, 90))
+@given(total=st.integers(1, 80), keep=st.integers(1, 6), new=st.integers(1, 80))
 @settings(max_examples=30)
-def test_statistics_are_those_of_sets(total: int, keep: int, chunk: int) -> None:
-    choice = chosen(prompt(total, 2, 1, 4, 3), 4, keep)
-    sets = [[set(choice[t, head].tolist()) - {-1} for t in range(total)] for head in range(2)]
+def test_statistics_are_those_of_sets(total: int, keep: int, new: int) -> None:
+    new = min(new, total)
+    choice = chosen(prompt(total, 2, 1, 4, 3), 4, keep)[total - new :]
+    sets = [[set(choice[t, head].tolist()) - {-1} for t in range(new)] for head in range(2)]
 
-    found = kernel.statistics(choice, chunk)
+    found = kernel.statistics(choice)
 
-    together = [set().union(*head[a : a + chunk]) for head in sets for a in range(0, total, chunk)]
-    common = [len(head[t] & head[t - 1]) / len(head[t]) for head in sets for t in range(1, total)]
-    times = [sum(block in kept for kept in head) for head in sets for block in range(20)]
-    assert found.kept * total == pytest.approx(cost.kept(total, total, 4, keep))
-    assert found.visited == pytest.approx(sum(map(len, together)) / len(together))
-    assert found.overlap == pytest.approx(sum(common) / len(common) if common else 0)
-    assert found.hottest == max(times) / total
+    assert found.rows == 2 * new
+    assert found.kept == 2 * cost.kept(new, total, 4, keep) == sum(len(kept) for head in sets for kept in head)
+    assert found.followed == sum(len(kept) for head in sets for kept in head[1:])
+    assert found.common == sum(len(a & b) for head in sets for a, b in itertools.pairwise(head))
+    assert found.different == sum(len(set().union(*head)) for head in sets)
+    assert found.hottest == max(sum(block in kept for kept in head) for head in sets for block in range(20))
+    assert found.different <= found.kept - found.common
 
 
 LONG = """

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from simcore.models.sparse_attention import single
+from simcore.models.sparse_attention import cost, kernel, single
 from simcore.models.sparse_attention.layer import (
     Shape,
     Step,
     attend,
     cache_bytes,
+    different,
+    linear,
     stages,
     workspace_bytes,
 )
@@ -183,6 +185,44 @@ def test_where_everything_is_kept_sparse_decode_reads_what_dense_does_and_the_in
     assert moved("sparse") - moved("dense") == sequences * (256 * n + 2 * 4 * 4 * -(-n // 128))
 
 
+@given(st.integers(1, 60), st.integers(0, 200), st.integers(1, 4), st.integers(0, 2**32))
+@settings(max_examples=40)
+def test_the_share_of_fresh_blocks_of_a_real_choice_bounds_what_it_reads(c: int, p: int, keep: int, seed: int) -> None:
+    """All that is new to a token was not kept by the one before; what came back is counted again."""
+    draw = np.random.default_rng(seed)
+    scores, _ = kernel.score_blocks(draw.standard_normal((c, 1, 4)), draw.standard_normal((p + c, 4)), 8)
+    found = kernel.statistics(kernel.choose_blocks(scores, p + c, 8, keep)[0])
+    fresh = Fraction(found.followed - found.common, found.followed or 1)
+    shape = Shape(block=8, keep=keep, heads=1, fresh=str(fresh or "1/1000000000"))
+
+    read = different(shape, found.kept, found.kept - found.followed)
+
+    assert found.different <= read <= found.kept
+    assert different(dataclasses.replace(shape, fresh="1"), found.kept, found.kept - found.followed) == found.kept
+
+
+def test_fresh_blocks_alone_are_read_again() -> None:
+    """Four new tokens: the first reads all of its blocks, the others a quarter of theirs; operations stay."""
+    quarter = dataclasses.replace(SHAPE, fresh="1/4")
+    every, few = (attend(shape, "sparse", decode(2**20, new=4), RATES, 1)[0].work for shape in (SHAPE, quarter))
+    block = 2 * 2 * 4 * 128 * 2048  # K and V, bytes, heads, width, tokens of the kept blocks
+
+    assert every.bytes_read["hbm"] - few.bytes_read["hbm"] == 3 * block * 3 // 4
+    assert every.operations == few.operations
+    assert attend(quarter, "sparse", decode(2**20), RATES, 1) == attend(SHAPE, "sparse", decode(2**20), RATES, 1)
+
+
+def test_a_chunk_reads_a_whole_prompt_at_most() -> None:
+    """With one fresh block in sixteen, 2 tokens after many read 17 blocks of keys and values, of 4 heads."""
+    few = dataclasses.replace(SHAPE, fresh="1/16")
+    blocks = attend(few, "sparse", prefill(2, 2**20), RATES, 1)[3]
+    query = 64 * 128 * 2
+
+    assert blocks.work.bytes_read["hbm"] == 17 * 128 * 2 * 2 * 4 * 128 + 32 * query
+    whole = attend(SHAPE, "sparse", prefill(2**14), RATES, 1)[3]
+    assert whole.work.bytes_read["hbm"] == 2**14 * 2 * 2 * 4 * 128 + cost.kept(2**14, 2**14, 128, 16) * query
+
+
 @given(st.integers(1, 2**20), *[st.fractions(Fraction(1, 100), 1, max_denominator=1000)] * 3)
 def test_prefill_never_exceeds_its_bound(n: int, index: Fraction, blocks: Fraction, gather: Fraction) -> None:
     rates = dataclasses.replace(
@@ -239,6 +279,17 @@ def test_linear_layers_come_last() -> None:
     assert found[-1].work.operations["bfloat16"] == 2 * 6 * 10**9 * 8192 // (41 * 4)
 
 
+def test_decode_is_of_a_few_new_tokens() -> None:
+    with pytest.raises(InputError, match="1024 at most in decode"):
+        attention(P + "mode=decode", P + "tokens=2000")
+
+
+def test_a_model_without_experts_reads_all_of_its_weights() -> None:
+    dense = dataclasses.replace(SHAPE, experts=1, chosen=1, total=6 * 10**9)
+
+    assert linear(dense, 7, RATES, 1).work.bytes_read["hbm"] == round(6 * 10**9 * 2 / 41)
+
+
 def asked(name: str, *overrides: str) -> Any:
     return read_scenario(str(FOLDER / f"{name}.yaml"), list(overrides))
 
@@ -256,6 +307,7 @@ def test_out_of_memory_is_a_result() -> None:
     found = result.metrics["jobs"]["sparse_attention"]["attention"]
 
     assert (found["out_of_memory"], found["all_ps"], found["memory_bytes"]) == (1, 0, 80 * 10**9)
+    assert (found["operations_saved"], found["bytes_saved"]) == (0, 0)
     assert found["needed_bytes"] == 2304 * 2**20 + 2**20 * (262144 + 4 * 4 * 8192)
     assert any("out of memory" in sentence for sentence in result.warnings)
 
@@ -284,6 +336,39 @@ def test_ranks_share_decode(across: str) -> None:
     assert found["all_ps"] == stage.timing.duration(stage.work, H800)
 
 
+@pytest.mark.parametrize(("gpus", "most"), [(1, 7.87), (2, 3.97), (4, 1.99)])
+def test_what_decode_saves_falls_with_the_gpus_that_share_heads(gpus: int, most: float) -> None:
+    found = attention(
+        "machine.gpus=4",
+        P + "mode=decode",
+        P + "tokens=1",
+        P + "prefix=1048575",
+        P + "sequences=2",
+        P + f"tensor={gpus}",
+    )
+    n, heads = 2**20, 4 // gpus
+    read = 256 * n + 8 * heads * n // 128 + 2 * heads * 128 * 2 * 2048
+    scored, attended = 2 * heads * 128 * n, 4 * 16 * heads * 128 * 2048
+
+    assert (
+        found["bytes_saved"]
+        == pytest.approx(2 * heads * 128 * 2 * n / read, rel=1e-12)
+        == pytest.approx(most, abs=5e-3)
+    )
+    assert found["operations_saved"] == pytest.approx(4 * 16 * heads * 128 * n / (scored + attended), rel=1e-12)
+
+
+@pytest.mark.parametrize("across", ["tensor", "data"])
+def test_what_a_prompt_saves_is_that_of_its_chunks(across: str) -> None:
+    sizes = (P + "tokens=5000", P + "chunk=2048", P + "layers=2", P + "sequences=3", "machine.gpus=2")
+    ways = (P + "tensor=2", P + f"across={across}")
+    sparse, dense = (attention(*sizes, *ways, P + f"attention={each}") for each in ("sparse", "dense"))
+
+    assert (dense["operations_saved"], dense["bytes_saved"]) == (1, 1)
+    assert sparse["operations_saved"] == dense["operations"] / sparse["operations"]
+    assert sparse["bytes_saved"] == dense["traffic_bytes"] / sparse["traffic_bytes"]
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
@@ -294,6 +379,10 @@ def test_ranks_share_decode(across: str) -> None:
         ("tokens=9000000000000", "at most, all sequences"),
         ("shape.query_heads=6", "not shared evenly by 4 KV heads"),
         ("layers=2", "layers: 1 with payload: real"),
+        ("shape.layers=0", "shape.layers must be 1 or more"),
+        ("shape.chosen=200", "shape.chosen must be at most shape.experts, 128, not 200"),
+        ("shape.active=200000000000", "shape.active must be from 1 to shape.total"),
+        ("shape.fresh=2", "shape.fresh is a share, at most 1, not 2"),
     ],
 )
 def test_what_makes_no_layer_is_refused(override: str, sentence: str) -> None:

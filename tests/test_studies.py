@@ -68,6 +68,7 @@ def test_morris_gives_nothing_to_what_changes_nothing_and_a_line_no_spread(store
     assert latency["sigma"] < 1e-6 * latency["mu"]
 
 
+@pytest.mark.slow
 def test_sobol_of_a_sum_has_no_interactions(store: Store) -> None:
     asked = sensitivity.Asked("sobol", samples=64, seed=1)
     found = sensitivity.study(ring(LATENCY, "workloads.0.params.compute=1 us..9 us"), asked, store)
@@ -114,6 +115,7 @@ def test_limits_are_kept_or_their_breach_is_said(store: Store) -> None:
     assert broken.nearest.row["makespan_ps"] == spans[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goals", [["makespan_ps"], ["makespan_ps", "0 - machine.link.latency"]])
 def test_a_search_is_the_same_with_any_number_of_workers(goals: list[str], store: Store, tmp_path: Path) -> None:
     asked = optimum.Asked(tuple(map(objective, goals)), budget=12, seed=5)

@@ -249,38 +249,35 @@ def attend(
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a choice of blocks asks of caches and schedulers."""
+    """What a choice of blocks asks of caches and schedulers, all KV heads together."""
 
-    kept: float
-    """Blocks that a query keeps, mean."""
-    visited: float
-    """Different blocks that the queries of a chunk keep together, mean over chunks and KV heads: what `cost` calls
-    visited is this times the block's size and the KV heads."""
-    overlap: float
-    """Share of its blocks that a query has in common with the one before it, mean; 0 where there is one query only."""
-    hottest: float
-    """Share of the queries that keep the block kept most often, the largest of all KV heads: how uneven the lists of
-    queries are."""
+    rows: int
+    """Tokens times KV heads."""
+    kept: int
+    """Blocks that they keep."""
+    followed: int
+    """The same without the first token."""
+    common: int
+    """Those of ``followed`` that the token before keeps too."""
+    different: int
+    """Different blocks that any token keeps, of all KV heads; at most ``kept - common``."""
+    hottest: int
+    """Tokens that keep the block kept most often by one KV head: the longest list of queries."""
 
 
-def statistics(choice: Any, chunk: int = 128) -> Statistics:
-    """Return the statistics of ``choice`` [c, Hkv, k] as `choose_blocks` makes it; chunks are of ``chunk`` queries that
-    follow one another, the last one perhaps shorter."""
+def statistics(choice: Any) -> Statistics:
+    """Return the statistics of ``choice`` [c, Hkv, k] as `choose_blocks` makes it, of c tokens that follow one
+    another."""
     choice = _plain(choice)
     count, heads, _ = choice.shape
     keeps = np.zeros((count, heads, int(choice.max()) + 2), bool)
     np.put_along_axis(keeps, choice, True, axis=-1)
     # The padding, -1, stands in the last column.
     keeps = keeps[:, :, :-1]
-    sizes = keeps.sum(axis=-1)
-    visited = [keeps[a : a + chunk].any(axis=0).sum(axis=-1) for a in range(0, count, chunk)]
-    common = (keeps[1:] & keeps[:-1]).sum(axis=-1) / sizes[1:]
     return Statistics(
-        float(sizes.mean()),
-        float(np.mean(visited)),
-        float(common.mean()) if count > 1 else 0.0,
-        float(keeps.mean(axis=0).max()),
-    )
+        count * heads, int(keeps.sum()), int(keeps[1:].sum()), int((keeps[1:] & keeps[:-1]).sum()),
+        int(keeps.any(axis=0).sum()), int(keeps.sum(axis=0).max()),
+    )  # fmt: skip
 
 
 def _tiles(starts: Any, entries: Any) -> Iterator[tuple[int, int, Any]]:

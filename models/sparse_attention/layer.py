@@ -1,16 +1,17 @@
 """One layer of the model on one rank of a tensor-parallel group, dense or sparse: stages in series, each with its
 counted work and how long it takes. arXiv:2606.13392, sections 4 and 5.1."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simcore import CostModel, Work
+from simcore import CostModel, Ratio, Work
 
 from . import cost
-from .timing import Listing, Ranking, Rates, Share
+from .timing import Listing, Ranking, Rates, Share, exact
 
 Column = NDArray[np.int64]
 Attention = Literal["dense", "sparse"]
@@ -27,7 +28,8 @@ STAGES = ("index", "choice", "lists", "blocks", "combine", "attention", "linear"
 class Shape:
     """The model: heads and widths of attention, tokens of a block and blocks that a query keeps, layers, width,
     parameters in all and active for a token, experts and how many of them a token takes; ``dtype`` of everything but
-    index queries and keys, which have ``index_dtype``."""
+    index queries and keys, which have ``index_dtype``. ``fresh``: share of its blocks that a token keeps and the one
+    before it did not; 1, the most, where nothing is known of what a model keeps."""
 
     query_heads: int = 64
     heads: int = 4
@@ -35,6 +37,7 @@ class Shape:
     index_width: int = 128
     block: int = 128
     keep: int = 16
+    fresh: Ratio = "1"
     layers: int = 41
     model: int = 3072
     total: int = 109 * 10**9
@@ -66,7 +69,8 @@ class Step:
     @property
     def pairs(self) -> int:
         """Pairs of a query and a visible key, all sequences together."""
-        return int((self.new * (self.total - self.new) + self.new * (self.new + 1) // 2).sum())
+        # In integers of Python: prompts can be so long that 64 bits do not do.
+        return sum(n * (t - n) + n * (n + 1) // 2 for n, t in zip(self.new.tolist(), self.total.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,8 @@ def linear(shape: Shape, tokens: int, rates: Rates, parallel: int) -> Stage:
 
     Model: tokens choose experts evenly and independently, so 1 - (1 - chosen / experts)^tokens of them are read.
     """
-    per_expert = (shape.total - shape.active) / (1 - shape.chosen / shape.experts) / shape.experts
+    left = 1 - shape.chosen / shape.experts
+    per_expert = (shape.total - shape.active) / left / shape.experts if left else 0.0
     shared = shape.active - per_expert * shape.chosen
     read = shared + per_expert * shape.experts * (1 - (1 - shape.chosen / shape.experts) ** tokens)
     work = Work(
@@ -132,18 +137,19 @@ def _decode(shape: Shape, step: Step, rates: Rates, parallel: int, index_paralle
     """Return sparse attention of a few tokens as one stage: index keys and scores, written and read, then the blocks
     that are kept.
 
-    Model: tokens of a sequence keep different blocks, and whole ones; scoring, choice and attention are one stream of
-    bytes with one fixed cost.
+    Model: blocks are read whole; scoring, choice and attention are one stream of bytes with one fixed cost.
     """
     heads, queries = shape.heads // parallel, shape.query_heads // parallel
     scored = heads if index_parallel == 1 else shape.heads
     keys = shape.index_element * shape.index_width * int(step.total.sum())
     scores = 4 * scored * int((step.new * -(-step.total // shape.block)).sum())
-    seen = int((step.new * np.minimum(step.total, shape.keep * shape.block)).sum())
+    first = np.minimum(step.total, shape.keep * shape.block)
+    seen = int((step.new * first).sum())
+    read = different(shape, seen, int(first.sum()))
     work = _sum(
         (shape.index_dtype, -(-2 * scored * shape.index_width * step.pairs // index_parallel)),
         (shape.dtype, 4 * queries * shape.width * seen),
-        read=-(-(keys + scores) // index_parallel) + 2 * heads * shape.width * shape.element * seen,
+        read=-(-(keys + scores) // index_parallel) + 2 * heads * shape.width * shape.element * read,
         written=-(-scores // index_parallel),
     )
     return Stage("attention", work, Share(rates.index, rates.stream, rates.sparse_decode))
@@ -156,7 +162,9 @@ def _prefill(shape: Shape, step: Step, rates: Rates, parallel: int) -> list[Stag
     tokens = sum(new)
     scores = 4 * heads * sum(c * -(-n // shape.block) for c, n in zip(new, total, strict=True))
     each = [cost.kept(c, n, shape.block, shape.keep) for c, n in zip(new, total, strict=True)]
-    kept, touched = sum(each), sum(min(n, k * shape.block) for n, k in zip(total, each, strict=True))
+    kept = sum(each)
+    first = [cost.kept(1, n - c + 1, shape.block, shape.keep) for c, n in zip(new, total, strict=True)]
+    touched = sum(min(n, different(shape, k, one) * shape.block) for n, k, one in zip(total, each, first, strict=True))
     choice = 4 * shape.keep * heads * tokens
     row = queries * shape.width * shape.element  # a query, or its output, all heads of the rank
     index = Work(
@@ -176,6 +184,15 @@ def _prefill(shape: Shape, step: Step, rates: Rates, parallel: int) -> list[Stag
     ]
 
 
+def different(shape: Shape, kept: int, first: int) -> int:
+    """Return how many of ``kept`` blocks, or tokens of them, are read: all of ``first``, which the first tokens keep,
+    and of the others those that the token before did not keep.
+
+    Model: a block that an earlier token kept, but not the one before, is read again.
+    """
+    return first + math.ceil((kept - first) * exact(shape.fresh))
+
+
 def cache_bytes(shape: Shape, attention: Attention, tokens: int, parallel: int, index_parallel: int = 1) -> int:
     """Return the bytes of keys, values and index keys of ``tokens`` tokens in one layer on one rank."""
     index = shape.index_element * shape.index_width * tokens if attention == "sparse" else 0
@@ -188,7 +205,8 @@ def workspace_bytes(shape: Shape, attention: Attention, step: Step, parallel: in
     if attention == "dense":
         return 0
     heads, tokens = shape.heads // parallel, int(step.new.sum())
-    scores = 4 * heads * int((step.new * -(-step.total // shape.block)).sum())
+    rows = zip(step.new.tolist(), step.total.tolist(), strict=True)
+    scores = 4 * heads * sum(n * -(-total // shape.block) for n, total in rows)
     if step.kind == "decode":
         return scores
     return scores + shape.keep * shape.query_heads // parallel * shape.width * shape.element * tokens

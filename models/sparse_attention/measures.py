@@ -1,21 +1,13 @@
-"""What the claims want to know of a run beside its metrics: work saved against dense attention, and sums of stages."""
+"""What the claims want to know of a run beside its metrics: operations as the paper counts them, a sum of stages."""
 
-from simcore import Result, Work
+from functools import lru_cache
 
-from . import layer, single
+import numpy as np
+
+from simcore import Result
+
+from . import kernel
 from .program import Params
-
-
-def operations_saved(result: Result) -> float:
-    """Return how many times the operations of the step dense attention does."""
-    sparse, dense = _both(result)
-    return sum(dense.operations.values()) / sum(sparse.operations.values())
-
-
-def bytes_saved(result: Result) -> float:
-    """Return how many times the bytes of the step dense attention moves."""
-    sparse, dense = _both(result)
-    return _traffic(dense) / _traffic(sparse)
 
 
 def formula(result: Result) -> int:
@@ -35,17 +27,31 @@ def attention_ms(result: Result) -> float:
     return float(sum(found[f"{name}_ps"] for name in ("lists", "blocks", "combine"))) / 1e9
 
 
-def _both(result: Result) -> tuple[Work, Work]:
-    """Return the work of the first step of rank 0, sparse and dense."""
-    params: Params = result.scenario.workloads[0].params
-    step = single.steps(params, len(single.mine(params, 0)))[0]
-    parallel = 1 if params.across == "data" else params.tensor
-    sparse, dense = (
-        [stage.work for stage in layer.attend(params.shape, attention, step, params.rates, parallel)]
-        for attention in (layer.SPARSE, layer.DENSE)
-    )
-    return sum(sparse, Work()), sum(dense, Work())
+def kept(result: Result) -> float:
+    """Return how many blocks a token keeps, mean, where the index branch chooses among random keys."""
+    found = _chosen(result)
+    return found.kept / found.rows
 
 
-def _traffic(work: Work) -> int:
-    return work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0)
+def fresh(result: Result) -> float:
+    """Return the share of its blocks that a token keeps and the one before it did not, of the same choice."""
+    found = _chosen(result)
+    return 1 - found.common / found.followed
+
+
+def hottest(result: Result) -> int:
+    """Return the longest list of queries of a block, of the same choice."""
+    return _chosen(result).hottest
+
+
+def _chosen(result: Result) -> kernel.Statistics:
+    return _statistics(result.scenario.workloads[0].params, result.scenario.seed)
+
+
+@lru_cache
+def _statistics(params: Params, seed: int) -> kernel.Statistics:
+    """Let the reference kernels of index and choice run on a whole prompt of random tensors of float32."""
+    shape, tokens, draw = params.shape, params.tokens, np.random.default_rng(seed)
+    queries = draw.standard_normal((tokens, shape.heads, shape.index_width), np.float32)
+    scores, _ = kernel.score_blocks(queries, draw.standard_normal((tokens, shape.index_width), np.float32), shape.block)
+    return kernel.statistics(kernel.choose_blocks(scores, tokens, shape.block, shape.keep)[0])

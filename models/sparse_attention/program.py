@@ -50,6 +50,7 @@ class SparseAttention:
     Params = Params
     tables: ClassVar[Mapping[str, tuple[Column, ...]]] = {**single.TABLES, **system.TABLES}
     metrics: ClassVar[Sequence[Metric]] = (*single.METRICS, *system.METRICS)
+    headlines: ClassVar[Sequence[str]] = (*single.HEADLINES, *system.HEADLINES)
 
     def world(self, params: Params) -> int:
         """Return the ranks of the group, or of all instances; raises ``InputError``."""
@@ -70,7 +71,7 @@ class SparseAttention:
         """Return how long the layer took and what it needed, or what the requests saw."""
         if params.mode == "serving":
             return system.summarise(params.serving, tables)
-        return single.summarise(tables)
+        return single.summarise(params, tables)
 
     def program(self, rank: "Rank", plan: Plan) -> Generator[Any, Any, None]:
         """Compute, or serve."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simcore import Column, InputError, Kernel, Metric, Rank, Virtual
+from simcore import Column, InputError, Kernel, Metric, Rank, Virtual, Work
 
 from . import operands
 from .layer import STAGES, Stage, Step, attend, cache_bytes, workspace_bytes
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 Program = Generator[Any, Any, None]
 Stateful = Generator[Any, Any, Any]
 MOST = 2**42
-"""Tokens of all sequences together, so that counts fit 64 bits."""
+"""Tokens of all sequences together, and parameters of a model, so that sums fit 64 bits."""
+WIDEST = 2**20
+"""Heads, widths, blocks, layers, experts."""
+FEW = 2**10
+"""New tokens of a sequence in a step of decode."""
+MOST_CHUNKS = 2**16
+"""Of a prompt."""
 
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "stages": (
@@ -47,11 +53,17 @@ METRICS: Sequence[Metric] = (
         "sum of stages.operations, rank with most"),
     Metric("attention.traffic_bytes", "bytes", "bytes that one rank read and wrote",
         "sum of stages.traffic_bytes, rank with most"),
+    Metric("attention.operations_saved", "1", "how many times the operations dense attention does",
+        "operations of dense attention, shared alike / attention.operations; 0 if nothing was computed"),
+    Metric("attention.bytes_saved", "1", "how many times the bytes dense attention reads and writes",
+        "bytes of dense attention, shared alike / attention.traffic_bytes; 0 if nothing was computed"),
     Metric("attention.needed_bytes", "bytes", "memory that attention needs on a GPU",
         "max(memory.cache_bytes + memory.workspace_bytes)"),
     Metric("attention.memory_bytes", "bytes", "memory that a GPU has", "min(memory.memory_bytes)"),
     Metric("attention.out_of_memory", "ranks", "ranks on which it does not fit, and nothing was computed"),
 )  # fmt: skip
+
+HEADLINES = ("attention.all_ps", "attention.operations_saved", "attention.bytes_saved", "attention.needed_bytes")
 
 
 @dataclass(frozen=True)
@@ -66,26 +78,49 @@ class Plan:
 
 def check(params: "Params") -> None:
     """Raise ``InputError`` for parameters that make no layer."""
-    for name, least in (("tokens", 1), ("prefix", 0), ("chunk", 0), ("sequences", 1), ("tensor", 1), ("layers", 1)):
-        if getattr(params, name) < least:
-            raise InputError(f"{name} must be {least} or more, not {getattr(params, name)}")
     shape, rates = params.shape, params.rates
-    for name in ("query_heads", "heads", "width", "index_width", "block", "keep"):
-        if getattr(shape, name) < 1:
-            raise InputError(f"shape.{name} must be 1 or more, not {getattr(shape, name)}")
+    for name in (
+        "query_heads",
+        "heads",
+        "width",
+        "index_width",
+        "block",
+        "keep",
+        "layers",
+        "model",
+        "experts",
+        "chosen",
+    ):
+        if not 1 <= getattr(shape, name) <= WIDEST:
+            raise InputError(f"shape.{name} must be 1 or more, and at most {WIDEST}, not {getattr(shape, name)}")
+    if shape.chosen > shape.experts:
+        raise InputError(f"shape.chosen must be at most shape.experts, {shape.experts}, not {shape.chosen}")
+    if not 1 <= shape.active <= shape.total <= MOST:
+        raise InputError(
+            f"shape.active must be from 1 to shape.total, {shape.total}, and that at most {MOST}, not {shape.active}"
+        )
     if shape.query_heads % shape.heads:
         raise InputError(f"shape.query_heads: {shape.query_heads} are not shared evenly by {shape.heads} KV heads")
     for name in ("dense", "index", "blocks", "gather", "stream", "linear"):
         if Fraction(getattr(rates, name)) > 1:
             raise InputError(f"rates.{name} is a share of a peak, at most 1, not {getattr(rates, name)}")
+    if Fraction(shape.fresh) > 1:
+        raise InputError(f"shape.fresh is a share, at most 1, not {shape.fresh}")
     if params.mode == "serving":
         return
+    for name, least in (("tokens", 1), ("prefix", 0), ("chunk", 0), ("sequences", 1), ("tensor", 1), ("layers", 1)):
+        if getattr(params, name) < least:
+            raise InputError(f"{name} must be {least} or more, not {getattr(params, name)}")
+    if params.mode == "decode" and params.tokens > FEW:
+        raise InputError(f"tokens: {FEW} at most in decode, new ones of a sequence, not {params.tokens}")
     if params.across != "data" and shape.heads % params.tensor:
         raise InputError(f"tensor: {shape.heads} KV heads cannot be shared by {params.tensor} ranks; across: data can")
     if params.across == "context" and (params.attention, params.mode) != ("sparse", "decode"):
         raise InputError("across: context shares index blocks, which sparse attention has, in decode")
     if params.sequences * (params.prefix + params.tokens) > MOST:
         raise InputError(f"tokens: {MOST} at most, all sequences with their prefix together")
+    if params.mode == "prefill" and params.chunk and params.tokens // params.chunk > MOST_CHUNKS:
+        raise InputError(f"chunk: {params.tokens} tokens are more than {MOST_CHUNKS} chunks of {params.chunk}")
     if params.payload == "real" and params.layers > 1:
         raise InputError("layers: 1 with payload: real, which computes one layer")
 
@@ -148,21 +183,33 @@ def program(rank: Rank, plan: Plan) -> Program:
                 rank.give(output)
 
 
+def _dense(params: "Params") -> Work:
+    """Return the work of dense attention on rank 0, which has as much to do as any."""
+    parallel = 1 if params.across == "data" else params.tensor
+    todo = steps(params, len(mine(params, 0)))
+    each = [attend(params.shape, "dense", step, params.rates, parallel)[0].work for step in todo]
+    return sum(each * params.layers, Work())
+
+
+def _traffic(work: Work) -> int:
+    return work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0)
+
+
 def _compute(rank: Rank, params: "Params", number: int, step: Step, stage: Stage, state: Any) -> Stateful:
     begin = rank.now
     does = operands.stage(params.attention, step, stage.name)
     kernel = Kernel(stage.name, lambda each: (does(each), stage.work), lambda each: (each, stage.work), stage.timing)
     state = yield from rank.compute(kernel, state)
-    work = stage.work
-    traffic = work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0)
-    rank.record("stages", number, stage.name, rank.now - begin, sum(work.operations.values()), traffic)
+    operations = sum(stage.work.operations.values())
+    rank.record("stages", number, stage.name, rank.now - begin, operations, _traffic(stage.work))
     return state
 
 
 def _exchange(rank: Rank, plan: Plan, number: int, step: Step, state: Any) -> Stateful:
     """Let every rank propose the best of its blocks, a score and a number of 4 B each, before all choose.
 
-    Model: the exchange comes before the one stage that scoring and attention are in decode.
+    Model: the exchange comes before the one stage that scoring and attention are in decode; a rank proposes as many
+    blocks as a query keeps, also where it has fewer.
     """
     params = plan.params
     size = int(step.new.sum()) * params.shape.heads * params.shape.keep * 8 * params.tensor
@@ -211,8 +258,8 @@ def _fits(rank: Rank, params: "Params", todo: Sequence[Step], parallel: int, sha
     return fits
 
 
-def summarise(tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return what the slowest rank took, and what memory was needed."""
+def summarise(params: "Params", tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return what the slowest rank took, what dense attention would have done, and what memory was needed."""
     rows, memory = tables["stages"], tables["memory"]
     where, names = np.asarray(rows["location"]), np.asarray(rows["stage"])
     ranks = [where == name for name in dict.fromkeys(where.tolist())]
@@ -222,12 +269,15 @@ def summarise(tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
         return max((int(values[rank & among].sum()) for rank in ranks), default=0)
 
     needed = np.asarray(memory["cache_bytes"]) + np.asarray(memory["workspace_bytes"])
+    dense, operations, traffic = _dense(params), most("operations"), most("traffic_bytes")
     return {
         "attention": {
             **{f"{name}_ps": most("duration_ps", names == name) for name in STAGES[:-1]},
             "all_ps": most("duration_ps"),
-            "operations": most("operations"),
-            "traffic_bytes": most("traffic_bytes"),
+            "operations": operations,
+            "traffic_bytes": traffic,
+            "operations_saved": sum(dense.operations.values()) / operations if operations else 0.0,
+            "bytes_saved": _traffic(dense) / traffic if traffic else 0.0,
             "needed_bytes": int(needed.max()),
             "memory_bytes": int(np.asarray(memory["memory_bytes"]).min()),
             "out_of_memory": int((np.asarray(memory["fits"]) == 0).sum()),

@@ -54,7 +54,7 @@ class Share:
         missing = sorted(set(work.operations) - set(gpu.throughput))
         if missing:
             raise SimulationError(f"the GPU states no throughput for {missing[0]}; it has {', '.join(gpu.throughput)}")
-        compute, memory = _exact(self.compute), _exact(self.memory)
+        compute, memory = exact(self.compute), exact(self.memory)
         arithmetic = sum(_over(count * PS, compute, gpu.throughput[dtype]) for dtype, count in work.operations.items())
         traffic = work.bytes_read.get("hbm", 0) + work.bytes_written.get("hbm", 0)
         return max(arithmetic, _over(traffic * PS, memory, gpu.memory_bandwidth)) + self.fixed
@@ -74,7 +74,7 @@ class Ranking:
     def duration(self, work: Work, gpu: "GpuSpec") -> int:
         """Return the duration in ps, rounded up, from the scores read and the blocks written, 4 B each."""
         rows, scores = work.bytes_written["hbm"] // (4 * self.keep), work.bytes_read["hbm"] // 4
-        return rows * self.row + _times(scores, _exact(self.score))
+        return rows * self.row + _times(scores, exact(self.score))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class Listing:
 
 
 @lru_cache
-def _exact(share: str) -> Fraction:
+def exact(share: str) -> Fraction:
+    """Return a share as the fraction that it is."""
     return Fraction(share)
 
 

@@ -26,16 +26,18 @@ def _said(paper: Any, unit: str) -> str:
     if isinstance(paper, str):
         return paper
     if isinstance(paper, list):
-        return ", ".join(f"{value:.4g}" for value in paper) + behind
+        return ", ".join(map(_number, paper)) + behind
     if isinstance(paper, int | float):
         return f"{_number(paper)}{behind}"
     return f"{_number(paper.low)} to {_number(paper.high)}{behind}"
 
 
 def _ours(judged: Judged) -> str:
-    """Return our numbers: one, or the smallest and the largest of several."""
+    """Return our numbers: one, each where the paper has as many, or the smallest and the largest of several."""
     if not judged.values:
         return "-"
+    if isinstance(judged.claim.paper, list) and len(judged.claim.paper) == len(judged.values):
+        return _said(list(judged.values), judged.claim.unit)
     low, high = min(judged.values), max(judged.values)
     count = len(judged.values)
     said = _number(low) if _number(low) == _number(high) else f"{_number(low)} to {_number(high)}"
@@ -43,4 +45,6 @@ def _ours(judged: Judged) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.4g}"
+    if abs(value) < 1e15 and (value == int(value) or abs(value) >= 1e4):
+        return f"{value:,.0f}"
+    return f"{value:,.4g}"

@@ -19,8 +19,8 @@ LAYOUT = 1
 LIBRARIES = ("numba", "numpy", "pyarrow", "simpy")
 """Libraries that take part in a run."""
 ABOVE = (
-    "bench", "claims", "cli", "columns", "executors", "explanation", "notebook", "outputs", "page", "plot", "report",
-    "scaffold", "studies", "sweep", "testing", "timing", "validation",
+    "bench", "calibration", "claims", "cli", "columns", "executors", "explanation", "notebook", "outputs", "page",
+    "plot", "report", "scaffold", "studies", "summary", "sweep", "testing", "timing", "validation",
 )  # fmt: skip
 """Modules of the core that no run reaches: a change of theirs changes no result."""
 
