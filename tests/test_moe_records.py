@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simcore.models.moe_rebalance import records
+from simcore.models.moe_rebalance.placement import Group, check, imbalance
+from simcore.models.moe_rebalance.policies import POLICIES
 
 from simcore import InputError
 
@@ -145,3 +147,23 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     save(tmp_path / "b.csv", COUNTS, [[0], [0], [1], [2], [2]])
     with pytest.raises(InputError, match="counts do not say how many experts a token chose; give top"):
         records.read(tmp_path / "b.csv", ep=2)
+
+
+def test_the_recorded_run_is_as_uneven_as_its_page_says() -> None:
+    """traces/README.md: mean imbalance of the last step by policy, and how alike consecutive steps are."""
+    found = records.read(Path(__file__).parents[1] / "traces" / "moe_routing" / "routing.parquet", ep=8)
+    group = Group(8, 8, 32, 2)
+
+    assert found.counts.shape == (4, 8, 16, 32)
+    assert int(found.tokens.sum()) == 9254
+    assert (round(found.similarity.min(), 2), round(found.similarity.max(), 2)) == (0.92, 0.99)
+    stated = {"static": 1.29, "eplb_previous": 1.19, "eplb_oracle": 1.10, "foremoe": 1.02, "eplb_lp": 1.004}
+    for name, mean in stated.items():
+        loads = []
+        for index in range(found.groups):
+            counts, past = found.group(index)
+            for layer, plans in enumerate(POLICIES[name].plan(counts, group, past).plans):
+                for m, plan in enumerate(plans):
+                    check(plan, counts[layer, m], group)
+                    loads.append(imbalance(plan.loads))
+        assert np.mean(loads) == pytest.approx(mean, abs=0.005 if name != "eplb_lp" else 0.0005)
