@@ -156,7 +156,7 @@ def test_the_recorded_run_is_as_uneven_as_its_page_says() -> None:
 
     assert found.counts.shape == (4, 8, 16, 32)
     assert int(found.tokens.sum()) == 9254
-    assert (round(found.similarity.min(), 2), round(found.similarity.max(), 2)) == (0.92, 0.99)
+    assert (round(found.similarity.min(), 2), round(found.similarity.max(), 2)) == (0.91, 0.99)
     stated = {"static": 1.29, "eplb_previous": 1.19, "eplb_oracle": 1.10, "foremoe": 1.02, "eplb_lp": 1.004}
     for name, mean in stated.items():
         loads = []
