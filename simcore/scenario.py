@@ -484,7 +484,7 @@ def files(record: Any) -> dict[str, Path]:
         if mark is not None and mark.many:
             several = source.matching(source.locate(value, mark.package))
             found |= {f"{value}: {path.name}": path for path in several}
-        elif mark is not None:
+        elif mark is not None and value is not None:
             found[value] = source.locate(value, mark.package)
         for each in value if isinstance(value, list) else [value]:
             if dataclasses.is_dataclass(each):
@@ -498,7 +498,9 @@ def _file_fields(record: Any) -> list[tuple[str, source.File | None]]:
     records are left out."""
     found: list[tuple[str, source.File | None]] = []
     for name, hint in source.type_hints(record).items():
-        marks = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, source.File)]
+        # Where a file may be left out, its mark is on a part of the union.
+        parts = [getattr(part, "__metadata__", ()) for part in (hint, *get_args(hint))]
+        marks = [mark for metadata in parts for mark in metadata if isinstance(mark, source.File)]
         if name in {part.name for part in dataclasses.fields(record)} and (
             marks or hint not in (int, str, bool, float)
         ):

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from simcore.models.sparse_attention import layer, requests, serving
 from simcore.models.sparse_attention.batching import Limits, Part, Request, System
 from simcore.models.sparse_attention.folding import Calls, Folded
+from simcore.models.sparse_attention.layer import Shape
 from simcore.models.sparse_attention.requests import Arrivals, Lengths, Requests
+from simcore.models.sparse_attention.timing import Rates
 from test_workload import Given
 
-from simcore import InputError, Rank, Result, read_scenario, registry, run
+from simcore import InputError, Rank, Result, read_scenario, registry, run, scenario
 
 SECOND = 10**12
 US = 10**6
@@ -172,15 +174,13 @@ class Plain:
 
     def chunk(self, instance: int) -> list[tuple[int, int, int]]:
         parts: list[tuple[int, int, int]] = []
-        left = self.limits.chunk
+        left = [self.limits.chunk] * len(self.limits.prefill_room)
         for one in self.all:
             if one.get("at") != instance or one["state"] not in ("queued", "running") or one["done"] == one["input"]:
                 continue
-            if not left:
-                break
             if one["state"] == "queued":
                 free, shard = self.most_free("prefill", instance)
-                if free < one["input"]:
+                if free < one["input"] or not left[-shard]:
                     break
                 if one["output"] > 1:
                     (there_free, there), _, to = (
@@ -192,8 +192,10 @@ class Plain:
                         break
                     one |= {"to": to, "there": -there}
                 one |= {"state": "running", "shard": -shard}
-            new = min(left, one["input"] - one["done"])
-            left -= new
+            new = min(left[one["shard"]], one["input"] - one["done"])
+            if not new:
+                continue
+            left[one["shard"]] -= new
             if one["output"] > 1:
                 one["way"] += 1
             parts.append((one["n"], new, one["done"] + new))
@@ -300,7 +302,7 @@ def test_batching_equals_its_plain_twin_and_keeps_its_laws(asked: tuple[Requests
                 still = 0
             elif parts := system.chunk(i):
                 assert numbers(parts) == twin.chunk(i)
-                assert sum(part.new for part in parts) <= limits.chunk
+                assert sum(part.new for part in parts) <= limits.chunk * len(limits.prefill_room)
                 running[i] = parts
                 flying += [part.request for part in parts if part.request.output > 1]
                 for part in parts:
@@ -580,12 +582,14 @@ def test_weights_that_leave_no_memory_are_a_result_with_a_warning() -> None:
 
     assert of(found)["refused"] == 12
     assert of(found)["ttft_ps"]["p99"] == 0
-    assert any("leave no memory for KV" in sentence for sentence in found.warnings)
+    assert any("leave no room for KV" in sentence for sentence in found.warnings)
 
 
 def test_little_memory_makes_prompts_wait_and_serves_them_all() -> None:
     """KV of a few requests at a time; nobody is refused, none ever holds more than there is."""
-    tight = served("machine.gpu.memory_size=63 GB", f"{SERVING}arrivals.rate=200", f"{SERVING}arrivals.input.sigma=0.2")
+    tight = served(
+        "machine.gpu.memory_size=63.5 GB", f"{SERVING}arrivals.rate=200", f"{SERVING}arrivals.input.sigma=0.2"
+    )
     wide = served(f"{SERVING}arrivals.rate=200", f"{SERVING}arrivals.input.sigma=0.2")
 
     assert of(tight)["served"] == 12
@@ -606,3 +610,48 @@ def test_little_memory_makes_prompts_wait_and_serves_them_all() -> None:
 def test_systems_that_there_cannot_be_are_refused(override: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         served(override)
+
+
+def test_a_chunk_whose_workspace_fills_the_memory_is_out_of_memory() -> None:
+    """As it is of one layer by itself: partial outputs of 65,536 B a token and rank."""
+    found = served(f"{SERVING}chunk=4000000", f"{SERVING}arrivals.input.mean=100000")
+
+    assert of(found)["refused"] == 12
+    assert any("of workspace in prefill leave no room for KV" in sentence for sentence in found.warnings)
+
+
+@pytest.mark.parametrize("across", ["tensor", "data", "context"])
+@pytest.mark.parametrize("role", ["prefill", "decode"])
+def test_kv_of_a_token_is_what_a_layer_alone_says(across: Any, role: str) -> None:
+    shape = Shape(index_dtype="float8", index_width=130)
+    parallel, shards = (1 if across == "data" else 4), (4 if (across, role) == ("context", "decode") else 1)
+    plan = serving.Plan(serving.Serving(across=across), "sparse", shape, Rates(), columns((0, 1, 1)))
+
+    index = -(-130 // shards)
+    assert serving.token_bytes(plan, role) == 41 * (2 * 2 * (4 // parallel) * 128 + index)
+
+
+def test_every_rank_with_sequences_of_its_own_has_a_chunk_of_its_own() -> None:
+    system = System(columns((0, 9, 1), (0, 9, 1), (0, 9, 1)), Limits(1, 1, 4, 1, (20, 20), (20, 20)))
+    system.route(0)
+
+    assert [(part.request.number, part.new) for part in system.chunk(0)] == [(0, 4), (1, 4)]
+
+
+def test_another_trace_file_is_another_run(tmp_path: Path) -> None:
+    trace = tmp_path / "tr.csv"
+    overrides = [f"{SERVING}arrivals.kind=trace", f"{SERVING}arrivals.trace={trace}"]
+    found = []
+    for count in (1, 2):
+        trace.write_text("arrival_ps,input,output\n" + "0,100,2\n" * count)
+        found.append(scenario.fingerprint(read_scenario("sparse_serving", overrides)))
+
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"arrival_ps,input,output\n" + b"1" * 200_000 + b",1,1\n"])
+def test_a_trace_that_is_no_csv_is_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "tr.csv").write_bytes(content)
+
+    with pytest.raises(InputError, match=r"tr\.csv: no CSV file in UTF-8"):
+        served(f"{SERVING}arrivals.kind=trace", f"{SERVING}arrivals.trace={tmp_path / 'tr.csv'}")

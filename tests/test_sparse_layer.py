@@ -19,6 +19,7 @@ from simcore.models.sparse_attention.layer import (
     attend,
     cache_bytes,
     different,
+    linear,
     stages,
     workspace_bytes,
 )
@@ -278,6 +279,17 @@ def test_linear_layers_come_last() -> None:
     assert found[-1].work.operations["bfloat16"] == 2 * 6 * 10**9 * 8192 // (41 * 4)
 
 
+def test_decode_is_of_a_few_new_tokens() -> None:
+    with pytest.raises(InputError, match="1024 at most in decode"):
+        attention(P + "mode=decode", P + "tokens=2000")
+
+
+def test_a_model_without_experts_reads_all_of_its_weights() -> None:
+    dense = dataclasses.replace(SHAPE, experts=1, chosen=1, total=6 * 10**9)
+
+    assert linear(dense, 7, RATES, 1).work.bytes_read["hbm"] == round(6 * 10**9 * 2 / 41)
+
+
 def asked(name: str, *overrides: str) -> Any:
     return read_scenario(str(FOLDER / f"{name}.yaml"), list(overrides))
 
@@ -367,6 +379,10 @@ def test_what_a_prompt_saves_is_that_of_its_chunks(across: str) -> None:
         ("tokens=9000000000000", "at most, all sequences"),
         ("shape.query_heads=6", "not shared evenly by 4 KV heads"),
         ("layers=2", "layers: 1 with payload: real"),
+        ("shape.layers=0", "shape.layers must be 1 or more"),
+        ("shape.chosen=200", "shape.chosen must be at most shape.experts, 128, not 200"),
+        ("shape.active=200000000000", "shape.active must be from 1 to shape.total"),
+        ("shape.fresh=2", "shape.fresh is a share, at most 1, not 2"),
     ],
 )
 def test_what_makes_no_layer_is_refused(override: str, sentence: str) -> None:

@@ -129,8 +129,8 @@ def _multiplied(tokens: Any, gate: Any, each: int, read: int, written: int) -> W
 
 
 def _plain(array: Any) -> Any:
-    """Return ``array`` as one of NumPy, from whatever device."""
-    return array if library(array) is np else array.numpy(force=True)
+    """Return ``array`` as one of NumPy, from whatever device; NumPy has no bfloat16."""
+    return array if library(array) is np else array.double().numpy(force=True)
 
 
 def _dtype(array: Any) -> str:

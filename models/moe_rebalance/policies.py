@@ -249,7 +249,7 @@ def _table(rows: list[Sequence[int]]) -> Counts:
     return np.array(rows, np.int64).reshape(-1, 4)
 
 
-def _by_eplb(home: Counts, load: Counts, group: Group) -> tuple[Counts, int]:
+def by_eplb(home: Counts, load: Counts, group: Group) -> tuple[Counts, int]:
     """Return the copies [E, R] that EPLB makes; its policy without groups of experts, which is the same whatever the
     nodes are."""
     places = group.room * group.ranks
@@ -265,13 +265,13 @@ def _by_laer(home: Counts, load: Counts, group: Group) -> tuple[Counts, int]:
 
 POLICIES: Mapping[str, Policy] = {
     "static": Static(),
-    "eplb_previous": PerStep(_by_eplb, "eplb", "previous"),
-    "eplb_mean": PerStep(_by_eplb, "eplb", "mean"),
-    "eplb_oracle": PerStep(_by_eplb, "eplb", "oracle"),
+    "eplb_previous": PerStep(by_eplb, "eplb", "previous"),
+    "eplb_mean": PerStep(by_eplb, "eplb", "mean"),
+    "eplb_oracle": PerStep(by_eplb, "eplb", "oracle"),
     # Placed by history as a library would, or knowing the step: the strongest that moves nothing within a step.
-    "eplb_lp": PerStep(_by_eplb, "eplb", "previous", "flow"),
-    "eplb_oracle_lp": PerStep(_by_eplb, "eplb", "oracle", "flow"),
-    "eplb_highs": PerStep(_by_eplb, "eplb", "previous", "highs"),
+    "eplb_lp": PerStep(by_eplb, "eplb", "previous", "flow"),
+    "eplb_oracle_lp": PerStep(by_eplb, "eplb", "oracle", "flow"),
+    "eplb_highs": PerStep(by_eplb, "eplb", "previous", "highs"),
     "flexmoe": PerStep(rivals.shadow, "flexmoe", "previous"),
     "laer": PerStep(_by_laer, "laer", "previous", "near"),
     "relibra": PerMicroStep("whole", "node"),

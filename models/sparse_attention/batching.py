@@ -23,9 +23,9 @@ Column = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Limits:
-    """How many instances there are, tokens of an iteration of prefill and sequences of one of decode at most, and how
-    many tokens' KV an instance holds, shard by shard: one, or, where every rank has sequences of its own, one a
-    rank."""
+    """How many instances there are, tokens of a shard in an iteration of prefill and sequences in one of decode at
+    most, and how many tokens' KV an instance holds, shard by shard: one, or, where every rank has sequences of its own,
+    one a rank."""
 
     prefill: int
     decode: int
@@ -181,16 +181,21 @@ class System:
         return request.input <= max(limits.prefill_room) and in_decode
 
     def chunk(self, instance: int) -> list[Part]:
-        """Return what goes through ``instance`` next, [] where nobody is there or the first has no room."""
+        """Return what goes through ``instance`` next, [] where nobody is there or the first has no room: prompts begin
+        in the order in which they came, and go on in it, shard by shard."""
         prefill = self.prefills[instance]
         parts: list[Part] = []
-        open_tokens = self.limits.chunk
+        open_tokens = [self.limits.chunk] * len(self.limits.prefill_room)
         for request in prefill.queue:
-            if not open_tokens or (request.prefill_shard < 0 and not self._admit(prefill, request)):
+            if request.prefill_shard < 0 and not (
+                open_tokens[prefill.room.widest()] and self._admit(prefill, request)
+            ):  # fmt: skip
                 break
-            new = min(open_tokens, request.input - request.prefilled)
+            new = min(open_tokens[request.prefill_shard], request.input - request.prefilled)
+            if not new:
+                continue
             parts.append(Part(request, new, request.prefilled + new))
-            open_tokens -= new
+            open_tokens[request.prefill_shard] -= new
             if request.output > 1:
                 request.landing += 1
         return parts
@@ -221,7 +226,7 @@ class System:
             request.prefilled = part.total
             prefill.queued -= part.new
             if part.total == request.input:
-                prefill.queue.popleft()
+                prefill.queue.remove(request)
                 request.through = now
                 through.append(request)
                 if request.output == 1:

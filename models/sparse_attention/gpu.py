@@ -126,8 +126,9 @@ def attend_by_query(queries: Any, keys: Any, values: Any, choice: Any, size: int
 
 
 def attend_densely(queries: Any, keys: Any, values: Any) -> tuple[Any, Work]:
-    """Return the attention of every query to all visible tokens by the library's best kernel, and the work; as
-    `kernel.attend_densely`."""
+    """Return the attention of every query to all visible tokens by the library's kernel for the case, and the work; as
+    `kernel.attend_densely`. For a chunk after a prefix the library has no kernel of grouped queries: keys and values
+    are copied for every query head first, which a measurement of this function holds."""
     from torch.nn.attention.bias import causal_lower_right
     from torch.nn.functional import scaled_dot_product_attention
 

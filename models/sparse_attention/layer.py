@@ -69,7 +69,8 @@ class Step:
     @property
     def pairs(self) -> int:
         """Pairs of a query and a visible key, all sequences together."""
-        return int((self.new * (self.total - self.new) + self.new * (self.new + 1) // 2).sum())
+        # In integers of Python: prompts can be so long that 64 bits do not do.
+        return sum(n * (t - n) + n * (n + 1) // 2 for n, t in zip(self.new.tolist(), self.total.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def linear(shape: Shape, tokens: int, rates: Rates, parallel: int) -> Stage:
 
     Model: tokens choose experts evenly and independently, so 1 - (1 - chosen / experts)^tokens of them are read.
     """
-    per_expert = (shape.total - shape.active) / (1 - shape.chosen / shape.experts) / shape.experts
+    left = 1 - shape.chosen / shape.experts
+    per_expert = (shape.total - shape.active) / left / shape.experts if left else 0.0
     shared = shape.active - per_expert * shape.chosen
     read = shared + per_expert * shape.experts * (1 - (1 - shape.chosen / shape.experts) ** tokens)
     work = Work(
@@ -203,7 +205,8 @@ def workspace_bytes(shape: Shape, attention: Attention, step: Step, parallel: in
     if attention == "dense":
         return 0
     heads, tokens = shape.heads // parallel, int(step.new.sum())
-    scores = 4 * heads * int((step.new * -(-step.total // shape.block)).sum())
+    rows = zip(step.new.tolist(), step.total.tolist(), strict=True)
+    scores = 4 * heads * sum(n * -(-total // shape.block) for n, total in rows)
     if step.kind == "decode":
         return scores
     return scores + shape.keep * shape.query_heads // parallel * shape.width * shape.element * tokens

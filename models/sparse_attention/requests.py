@@ -4,6 +4,7 @@ import csv
 import hashlib
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -106,6 +107,18 @@ def _read(about: Arrivals) -> Requests:
     if about.trace is None:
         raise InputError("kind 'trace' needs trace, a CSV file of arrival_ps, input, output")
     path = locate(about.trace, "traces")
+    try:
+        rows = _rows(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: no CSV file in UTF-8: {error}") from None
+    if not rows:
+        raise InputError(f"{path}: holds no request")
+    table = np.array(rows, np.int64)
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    return Requests(*(np.ascontiguousarray(column) for column in table.T))
+
+
+def _rows(path: Path) -> list[list[int]]:
     rows: list[list[int]] = []
     with path.open(encoding="utf-8", newline="") as stream:
         lines = csv.reader(stream)
@@ -122,8 +135,4 @@ def _read(about: Arrivals) -> Requests:
                     f"not {','.join(row)!r}"
                 )
             rows.append(values)
-    if not rows:
-        raise InputError(f"{path}: holds no request")
-    table = np.array(rows, np.int64)
-    table = table[np.argsort(table[:, 0], kind="stable")]
-    return Requests(*(np.ascontiguousarray(column) for column in table.T))
+    return rows

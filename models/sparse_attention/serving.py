@@ -25,7 +25,7 @@ MEASURED = 256
 @dataclass(frozen=True)
 class Serving:
     """``prefill`` and ``decode`` instances of ``tensor`` ranks each; ``chunk`` tokens in an iteration of prefill and
-    ``most`` sequences in one of decode at most.
+    ``most`` sequences in one of decode at most; where ranks have sequences of their own, ``chunk`` is that of a rank.
 
     ``across``: how the ranks of an instance share attention: heads (tensor), sequences (data), or heads, and index
     blocks in decode (context). ``all_reduce``: its algorithm, "" the first. ``together``: layers whose KV leaves as
@@ -152,11 +152,18 @@ class Service:
         params, shape = plan.serving, plan.shape
         self.prefill_bytes, self.decode_bytes = token_bytes(plan, "prefill"), token_bytes(plan, "decode")
         weights = -(-shape.total * shape.element // params.tensor)
-        self.memory = max(rank.memory - params.reserve - weights, 0)
-        if not self.memory:
-            rank.warn(f"the weights, {weights} B a GPU, leave no memory for KV: every request is refused")
         shards = params.tensor if params.across == "data" else 1
-        rooms = [(self.memory // each,) * shards for each in (self.prefill_bytes, self.decode_bytes)]
+        rooms = []
+        for role, token, workspace in zip(
+            ("prefill", "decode"), (self.prefill_bytes, self.decode_bytes), workspaces(plan), strict=True
+        ):
+            left = rank.memory - params.reserve - weights - workspace
+            if left < token:
+                rank.warn(
+                    f"out of memory: {weights} B of weights, {params.reserve} B of reserve and {workspace} B of "
+                    f"workspace in {role} leave no room for KV on a GPU of {rank.memory} B: every request is refused"
+                )
+            rooms.append((max(left, 0) // token,) * shards)
         limits = Limits(
             params.prefill, params.decode, params.chunk, params.most, *rooms, decode_answers=params.answers == "decode"
         )
@@ -182,12 +189,22 @@ class Service:
 
 def token_bytes(plan: Plan, role: str) -> int:
     """Return the bytes of KV and index cache of a token, all layers, on a rank that holds any of it."""
-    shape, across = plan.shape, plan.serving.across
-    heads = shape.heads if across == "data" else shape.heads // plan.serving.tensor
-    index = shape.index_width if plan.attention == "sparse" else 0
-    if across == "context" and role == "decode":
-        index //= plan.serving.tensor
-    return shape.layers * shape.element * (2 * heads * shape.width + index)
+    params = plan.serving
+    parallel = 1 if params.across == "data" else params.tensor
+    index_parallel = params.tensor if params.across == "context" and role == "decode" else 1
+    return plan.shape.layers * layer.cache_bytes(plan.shape, plan.attention, 1, parallel, index_parallel)
+
+
+def workspaces(plan: Plan) -> tuple[int, int]:
+    """Return the bytes that a rank needs beside weights and cache, in an iteration of prefill and in one of decode that
+    are as full and as long as they can be."""
+    params, requests = plan.serving, plan.requests
+    parallel = 1 if params.across == "data" else params.tensor
+    longest, tokens = int(requests.input.max()), min(params.chunk, int(requests.input.sum()))
+    prefill = Step("prefill", np.array([tokens]), np.array([max(longest, tokens)]))
+    count = min(params.most, len(requests))
+    decode = Step("decode", np.ones(count, np.int64), np.full(count, int((requests.input + requests.output).max())))
+    return tuple(layer.workspace_bytes(plan.shape, plan.attention, step, parallel) for step in (prefill, decode))
 
 
 class Instance:

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 Program = Generator[Any, Any, None]
 Stateful = Generator[Any, Any, Any]
 MOST = 2**42
-"""Tokens of all sequences together, so that counts fit 64 bits."""
+"""Tokens of all sequences together, and parameters of a model, so that sums fit 64 bits."""
+WIDEST = 2**20
+"""Heads, widths, blocks, layers, experts."""
+FEW = 2**10
+"""New tokens of a sequence in a step of decode."""
+MOST_CHUNKS = 2**16
+"""Of a prompt."""
 
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "stages": (
@@ -72,13 +78,27 @@ class Plan:
 
 def check(params: "Params") -> None:
     """Raise ``InputError`` for parameters that make no layer."""
-    for name, least in (("tokens", 1), ("prefix", 0), ("chunk", 0), ("sequences", 1), ("tensor", 1), ("layers", 1)):
-        if getattr(params, name) < least:
-            raise InputError(f"{name} must be {least} or more, not {getattr(params, name)}")
     shape, rates = params.shape, params.rates
-    for name in ("query_heads", "heads", "width", "index_width", "block", "keep"):
-        if getattr(shape, name) < 1:
-            raise InputError(f"shape.{name} must be 1 or more, not {getattr(shape, name)}")
+    for name in (
+        "query_heads",
+        "heads",
+        "width",
+        "index_width",
+        "block",
+        "keep",
+        "layers",
+        "model",
+        "experts",
+        "chosen",
+    ):
+        if not 1 <= getattr(shape, name) <= WIDEST:
+            raise InputError(f"shape.{name} must be 1 or more, and at most {WIDEST}, not {getattr(shape, name)}")
+    if shape.chosen > shape.experts:
+        raise InputError(f"shape.chosen must be at most shape.experts, {shape.experts}, not {shape.chosen}")
+    if not 1 <= shape.active <= shape.total <= MOST:
+        raise InputError(
+            f"shape.active must be from 1 to shape.total, {shape.total}, and that at most {MOST}, not {shape.active}"
+        )
     if shape.query_heads % shape.heads:
         raise InputError(f"shape.query_heads: {shape.query_heads} are not shared evenly by {shape.heads} KV heads")
     for name in ("dense", "index", "blocks", "gather", "stream", "linear"):
@@ -88,12 +108,19 @@ def check(params: "Params") -> None:
         raise InputError(f"shape.fresh is a share, at most 1, not {shape.fresh}")
     if params.mode == "serving":
         return
+    for name, least in (("tokens", 1), ("prefix", 0), ("chunk", 0), ("sequences", 1), ("tensor", 1), ("layers", 1)):
+        if getattr(params, name) < least:
+            raise InputError(f"{name} must be {least} or more, not {getattr(params, name)}")
+    if params.mode == "decode" and params.tokens > FEW:
+        raise InputError(f"tokens: {FEW} at most in decode, new ones of a sequence, not {params.tokens}")
     if params.across != "data" and shape.heads % params.tensor:
         raise InputError(f"tensor: {shape.heads} KV heads cannot be shared by {params.tensor} ranks; across: data can")
     if params.across == "context" and (params.attention, params.mode) != ("sparse", "decode"):
         raise InputError("across: context shares index blocks, which sparse attention has, in decode")
     if params.sequences * (params.prefix + params.tokens) > MOST:
         raise InputError(f"tokens: {MOST} at most, all sequences with their prefix together")
+    if params.mode == "prefill" and params.chunk and params.tokens // params.chunk > MOST_CHUNKS:
+        raise InputError(f"chunk: {params.tokens} tokens are more than {MOST_CHUNKS} chunks of {params.chunk}")
     if params.payload == "real" and params.layers > 1:
         raise InputError("layers: 1 with payload: real, which computes one layer")
 
@@ -181,7 +208,8 @@ def _compute(rank: Rank, params: "Params", number: int, step: Step, stage: Stage
 def _exchange(rank: Rank, plan: Plan, number: int, step: Step, state: Any) -> Stateful:
     """Let every rank propose the best of its blocks, a score and a number of 4 B each, before all choose.
 
-    Model: the exchange comes before the one stage that scoring and attention are in decode.
+    Model: the exchange comes before the one stage that scoring and attention are in decode; a rank proposes as many
+    blocks as a query keeps, also where it has fewer.
     """
     params = plan.params
     size = int(step.new.sum()) * params.shape.heads * params.shape.keep * 8 * params.tensor
