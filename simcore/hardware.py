@@ -183,6 +183,15 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Host:
+    """The host of every node: its ``link`` to each of the node's GPUs, and the bandwidth of its memory, which all that
+    is read and written there shares."""
+
+    link: LinkSpec
+    memory_bandwidth: Bandwidth
+
+
+@dataclass(frozen=True)
 class Queues:
     """How links queue under `fifo`: whole messages or cut through, cut into packets of ``mtu`` bytes, and room for
     ``buffer`` bytes in every queue inside the network (none stated: endless)."""
@@ -254,7 +263,7 @@ class CollectiveCost:
 @dataclass(frozen=True)
 class NodeSpec:
     """A machine of equal GPUs: ``gpus`` in each of its equal nodes, joined by ``link`` in one topology; several nodes
-    are joined by a network.
+    are joined by a network. With a ``host``, every node has one, whose memory messages lead from and to.
 
     ``routes`` are paths, node by node, that replace those found by rule; ``failed`` names links by their ends, or a
     switch, that are down; ``degraded`` links do less.
@@ -270,6 +279,7 @@ class NodeSpec:
     edges: list[Edge] = field(default_factory=list)
     nodes: int = 1
     network: Network | None = None
+    host: Host | None = None
     routes: list[list[str]] = field(default_factory=list)
     failed: list[list[str]] = field(default_factory=list)
     degraded: list[Degraded] = field(default_factory=list)

@@ -277,7 +277,10 @@ def _of_links(links: Any, last: int, whole: bool) -> dict[str, Any]:
     bins = np.zeros(len(names) * -(-last // width))
     used = links["busy_ps"] / (np.minimum(links["t1_ps"], last) - links["t0_ps"])
     bins[: len(used)] = used
-    busy = {name: int(links["busy_ps"][links["link"] == name].sum()) for name in names}
+    place = {name: index for index, name in enumerate(names)}
+    sums = np.zeros(len(names), np.int64)
+    np.add.at(sums, np.fromiter(map(place.__getitem__, links["link"]), np.int64, len(links["link"])), links["busy_ps"])
+    busy = dict(zip(names, sums.tolist(), strict=True))
     return {
         "used": len(names),
         "utilisation_mean": sum(busy.values()) / (len(names) * last),
@@ -303,7 +306,19 @@ def _spread(values: "np.ndarray") -> dict[str, int]:
 def _pairs(transfers: Any) -> dict[str, int]:
     import numpy as np
 
-    pairs, index = np.unique(np.stack((transfers["src"], transfers["dst"])), axis=1, return_inverse=True)
-    sums = np.zeros(pairs.shape[1], np.int64)
-    np.add.at(sums, index.reshape(-1), transfers["size_bytes"])
-    return {f"{src}->{dst}": int(total) for (src, dst), total in zip(pairs.T.tolist(), sums, strict=True)}
+    src, dst = transfers["src"].astype(np.int64), transfers["dst"]
+    ends = int(max(src.max(initial=0), dst.max(initial=0))) + 1
+    number = src * ends + dst
+    # Where messages are many and pairs few, sums by number cost a tenth of sorting the numbers.
+    if ends * ends <= len(number):
+        messages, sums = np.zeros(ends * ends, np.int64), np.zeros(ends * ends, np.int64)
+        np.add.at(messages, number, 1)
+        np.add.at(sums, number, transfers["size_bytes"])
+        (pairs,) = np.nonzero(messages)
+        sums = sums[pairs]
+    else:
+        pairs, index = np.unique(number, return_inverse=True)
+        sums = np.zeros(len(pairs), np.int64)
+        np.add.at(sums, index.reshape(-1), transfers["size_bytes"])
+    ends_of = zip(*(each.tolist() for each in np.divmod(pairs, ends)), strict=True)
+    return {f"{a}->{b}": total for (a, b), total in zip(ends_of, sums.tolist(), strict=True)}

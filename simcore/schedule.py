@@ -23,7 +23,7 @@ class Schedule:
     that rank: a computation on its compute stream, which runs one after another, or, where ``stream`` is `DELAY`, time
     that passes without a queue. It may begin once every row of ``after[after_begin[i]:after_begin[i + 1]]`` has
     ended: a transfer when its last byte has arrived. Ranks count from 0 within the schedule; ``-1 - k`` is the k-th
-    reducing switch. Without ``stream`` there are no delays.
+    reducing switch, or the memory of a host (`Rank.host`). Without ``stream`` there are no delays.
     """
 
     rank: "Column"
@@ -37,9 +37,9 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.rank)
 
-    def check(self, ranks: int, reducers: int) -> None:
-        """Raise ``SimulationError`` unless the columns fit each other and name only ``ranks`` ranks, ``reducers``
-        reducing switches, rows that exist, and no negative size or duration.
+    def check(self, ranks: int, others: int) -> None:
+        """Raise ``SimulationError`` unless the columns fit each other and name only ``ranks`` ranks, ``others``
+        reducing switches and hosts, rows that exist, and no negative size or duration.
 
         The loops that play a schedule trust it.
         """
@@ -64,7 +64,7 @@ class Schedule:
         if self.stream is not None and not np.isin(self.stream, (COMPUTE, DELAY)).all():
             raise SimulationError(f"a schedule's stream is {COMPUTE} (compute) or {DELAY} (a delay)")
         lowest, highest = min(self.rank.min(), self.peer.min()), max(self.rank.max(), self.peer.max())
-        if lowest < -reducers:
-            raise SimulationError(f"it uses reducing switch {-1 - lowest}, but the machine has {reducers} of them")
+        if lowest < -others:
+            raise SimulationError(f"it uses switch or host {-1 - lowest}, but the machine has {others} of them")
         if highest >= ranks:
             raise SimulationError(f"it uses rank {highest}, but is played by {ranks} ranks")

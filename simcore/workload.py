@@ -394,6 +394,15 @@ class Rank:
         """Return how long ``work`` takes on this rank's GPU, ps, by ``timing`` or the cost model of the run."""
         return (timing or self._cost).duration(work, self._device.spec)
 
+    def host(self, rank: int) -> int:
+        """Return what stands in a schedule for the memory of the host beside the GPU of ``rank``; raises ``InputError``
+        where the machine has no hosts."""
+        self._require(rank, rank)
+        place = self._fabric.host_of(self._first + rank)
+        if place is None:
+            raise InputError("the machine has no hosts; machine.host: {link: ..., memory_bandwidth: ...} gives it some")
+        return -1 - place
+
     @property
     def memory(self) -> int:
         """Bytes of memory of the rank's GPU."""

@@ -38,6 +38,7 @@ def values(kind: str, rows: Any = SPIN, **arguments: Any) -> list[float]:
         "mean": statistics.Mean, "slope": statistics.Slope,
         "r2": statistics.R2, "growth": statistics.Growth, "share": statistics.Share,
         "slope_spread": statistics.SlopeSpread,
+        "paired": statistics.Paired,
     }[kind](kind=kind, **arguments)  # fmt: skip
     result: list[float] = found.of_rows(rows)
     return result
@@ -78,6 +79,39 @@ def test_slopes_are_compared_over_the_groups_of_a_column() -> None:
     rows = [row | {"reads": row["reads"] * (1 if row["wait"] == "spin" else 0) + 26 * row["delay_us"]} for row in ROWS]
 
     assert values("slope_spread", rows, x="delay_us", y="reads", over="wait") == pytest.approx([39 / 26])
+
+
+@given(st.lists(st.tuples(st.floats(1, 9), st.floats(1, 9)), min_size=3, max_size=9))
+def test_paired_differences_are_those_of_a_t_test(pairs: list[tuple[float, float]]) -> None:
+    from scipy.stats import ttest_rel
+
+    rows: list[dict[str, Any]] = []
+    for seed, (a, b) in enumerate(pairs):
+        rows += [{"how": "old", "seed": seed, "ms": b}, {"how": "new", "seed": seed, "ms": a}]
+    rows.reverse()
+    sides: dict[str, Any] = {"y": "ms", "of": {"how": "new"}, "to": {"how": "old"}, "over": "seed"}
+
+    found = {name: values("paired", rows, gives=name, **sides)[0] for name in ("low", "mean", "high", "sign")}
+
+    a, b = np.array(pairs).T
+    assert found["mean"] == pytest.approx((a - b).mean() / b.mean())
+    if np.ptp(a - b) > 1e-6:
+        test = ttest_rel(a, b)
+        interval = test.confidence_interval()
+        assert [found["low"], found["high"]] == pytest.approx([interval.low / b.mean(), interval.high / b.mean()])
+        assert found["sign"] == (0 if interval.low <= 0 <= interval.high else np.sign(a.mean() - b.mean()))
+
+
+def test_rows_without_a_partner_are_not_paired() -> None:
+    rows = [{"how": how, "seed": seed, "ms": 1} for how, seed in (("old", 0), ("old", 1), ("new", 0))]
+    sides: dict[str, Any] = {"y": "ms", "of": {"how": "new"}, "to": {"how": "old"}, "over": "seed"}
+
+    with pytest.raises(StatisticError, match="not paired by seed"):
+        values("paired", rows, **sides)
+    with pytest.raises(StatisticError, match="not paired by seed"):
+        values("paired", [*rows, rows[-1], rows[-1]], **sides)
+    with pytest.raises(StatisticError, match="two pairs or more"):
+        values("paired", [rows[0], rows[-1]], **sides)
 
 
 @pytest.mark.parametrize(

@@ -207,5 +207,5 @@ IN_SWITCH = ["workloads.0.params.algorithm=in_switch", "workloads.0.params.nodes
 def test_a_schedule_that_needs_a_switch_that_is_not_there_is_refused() -> None:
     star = Topology("switch", 4, LinkSpec(10**12, 1000))
 
-    with pytest.raises(SimulationError, match="uses reducing switch 0, but the machine has 0 of them"):
+    with pytest.raises(SimulationError, match="uses switch or host 0, but the machine has 0 of them"):
         duration(build("all_reduce", 4, 4000, "in_switch").schedule, star, "fifo", range(4))

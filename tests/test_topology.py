@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simcore.hardware import Degraded, Edge, Efficiency, LinkSpec, Network
+from simcore.hardware import Degraded, Edge, Efficiency, Host, LinkSpec, Network
 from simcore.shapes import Dimension, Dragonfly, FatTree, LinkChange, RailOptimised, Switch, Torus
 from simcore.topology import MOST_LINKS, Topology, TopologyError
 from simcore.topology.ecmp import pair_hash, pair_hashes
@@ -385,6 +385,66 @@ def test_without_reduction_there_is_no_reducer() -> None:
     topology = Topology("switch", 4, LINK)
 
     assert (topology.reducers, topology.reducer_of(0)) == ([], None)
+
+
+# ---- hosts
+
+HOST = Host(LinkSpec(10**7, 300), 4 * 10**7)
+
+
+def test_the_memory_beside_a_gpu_is_reached_by_its_link_and_from_other_nodes_by_its_nic() -> None:
+    topology = cluster(2, RailOptimised(), host=HOST)
+    there = [topology.host_of(gpu) for gpu in range(8)]
+
+    assert there == list(range(8, 16))
+    assert topology.endpoints == 16
+    assert names(topology, 1, 8 + 1) == ["gpu1", "node0.host", "node0.memory"]
+    assert names(topology, 8 + 1, 3) == ["node0.memory", "node0.host", "gpu3"]
+    assert names(topology, 8 + 1, 5) == ["node0.memory", "node0.host", "gpu1", "rail1", "gpu5"]
+    assert names(topology, 1, 8 + 5) == ["gpu1", "rail1", "gpu5", "node1.host", "node1.memory"]
+    both_ends = ["node0.memory", "node0.host", "gpu2", "rail2", "gpu6", "node1.host", "node1.memory"]
+    assert names(topology, 8 + 2, 8 + 6) == both_ends
+    with pytest.raises(ValueError, match="no route leads from endpoint 8 to 9, memory of one host"):
+        topology.route(8, 9)
+    with pytest.raises(ValueError, match="no route leads from endpoint 8 to 16"):
+        topology.route(8, 16)
+
+
+def test_links_of_a_host_are_its_own_and_its_memory_is_shared_by_both_directions() -> None:
+    topology = Topology("switch", 3, LINK, host=HOST, degraded=[Degraded(("gpu2", "host"), percent=50)])
+    served = [[topology.servers[topology.links[i].server] for i in topology.route(*pair)] for pair in ((0, 3), (5, 2))]
+
+    assert [[each.bandwidth for each in path] for path in served] == [[10**7, 4 * 10**7], [4 * 10**7, 5 * 10**6]]
+    assert served[0][1] is served[1][0]
+    assert [topology.links[i].latency for i in topology.route(0, 3)] == [300, 0]
+    # Messages between GPUs go as they did, and the drawing shows what it showed.
+    plain = Topology("switch", 3, LINK)
+    assert topology.route(0, 2) == plain.route(0, 2)
+    assert set(topology.graph()) == set(plain.graph())
+    assert plain.host_of(0) is None
+
+
+def test_searches_never_lead_through_a_host() -> None:
+    ends = [Edge((f"gpu{i}", f"gpu{i + 1}")) for i in range(3)]
+    topology = Topology("edges", 4, LINK, ends, host=HOST)
+
+    assert names(topology, 0, 3) == ["gpu0", "gpu1", "gpu2", "gpu3"]
+    with pytest.raises(TopologyError, match="gpu2 is unreachable"):
+        Topology("edges", 4, LINK, ends, host=HOST, failed=[["gpu1", "gpu2"]])
+    with pytest.raises(TopologyError, match="a host and its links do not fail"):
+        Topology("edges", 4, LINK, ends, host=HOST, failed=[["gpu1", "host"]])
+
+
+def test_reducing_switches_come_before_the_hosts() -> None:
+    topology = cluster(2, Switch(), inside=Switch(in_switch_reduction=True), host=HOST)
+    pairs = [(1, 8), (10 + 4, 2), (3, 10 + 1), (0, 7), (8, 3), (10, 14)]
+
+    begin, links = topology.routes(*np.array(pairs).T)
+
+    assert [tuple(links[i:j]) for i, j in itertools.pairwise(begin)] == [topology.route(*pair) for pair in pairs]
+    assert topology.endpoints == 18
+    with pytest.raises(ValueError, match="no route leads from endpoint 8 to 10"):
+        topology.route(8, 10)
 
 
 # ---- failures

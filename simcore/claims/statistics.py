@@ -187,8 +187,28 @@ class Mean:
         return [math.fsum(number(row, self.y) for row in rows) / len(rows)]
 
 
+@dataclass(frozen=True)
+class Paired:
+    """Differences of ``y`` between the rows chosen by ``of`` and those chosen by ``to``, paired by column ``over``, as
+    shares of the mean of the latter: their ``mean``, the ``low`` or ``high`` end of its 95 % interval by Student's t,
+    or its ``sign``, 0 where the interval contains zero: a tie."""
+
+    kind: Literal["paired"]
+    y: str
+    of: Where
+    to: Where
+    over: str
+    gives: Literal["mean", "low", "high", "sign"] = "mean"
+
+    def of_rows(self, rows: Rows) -> list[float]:
+        """Return the one number."""
+        low, mean, high = paired(rows, self.y, self.of, self.to, self.over)
+        sign = 0.0 if low <= 0 <= high else math.copysign(1.0, mean)
+        return [{"mean": mean, "low": low, "high": high, "sign": sign}[self.gives]]
+
+
 Statistic = Annotated[
-    Value | Ratio | Reduction | Spread | Distinct | Turns | Slope | R2 | Growth | Share | SlopeSpread | Mean,
+    Value | Ratio | Reduction | Spread | Distinct | Turns | Slope | R2 | Growth | Share | SlopeSpread | Mean | Paired,
     Tagged("kind"),
 ]
 
@@ -214,6 +234,27 @@ def line(x: Sequence[float], y: Sequence[float]) -> Line:
     height = math.fsum((each - mean_y) ** 2 for each in y)
     rest = math.fsum((b - intercept - slope * a) ** 2 for a, b in zip(x, y, strict=True))
     return Line(slope, intercept, 1 - rest / height if height else 1.0)
+
+
+def paired(rows: Rows, y: str, of: Where, to: Where, over: str) -> tuple[float, float, float]:
+    """Return the low end of the 95 % interval, the mean and the high end of the paired differences of ``y``, as shares
+    of the mean of ``to``; raises ``StatisticError`` where rows have no partner, or there are fewer than two pairs."""
+    from scipy.special import stdtrit
+
+    sides = [{str(row[over]): number(row, y) for row in chosen(rows, where)} for where in (of, to)]
+    if sides[0].keys() != sides[1].keys() or any(
+        len(side) != len(chosen(rows, where)) for side, where in zip(sides, (of, to), strict=True)
+    ):
+        raise StatisticError(f"rows are not paired by {over}: each of its values has one on either side")
+    count = len(sides[0])
+    if count < 2:
+        raise StatisticError(f"an interval needs two pairs or more, not {count}")
+    unit = math.fsum(sides[1].values()) / count
+    differences = [_quotient(sides[0][key] - sides[1][key], unit) for key in sides[0]]
+    mean = math.fsum(differences) / count
+    deviation = math.sqrt(math.fsum((each - mean) ** 2 for each in differences) / (count - 1))
+    half = float(stdtrit(count - 1, 0.975)) * deviation / math.sqrt(count)
+    return mean - half, mean, mean + half
 
 
 def chosen(rows: Rows, where: Where) -> list[Row]:

@@ -333,15 +333,15 @@ class Fabric:
         count = len(schedule)
         if not count:
             return ended.succeed((NO_DELAYS, NO_DELAYS) if timed else None)
-        reducers = len(self._endpoints) - len(self._gpus)
+        others = len(self._endpoints) - len(self._gpus)
         try:
-            schedule.check(len(ranks), reducers)
+            schedule.check(len(ranks), others)
         except SimulationError as error:
             raise SimulationError(f"{what}: {error}") from None
         for rank in ranks:
             self._require_rank(rank)
         known = np.array([*ranks, *range(len(self._endpoints) - 1, len(self._gpus) - 1, -1)], np.int64)
-        # Reducing switches count down from -1, so Python's way of counting from the end finds them.
+        # Reducing switches and hosts count down from -1, so Python's way of counting from the end finds them.
         if kernels.first_unknown_move(known, schedule.rank, schedule.peer, self._endpoints, self._routes.of) >= 0:
             moves = schedule.rank != schedule.peer
             self._routes.first_hops(known[schedule.rank[moves]], known[schedule.peer[moves]])
@@ -375,6 +375,12 @@ class Fabric:
         rank_of = {f"gpu{gpu}": rank for rank, gpu in enumerate(self._gpus)}
         links = [self._topology.links[each] for each in self._topology.route(self._gpus[src], self._gpus[dst])]
         return [(rank_of.get(link.tail, -1), rank_of.get(link.head, -1)) for link in links]
+
+    def host_of(self, rank: int) -> int | None:
+        """Return k such that -1 - k is, in a schedule, the host's memory beside the GPU of ``rank``; None where nodes
+        have no host."""
+        end = self._topology.host_of(self._gpus[rank])
+        return None if end is None else end - self._topology.gpus
 
     def prepare(self, src: Column, dst: Column) -> None:
         """Find the routes of many pairs of ranks at once, before they are first used."""

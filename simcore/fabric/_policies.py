@@ -209,8 +209,12 @@ class Fluid(Policy):
         ended, had = self.state[kernels.T_PORTS][server, [_maxmin.P_TOTAL, _maxmin.P_PAYLOAD]].tolist()
         if ended == had:
             return charged
-        reached = np.array([0, *(total * had // ended for total in np.cumsum(charged).tolist())], np.int64)
-        return reached[1:] - reached[:-1]
+        # Where nothing was charged nothing was carried: Python's integers, which are slow, are for the other bins.
+        (used,) = np.nonzero(charged)
+        reached = [total * had // ended for total in np.cumsum(charged[used]).tolist()]
+        carried = np.zeros_like(charged)
+        carried[used] = np.diff(np.array([0, *reached], np.int64))
+        return carried
 
     def busy(self, server: int, bins: Table) -> Table:
         """Return how long what a server was charged with in each bin takes at its full rate, ps: flows that another

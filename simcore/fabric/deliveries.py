@@ -101,7 +101,7 @@ class Deliveries:
                 self._recorder.extend(
                     "links",
                     {
-                        "link": [name] * len(used),
+                        "link": Coded([name], np.zeros(len(used), np.int64)),
                         "t0_ps": used * width,
                         "t1_ps": (used + 1) * width,
                         "busy_ps": busy[used],

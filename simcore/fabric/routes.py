@@ -16,7 +16,7 @@ from simcore.units import PS_PER_S
 
 
 class Routes:
-    """The paths between endpoints, GPUs first, then switches that reduce; each a stretch of hops.
+    """The paths between endpoints, GPUs first, then switches that reduce, then hosts; each a stretch of hops.
 
     ``endpoints`` are those of the ranks. ``of`` and ``hop`` say, for a pair of endpoints, its route (from 1, 0 not
     known yet) and that route's first hop; ``leads`` how long a message waits before it flows. The first hops of all are

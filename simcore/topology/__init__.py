@@ -3,9 +3,10 @@
 import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from simcore.hardware import Degraded, Edge, Family, LinkSpec, Network, NodeSpec
+from simcore.hardware import Degraded, Edge, Family, Host, LinkSpec, Network, NodeSpec
 from simcore.shapes import Direct, Dragonfly, FatTree, RailOptimised, Switch, Torus
 from simcore.topology import bulk, families
 from simcore.topology.ecmp import pair_hash
@@ -39,11 +40,12 @@ class Topology:
     """Directed links between GPUs and switches, and the route of every pair, by rule or by search.
 
     ``gpus`` counts all GPUs; ``nodes`` equal parts of them each have the ``shape`` inside, and ``network`` joins the
-    nodes. Endpoints 0 to ``gpus - 1`` are the GPUs, ``gpus + k`` is the reducing switch ``reducers[k]``.
+    nodes. Endpoints 0 to ``gpus - 1`` are the GPUs, ``gpus + k`` is the reducing switch ``reducers[k]``; with a
+    ``host`` there follows for each GPU the memory of its node's host.
 
     Model: a switch is a point where links meet; it has no capacity and no latency beyond those of its links. A flow
     stays on one of its equal paths. Each GPU has a NIC of its own, whose link begins at the GPU: the PCIe hop between
-    the two is part of that link.
+    the two is part of that link. What a host sends to other nodes goes by the link between host and GPU to that NIC.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Topology:
         *,
         nodes: int = 1,
         network: Network | None = None,
+        host: Host | None = None,
         routes: Sequence[Sequence[str]] = (),
         failed: Sequence[Sequence[str]] = (),
         degraded: Sequence[Degraded] = (),
@@ -62,13 +65,16 @@ class Topology:
         if isinstance(shape, str):
             shape = Switch() if shape == "switch" else Direct(shape)
         self.shape, self.gpus, self.nodes, self.network = shape, gpus, nodes, network
-        self._per_node, self._link = gpus // nodes, link
+        self._per_node, self._link, self._host = gpus // nodes, link, host
         _refuse_too_many(shape, gpus, nodes, link, network, len(edges))
         self._wiring = Wiring()
+        self._before_hosts = MOST_LINKS
         self.servers, self.links = self._wiring.servers, self._wiring.links
         self._inside = [self._node(node, edges) for node in range(nodes)]
         self._add_nodes()
         self._outside = self._joined()
+        self._before_hosts = len(self.links)
+        self._add_hosts()
         self._routes: dict[tuple[int, int], tuple[int, ...]] = {}
         self._changed = bool(routes or failed)
         self._damage(failed, degraded)
@@ -84,8 +90,7 @@ class Topology:
         none."""
         return cls(
             spec.topology, spec.gpu_count, spec.link, spec.edges, nodes=spec.nodes, network=spec.network,
-            routes=spec.routes, failed=spec.failed,
-            degraded=spec.degraded,
+            host=spec.host, routes=spec.routes, failed=spec.failed, degraded=spec.degraded,
         )  # fmt: skip
 
     # ---- links
@@ -135,6 +140,18 @@ class Topology:
         self._index_links(self._inside_links)
         return layout
 
+    def _add_hosts(self) -> None:
+        """Add the links of the hosts, which no search finds: they lead from and to a host alone."""
+        if self._host is None:
+            return
+        link = self._host.link
+        memory = replace(link, bandwidth=self._host.memory_bandwidth, latency=0, overhead=0, efficiency=[])
+        for layout in self._inside:
+            for end in layout.ends:
+                self._wiring.add(Edge((end, f"{layout.prefix}host")), link, ("host",))
+            ends = (f"{layout.prefix}host", f"{layout.prefix}memory")
+            self._wiring.add(Edge(ends, duplex="half"), memory, ("host",))
+
     def _index_links(self, first: int) -> None:
         for position in range(first, len(self.links)):
             self._out.setdefault(self.links[position].tail, []).append(position)
@@ -144,6 +161,8 @@ class Topology:
             self._wiring.fail(list(ends), ("failed", index))
         for index, worse in enumerate(degraded):
             self._wiring.degrade(worse, ("degraded", index))
+        if max(self._wiring.dead, default=-1) >= self._before_hosts:
+            raise TopologyError("a host and its links do not fail; they may be degraded", ("failed",))
         if failed:
             self._require_reachable(self.gpus, ("failed",))
 
@@ -160,7 +179,7 @@ class Topology:
 
     def _reached(self, start: str, backwards: bool) -> set[str]:
         neighbours: dict[str, list[str]] = {}
-        for index, link in enumerate(self.links):
+        for index, link in enumerate(self.links[: self._before_hosts]):
             if index not in self._wiring.dead:
                 tail, head = (link.head, link.tail) if backwards else (link.tail, link.head)
                 neighbours.setdefault(tail, []).append(head)
@@ -180,7 +199,8 @@ class Topology:
 
         Ties of a ring or torus go the way of rising numbers; ties of an edge list go to the edge listed first; of
         equal paths of a network the hash of the pair picks one. A reducing switch has routes to and from the GPUs of
-        its node.
+        its node. The memory beside a GPU has routes to and from all GPUs, and to and from the memory of other nodes;
+        to other nodes they take the NIC of the GPU beside it.
         """
         pair = (src, dst)
         if pair not in self._routes:
@@ -189,8 +209,8 @@ class Topology:
 
     @property
     def endpoints(self) -> int:
-        """GPUs and reducing switches together: what routes lead from and to."""
-        return self.gpus + len(self.reducers)
+        """GPUs, reducing switches and memory of hosts together: what routes lead from and to."""
+        return self.gpus + len(self.reducers) + (self.gpus if self._host else 0)
 
     def routes(self, src: "NDArray[np.int64]", dst: "NDArray[np.int64]") -> Routes:
         """Return the routes of k pairs of endpoints, ``src`` and ``dst`` int64[k]; the same as ``route``, in bulk.
@@ -211,7 +231,13 @@ class Topology:
         """Return k such that ``reducers[k]`` reduces for ``gpu``; endpoint ``gpus + k``. None: no switch reduces."""
         return gpu // self._per_node if self.reducers else None
 
+    def host_of(self, gpu: int) -> int | None:
+        """Return the endpoint that is the host's memory beside ``gpu``; None where nodes have no host."""
+        return self.gpus + len(self.reducers) + gpu if self._host else None
+
     def _found(self, src: int, dst: int) -> tuple[int, ...]:
+        if max(src, dst) >= self.gpus + len(self.reducers):
+            return self._to_host(src, dst)
         if max(src, dst) >= self.gpus:
             return self._to_reducer(src, dst)
         a, b = src // self._per_node, dst // self._per_node
@@ -256,6 +282,22 @@ class Topology:
             raise ValueError(f"no route leads from endpoint {src} to {dst}; a switch reduces for the GPUs of its node")
         names = (f"gpu{gpu}", self.reducers[reducer])
         return self._linked(names if src < dst else names[::-1])
+
+    def _to_host(self, src: int, dst: int) -> tuple[int, ...]:
+        """Return the way from or to the memory of a host, or from one host's to another's."""
+        first = self.gpus + len(self.reducers)
+        a, b = (end - first if end >= first else end for end in (src, dst))
+        if self._host is None or max(a, b) >= self.gpus:
+            raise ValueError(f"no route leads from endpoint {src} to {dst}; a host has some to GPUs and other hosts")
+        node, other = a // self._per_node, b // self._per_node
+        up, down = self._inside[node].prefix, self._inside[other].prefix
+        before, after = (f"{up}memory", f"{up}host"), (f"{down}host", f"{down}memory")
+        if node != other:
+            out = self._linked((*before, f"gpu{a}")) if src >= first else ()
+            return (*out, *self.route(a, b), *(self._linked((f"gpu{b}", *after)) if dst >= first else ()))
+        if src >= first and dst >= first:
+            raise ValueError(f"no route leads from endpoint {src} to {dst}, memory of one host")
+        return self._linked((*before, f"gpu{b}") if src >= first else (f"gpu{a}", *after))
 
     def _searched(self, src: int, dst: int, *, inside: bool) -> tuple[int, ...]:
         """Return the shortest path of working links, inside the node alone or anywhere; nothing where there is
@@ -303,7 +345,7 @@ class Topology:
         Nodes have ``kind`` gpu or switch, ``role`` (gpu, switch, leaf, spine, core, rail, router), ``node`` (the number
         of their node, where they are in one) and what their family adds; edges have ``server``, ``bandwidth`` (B/s),
         ``latency`` (ps), ``failed`` and ``inside`` a node. The graph itself has ``family``, ``network``, ``nodes`` and
-        ``latency_is``, what its latencies cover.
+        ``latency_is``, what its latencies cover. Hosts are left out.
         """
         import networkx
 
@@ -314,7 +356,7 @@ class Topology:
         )  # fmt: skip
         graph.add_nodes_from((f"gpu{i}", {"node": i // self._per_node}) for i in range(self.gpus))
         graph.add_nodes_from((f"gpu{i}", {"kind": "gpu", "role": "gpu"}) for i in range(self.gpus))
-        for index, link in enumerate(self.links):
+        for index, link in enumerate(self.links[: self._before_hosts]):
             inside = index < self._inside_links
             for end in (link.tail, link.head):
                 if end not in graph:

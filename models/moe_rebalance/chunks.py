@@ -1,0 +1,265 @@
+"""Part of a step as one schedule of an EP group: what its ranks compute and exchange layer by layer, and the weights
+and gradients of replicas that come and go meanwhile.
+
+A *visit* is what happens in one layer without a pause: its forward pass, or, on the way back, the forward pass once
+more and the backward pass. All ranks go from one stage of a pass to the next together.
+
+Model: a layer begins when all weights that it needs are there, though its attention needs none of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from simcore import COMPUTE, DELAY, Schedule
+
+from .placement import Counts
+from .timing import Exchange
+
+Kind = Literal["forward", "backward"]
+Messages = Sequence[tuple[int, int]]
+
+FORWARD = ("attention", "tensor", "dispatch", "experts", "combine")
+"""Stages of a forward pass, in order; those of a backward pass are the same in the other direction."""
+COMPUTED = ("attention", "experts")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one pass takes: ps of every rank in ``attention`` and ``experts`` [R], bytes of every message of the
+    exchange."""
+
+    attention: Counts
+    experts: Counts
+    sizes: Counts
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A layer that is visited, with its load; ``weights`` are the messages before which it does not begin,
+    ``gradients`` those that it sends off itself. ``planned``: when its plan is there, ps after the schedule's begin."""
+
+    kind: Kind
+    load: Load
+    weights: Messages
+    gradients: Messages
+    planned: int
+
+    @property
+    def computes(self) -> int:
+        """Time, ps, that the visit computes at least; back takes twice as long as there, after going there again."""
+        once = int(self.load.attention.max() + self.load.experts.max())
+        return once if self.kind == "forward" else 3 * once
+
+
+class Frame:
+    """The rows of a pass of a group of ``ranks`` ranks, ``tensor`` of which share the heads of a token; tensor
+    parallelism is one message of all its bytes to the next rank."""
+
+    def __init__(self, exchange: Exchange, tensor: int) -> None:
+        self.ranks, self.tensor = exchange.ranks, tensor
+        every = np.arange(exchange.ranks)
+        src, dst = exchange.pairs
+        ring = every // tensor * tensor + (every + 1) % tensor
+        ends = {
+            "attention": (every, every),
+            "tensor": (every, ring) if tensor > 1 else (every[:0], every[:0]),
+            "dispatch": (src, dst),
+            "experts": (every, every),
+            "combine": (dst, src),
+        }
+        back = {name: ends[name][::-1] for name in ends}
+        self.blocks: dict[Kind, Block] = {"forward": Block(ends, FORWARD), "backward": Block(back, FORWARD[::-1])}
+
+
+class Block:
+    """Rows of a pass, counted from 0: every stage, and after each of them one row that takes no time and ends with it,
+    ``joins`` [stages]. What stage i begins after is the row that ends the one before, -1 the row before the pass."""
+
+    def __init__(self, ends: Any, order: Sequence[str]) -> None:
+        self.order = order
+        rank, peer, stream, counts, after = [], [], [], [], []
+        joins, self.spans = [], dict[str, slice]()
+        row, before = 0, -1
+        for name in order:
+            src, dst = ends[name]
+            size = len(src)
+            self.spans[name] = slice(row, row + size)
+            rank += [src, np.zeros(1, np.int64)]
+            peer += [dst, np.zeros(1, np.int64)]
+            # What is computed is queued on the rank's stream; the joins take nothing.
+            stream += [np.full(size, COMPUTE), np.full(1, DELAY)]
+            counts += [np.ones(size, np.int64), np.array([max(size, 1)])]
+            after += [np.full(size, before), np.arange(row, row + size) if size else np.array([before])]
+            row += size + 1
+            before = row - 1
+            joins.append(before)
+        self.joins = np.array(joins)
+        self.rank, self.peer, self.stream = (np.concatenate(each) for each in (rank, peer, stream))
+        self.counts, self.after = np.concatenate(counts), np.concatenate(after)
+
+    def __len__(self) -> int:
+        return len(self.rank)
+
+    def filled(self, load: Load, tensor_bytes: int, times: int) -> tuple[Counts, Counts]:
+        """Return size and duration of every row; computations take ``times`` as long."""
+        size, duration = np.zeros(len(self), np.int64), np.zeros(len(self), np.int64)
+        size[self.spans["tensor"]] = tensor_bytes
+        size[self.spans["dispatch"]] = size[self.spans["combine"]] = load.sizes
+        duration[self.spans["attention"]] = times * load.attention
+        duration[self.spans["experts"]] = times * load.experts
+        return size, duration
+
+
+@dataclass(frozen=True)
+class Told:
+    """What became of the visits of a chunk, ps since the job's start; [V] each: when the visit before had ended, when
+    the plan, and the weights, were there, and when the visit ended; ``stages`` [V, passes of a visit, stages] when
+    each stage ended, in the order of the pass. ``tail``: when the last weights for the next chunk were there;
+    ``home``: when the last gradients were; ``end``: when everything had ended."""
+
+    before: Counts
+    planned: Counts
+    loaded: Counts
+    ended: Counts
+    stages: list[Counts]
+    tail: int
+    home: int
+    end: int
+
+
+class Chunk:
+    """The schedule of some visits; ``ahead`` are weights of the first visits of the next chunk, in order, which come
+    when the buffers of the last visits of this one are free; the weights of the first ``loaded`` visits are there."""
+
+    def __init__(
+        self, frame: Frame, visits: Sequence[Visit], ahead: Sequence[Visit], *, buffers: int, loaded: int,
+        tensor_bytes: int, weights: int, gradients: int,
+    ) -> None:  # fmt: skip
+        self._frame, self._visits = frame, visits
+        self._rows: list[tuple[Any, Any, Any, Any, Any, Any, Any]] = []
+        self._count = 0
+        self._gates: list[int] = []
+        self._passes: list[list[int]] = []
+        self._weights: list[list[int]] = [[] for _ in visits]
+        self._plans = [-1] * (len(visits) + len(ahead))
+        self._place(visits, tensor_bytes)
+        self._last = self._count - 1
+        more = _Rows(self._count)
+        for index, visit in enumerate([*visits, *ahead]):
+            # A plan without weights to come is for the next chunk to wait for.
+            if visit.planned and (index < len(visits) or visit.weights):
+                self._plans[index] = more.delay(visit.planned)
+        self._homes = [
+            [more.message(each, gradients, [self._experts_end(index)]) for each in visit.gradients]
+            for index, visit in enumerate(visits)
+        ]
+        for index in range(loaded, len(visits)):
+            self._weights[index] = self._come(more, index, visits[index], buffers, weights)
+        self._ahead = [
+            row
+            for place, visit in enumerate(ahead)
+            for row in self._come(more, len(visits) + place, visit, buffers, weights)
+        ]
+        self.schedule = self._made(more)
+
+    def _place(self, visits: Sequence[Visit], tensor_bytes: int) -> None:
+        """Lay out the rows of all visits: a gate, then one pass or two."""
+        for visit in visits:
+            self._gates.append(self._count)
+            self._count += 1
+            kinds: list[Kind] = ["forward"] if visit.kind == "forward" else ["forward", "backward"]
+            begins = []
+            for kind in kinds:
+                block = self._frame.blocks[kind]
+                size, duration = block.filled(visit.load, tensor_bytes, 1 if kind == "forward" else 2)
+                begins.append(self._count)
+                self._rows.append(
+                    (block.rank, block.peer, size, duration, block.stream, block.counts, block.after + self._count)
+                )
+                self._count += len(block)
+            self._passes.append(begins)
+
+    def _come(self, more: "_Rows", index: int, visit: Visit, buffers: int, weights: int) -> list[int]:
+        """Add the messages of the weights for a visit, after the plan and the visit whose buffer they take."""
+        count = len(self._visits)
+        first = 0 if index >= count or visit.kind == "forward" else self._first_back()
+        held = index - buffers
+        after = [self._plans[index]] if self._plans[index] >= 0 else []
+        if held >= first:
+            after += [self._experts_end(held), *self._homes[held]]
+        return [more.message(each, weights, after) for each in visit.weights]
+
+    def _first_back(self) -> int:
+        return next(index for index, visit in enumerate(self._visits) if visit.kind == "backward")
+
+    def _experts_end(self, index: int) -> int:
+        """Return the row that ends with the experts of the last pass of a visit."""
+        begin = self._passes[index][-1]
+        block = self._frame.blocks[self._visits[index].kind]
+        return begin + int(block.joins[block.order.index("experts")])
+
+    def _made(self, more: "_Rows") -> Schedule:
+        rows = iter(self._rows)
+        parts: list[tuple[Any, ...]] = []
+        for index, begins in enumerate(self._passes):
+            before = [self._gates[index] - 1] if index else []
+            plan = [self._plans[index]] if self._plans[index] >= 0 else []
+            after = [*before, *plan, *self._weights[index]]
+            zero = np.zeros(1, np.int64)
+            parts.append((zero, zero, zero, zero, np.full(1, DELAY), np.array([len(after)]), np.array(after, np.int64)))
+            parts += [next(rows) for _ in begins]
+        parts.append(more.columns())
+        rank, peer, size, duration, stream, counts, after_ = (np.concatenate(each) for each in zip(*parts, strict=True))
+        begin = np.zeros(len(rank) + 1, np.int64)
+        np.cumsum(counts, out=begin[1:])
+        return Schedule(rank, peer, size, duration, begin, after_, stream)
+
+    def told(self, begin: int, ended: Counts) -> Told:
+        """Return what became of it; ``ended`` is when each row did."""
+        gates = np.array(self._gates)
+        before = np.concatenate([[begin], ended[gates[1:] - 1]])
+        plans = self._plans[: len(gates)]
+        planned = np.array([ended[row] if row >= 0 else begin for row in plans], np.int64)
+        loaded = np.array([ended[rows].max() if rows else begin for rows in self._weights], np.int64)
+        stages = []
+        for visit, begins in zip(self._visits, self._passes, strict=True):
+            kinds: list[Kind] = ["forward"] if visit.kind == "forward" else ["forward", "backward"]
+            stages.append(
+                np.array([ended[at + self._frame.blocks[k].joins] for k, at in zip(kinds, begins, strict=True)])
+            )
+        last = np.concatenate([gates[1:] - 1, [self._last]])
+        homes = [row for rows in self._homes for row in rows]
+        home = int(ended[homes].max()) if homes else begin
+        tail = int(ended[self._ahead].max()) if self._ahead else begin
+        return Told(before, planned, loaded, ended[last], stages, tail, home, int(ended.max()))
+
+
+class _Rows:
+    """Rows behind those of the visits, one by one."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._rows: list[tuple[int, int, int, int, int]] = []
+        self._after: list[list[int]] = []
+
+    def delay(self, duration: int) -> int:
+        """Add a row that ends ``duration`` ps after the schedule's begin; return its number."""
+        return self._add((0, 0, 0, duration, DELAY), [])
+
+    def message(self, ends: tuple[int, int], size: int, after: list[int]) -> int:
+        """Add a message after other rows; return its number."""
+        return self._add((*ends, size, 0, COMPUTE), after)
+
+    def _add(self, row: tuple[int, int, int, int, int], after: list[int]) -> int:
+        self._rows.append(row)
+        self._after.append(after)
+        return self._first + len(self._rows) - 1
+
+    def columns(self) -> tuple[Any, ...]:
+        """Return the rows as columns: rank, peer, size, duration, stream, how many each is after, and after which."""
+        columns = np.array(self._rows, np.int64).reshape(-1, 5).T
+        counts = np.array([len(each) for each in self._after], np.int64)
+        return (*columns, counts, np.array([row for rows in self._after for row in rows], np.int64))

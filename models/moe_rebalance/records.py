@@ -1,0 +1,210 @@
+"""Recorded routing: a Parquet file of counts, written and read in chunks, and what others record as Parquet or CSV:
+counts, or the experts of every token.
+
+A row of counts is (step, layer, micro, source, expert, count), of choices (step, layer, micro, source, expert0,
+expert1, ...), one a token and layer; without step all are of step 0. Rows come in any order, and those of one place are
+added. Our own files say in their metadata how large everything is.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simcore import InputError
+
+from .placement import Counts
+from .routing import Routing
+
+PLACE = ("step", "layer", "micro", "source")
+KEY = b"simcore.routing"
+ROWS = 1 << 16
+"""Rows of a chunk."""
+LARGEST = 1 << 28
+"""Counts of a file at most, all steps together: 2 GiB of memory."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How many steps, layers, micro-steps, sources and experts there are, and experts a token chose, 0 where that is
+    not known; ``first`` is the number of the first step."""
+
+    steps: int
+    layers: int
+    micro: int
+    sources: int
+    experts: int
+    top: int
+    first: int = 0
+
+
+def write(path: Path, steps: Iterable[Counts], top: int) -> None:
+    """Write the counts [L, M, sources, E] of steps, ``top`` experts a token, one step a chunk; zeros are left out."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    held = list(steps)
+    extent = Extent(len(held), *held[0].shape, top)
+    fields = [pa.field(name, pa.int32()) for name in (*PLACE, "expert", "count")]
+    schema = pa.schema(fields, metadata={KEY: json.dumps(vars(extent))})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for step, counts in enumerate(held):
+            places = np.nonzero(counts)
+            columns = [np.full(len(places[0]), step), *places, counts[places]]
+            writer.write_table(pa.table([pa.array(column, pa.int32()) for column in columns], schema))
+
+
+def read(path: Path, ep: int, top: int = 0, experts: int = 0) -> Routing:
+    """Return the routing of the last step of a file, in EP groups of ``ep`` sources; the steps before are its past.
+
+    ``top`` experts a token and ``experts`` in all need to be given where a file of counts does not say them; of choices
+    ``top`` follows. Raises ``InputError``.
+    """
+    if path.suffix not in (".parquet", ".csv"):
+        raise InputError(f"{path}: routing is read from .parquet or .csv, not {path.suffix or 'a file without suffix'}")
+    extent = _extent(path)
+    top, experts = extent.top or top, max(extent.experts, experts)
+    if top < 1:
+        raise InputError(f"{path}: counts do not say how many experts a token chose; give top")
+    shape = extent.steps, extent.layers, extent.micro, extent.sources, experts
+    if np.prod(shape, dtype=float) > LARGEST:
+        raise InputError(f"{path}: {' x '.join(map(str, shape))} counts are more than {LARGEST}; give fewer steps")
+    counts = np.zeros(shape, np.int64)
+    for chunk in _chunks(path):
+        place = chunk["step"] - extent.first, *(chunk[name] for name in PLACE[1:])
+        for column in _choices(chunk):
+            try:
+                np.add.at(counts, (*place, chunk[column]), chunk.get("count", 1))
+            except IndexError:
+                raise InputError(f"{path}: a row lies outside of what the metadata {KEY.decode()} says") from None
+    _check(path, counts, top, ep)
+    sums = counts.sum(axis=(2, 3))
+    return Routing(counts[-1], sums[:-1], sums[-1], top, ep)
+
+
+def _extent(path: Path) -> Extent:
+    """Return how large the counts of a file are: as its metadata says, or the largest of its rows."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        with _reading(path):
+            metadata = pq.read_schema(path).metadata or {}
+        if KEY in metadata:
+            try:
+                return Extent(**json.loads(metadata[KEY]))
+            except (ValueError, TypeError):
+                raise InputError(f"{path}: its metadata {KEY.decode()} is not what simcore writes") from None
+    largest = dict.fromkeys((*PLACE, "expert"), -1)
+    top, first = 0, 2**62
+    for chunk in _chunks(path):
+        for name in PLACE:
+            largest[name] = max(largest[name], int(chunk[name].max()))
+        first = min(first, int(chunk["step"].min()))
+        columns = _choices(chunk)
+        top = 0 if "count" in chunk else len(columns)
+        largest["expert"] = max(largest["expert"], *(int(chunk[name].max()) for name in columns))
+    if largest["layer"] < 0:
+        raise InputError(f"{path}: holds no row")
+    largest["step"] -= first
+    return Extent(*(largest[name] + 1 for name in (*PLACE, "expert")), top, first)
+
+
+def _chunks(path: Path) -> Iterator[Mapping[str, Counts]]:
+    """Yield the columns of a file, some rows at a time; raises ``InputError`` for what is no routing."""
+    first = 1 + (path.suffix == ".csv")
+    for batch in _batches(path):
+        columns = {}
+        for name in batch.schema.names:
+            column = batch.column(name)
+            if (
+                str(column.type) not in ("int64", "int32", "int16", "int8", "uint32", "uint16", "uint8")
+                or column.null_count
+            ):
+                raise InputError(f"{path}: column {name} must hold whole numbers alone, it is {column.type}")
+            columns[name] = column.to_numpy(zero_copy_only=False).astype(np.int64)
+            if len(columns[name]) and columns[name].min() < 0:
+                raise InputError(f"{path}: row {first + int(columns[name].argmin())}: {name} is below 0")
+        _named(path, list(columns))
+        columns.setdefault("step", np.zeros(len(batch), np.int64))
+        _once(path, first, columns)
+        first += len(batch)
+        if len(batch):
+            yield columns
+
+
+def _named(path: Path, names: list[str]) -> None:
+    """Raise ``InputError`` for columns that are neither those of counts nor of choices."""
+    others = sorted(set(names) - set(PLACE))
+    chosen = [name for name in others if name != "expert" and name.startswith("expert")]
+    known = others == ["count", "expert"] or (
+        chosen and sorted(chosen) == others == sorted(f"expert{place}" for place in range(len(chosen)))
+    )
+    if not known or set(PLACE[1:]) - set(names):
+        raise InputError(
+            f"{path}: expected the columns layer, micro, source and expert, count or expert0, expert1, ...; perhaps "
+            f"step; found {', '.join(names)}"
+        )
+
+
+def _once(path: Path, first: int, columns: Mapping[str, Counts]) -> None:
+    """Raise ``InputError`` for a token that chose an expert twice."""
+    if "count" in columns:
+        return
+    rows = np.sort(np.stack([columns[name] for name in _choices(columns)]), axis=0)
+    twice = (rows[1:] == rows[:-1]).any(axis=0)
+    if twice.any():
+        raise InputError(f"{path}: row {first + int(twice.argmax())}: a token chooses an expert once, not twice")
+
+
+def _choices(columns: Mapping[str, Any]) -> list[str]:
+    return [name for name in columns if name.startswith("expert")]
+
+
+def _batches(path: Path) -> Iterator[Any]:
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        with _reading(path), pq.ParquetFile(path) as file:
+            yield from file.iter_batches(ROWS)
+        return
+    from pyarrow import csv
+
+    with _reading(path), csv.open_csv(path) as reader:
+        yield from reader
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what pyarrow or the system says of a file into an ``InputError`` of one line."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _check(path: Path, counts: Counts, top: int, ep: int) -> None:
+    """Raise ``InputError`` for counts that no tokens can have made."""
+    sources = counts.shape[3]
+    if ep < 1 or sources % ep:
+        raise InputError(f"{path}: its {sources} sources are not EP groups of {ep}")
+    choices = counts.sum(axis=-1)
+    odd = choices % top != 0
+    if odd.any():
+        step, layer, micro, source = np.argwhere(odd)[0]
+        raise InputError(
+            f"{path}: step {step}, layer {layer}, micro-step {micro}, source {source}: "
+            f"{choices[step, layer, micro, source]} choices are no multiple of {top} a token"
+        )
+    differ = choices != choices[:, :1]
+    if differ.any():
+        step, layer, micro, source = np.argwhere(differ)[0]
+        raise InputError(
+            f"{path}: step {step}, micro-step {micro}, source {source}: layer {layer} has "
+            f"{choices[step, layer, micro, source] // top} tokens, layer 0 {choices[step, 0, micro, source] // top}"
+        )

@@ -1,0 +1,406 @@
+"""The life of a step: rollout, placement, recompute, update, reduction of gradients; the first rank of every EP group
+plays for all of it."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simcore import Rank, Schedule
+
+from .chunks import COMPUTED, FORWARD, Chunk, Frame, Kind, Load, Told, Visit
+from .placement import Counts, Group
+from .planned import Planned
+from .planning import served
+from .policies import POLICIES
+from .report import STAGES
+from .routing import Routing
+from .tensors import Operands
+from .timing import ELEMENT, Exchange, Layer
+from .transfers import Paths, Speeds, Stage, measure, messages
+
+if TYPE_CHECKING:
+    from .program import Params
+
+Program = Generator[Any, Any, None]
+
+GRADIENT = 4
+"""Bytes of an element of gradients that are reduced."""
+OWNED = 7
+"""What moves with the home of an expert, in multiples of its weights of 2 B an element: these, and 12 B of the
+optimizer."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The step: its parameters, the shape of EP groups, GPUs a node, what the policy wants of each group, the
+    routing, and the real tensors of the first group, if there are any."""
+
+    params: "Params"
+    group: Group
+    per_node: int
+    planned: Sequence[Planned]
+    routing: Routing
+    operands: Sequence[Operands]
+
+
+class Job:
+    """What the players of all groups share: the ranks whose lives they tell, speeds of the paths, and who has come to
+    the reduction."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.ranks: dict[int, Rank] = {}
+        self.speeds: Speeds | None = None
+        self._waiting: list[Any] = []
+
+    def meet(self, rank: Rank) -> Generator[Any, Any, bool]:
+        """Wait for the players of all groups; return whether this one was the last to come."""
+        if len(self._waiting) + 1 == len(self.plan.planned):
+            for event in self._waiting:
+                event.succeed()
+            self._waiting = []
+            return True
+        event = rank.event()
+        self._waiting.append(event)
+        yield event
+        return False
+
+
+def program(rank: Rank, plan: Plan) -> Program:
+    """Live as one rank: the first of every EP group plays for all of it."""
+    job = rank.shared(lambda: Job(plan))
+    job.ranks[rank.index] = rank
+    group, place = divmod(rank.index, plan.group.ranks)
+    if place == 0:
+        yield from Player(job, rank).live()
+    if group < len(plan.operands):
+        for each in plan.operands[group].served[place]:
+            rank.give(each)
+
+
+class Player:
+    """Plays the step of one EP group, and tells the lives of its ranks."""
+
+    def __init__(self, job: Job, rank: Rank) -> None:
+        plan = job.plan
+        self.job, self.rank, self.params, self.group = job, rank, plan.params, plan.group
+        self.number = rank.index // plan.group.ranks
+        self.planned = plan.planned[self.number]
+        self.ranks = range(rank.index, rank.index + plan.group.ranks)
+        self.frame = Frame(Exchange(plan.group.ranks, plan.group.per_node), self.params.tensor)
+        self.layer = Layer(rank, self.params.shape, self.params.rates, self.params.context)
+        self.hosts = [rank.host(each) for each in self.ranks] if self.params.transfers.reads_hosts else []
+        self._loads: dict[tuple[int, int], Load] = {}
+        self.last = 0
+
+    def live(self) -> Program:
+        """Go through the step."""
+        params = self.params
+        if params.transfers.path == "dual":
+            yield from self._measure()
+        self.paths = Paths(params.transfers, self.group.ranks, self.group.per_node, self.hosts, self.job.speeds)
+        yield from self._roll_out()
+        self.ready = self._plans(self.rank.now)
+        yield from self._place()
+        yield from self._chunks("recompute", range(params.micro))
+        each = params.micro // params.mini_batches
+        for part in range(params.mini_batches):
+            yield from self._chunks("update", range(part * each, (part + 1) * each))
+            yield from self._reduce()
+            if part + 1 < params.mini_batches and params.transfers.reads_hosts:
+                yield from self._stage("refresh", self._refresh(), self.rank.now)
+
+    # ---- before the first layer
+
+    def _measure(self) -> Program:
+        if self.number == 0:
+            everybody = range(len(self.job.plan.planned) * self.group.ranks)
+            size = self.params.shape.expert_bytes
+            self.job.speeds = yield from measure(self.rank, everybody, self.job.plan.per_node, size)
+        last = yield from self.job.meet(self.rank)
+        del last
+        self._told(self.rank.now, "idle", "measure")
+
+    def _roll_out(self) -> Program:
+        """Let the rollout pass; meanwhile the hosts get the weights that the last optimizer step left."""
+        begin, rollout = self.rank.now, self.params.rollout
+        copies = self._refresh() if self.params.transfers.reads_hosts else []
+        ended = self._begin(copies, "refresh")
+        if rollout:
+            yield self.rank.at(begin + rollout)
+            self._told(begin + rollout, "compute", "rollout")
+            self._row("rollout", begin)
+        if ended is not None:
+            yield ended
+            self._told(self.rank.now, "wait", "refresh", "copies in hosts")
+            self._row("refresh", begin + rollout)
+
+    def _refresh(self) -> list[tuple[tuple[int, int], int]]:
+        """Return the messages by which the weights of all experts come to the hosts: to the own one, and, where copies
+        are everywhere, to the other nodes of the group."""
+        params, group = self.params, self.group
+        size = params.layers * params.shape.expert_bytes
+        here = [(self._homes(rank), rank) for rank in range(group.ranks)]
+        found = []
+        for count, rank in here:
+            nodes = range(group.nodes) if params.transfers.copies == "everywhere" else [rank // group.per_node]
+            for node in nodes:
+                beside = node * group.per_node + rank % group.per_node
+                found.append(((rank, self.hosts[beside]), count * size))
+        return [each for each in found if each[1]]
+
+    def _homes(self, rank: int) -> int:
+        """Return of how many experts ``rank`` is the home."""
+        experts, ranks = self.group.experts, self.group.ranks
+        return experts * (rank + 1) // ranks - experts * rank // ranks
+
+    def _plans(self, now: int) -> Counts:
+        """Return when the plan of every micro-step and layer is there, [M, L], ps; plans for the whole step come first,
+        then the others in the order in which they are needed.
+
+        Model: planning begins when the rollout has ended, one thread plans one layer, and EP groups of a node share its
+        threads evenly.
+        """
+        about, (whole, each) = self.params.planner, self.planned.efforts
+        self.placed = now
+        if not about.late:
+            return np.full(each.shape, now)
+        sharing = max(1, self.job.plan.per_node // self.group.ranks)
+        threads = max(1, about.threads * self.group.nodes // sharing)
+        policy = POLICIES[self.params.policy]
+        jobs = [about.duration(policy.whole, effort) for effort in whole.tolist()]
+        first = len(jobs)
+        jobs += [about.duration(policy.each, effort) for effort in each.reshape(-1).tolist()]
+        ends = served(jobs, threads, now)
+        self.placed = max(ends[:first], default=now)
+        ready = np.array(ends[first:]).reshape(each.shape)
+        self.rank.record("planner", self.number, len(jobs), sum(jobs), max(jobs, default=0), max(ends, default=now))
+        return np.maximum(ready, self.placed)
+
+    def _place(self) -> Program:
+        """Move what is placed for the whole step: homes with their optimizer, and replicas."""
+        size = self.params.shape.expert_bytes
+        moved = [((int(a), int(b)), OWNED * size) for _, _, a, b in self.planned.relocated]
+        moved += [((int(a), int(b)), size) for _, _, a, b in self.planned.copied]
+        begin = self.rank.now
+        if moved and self.placed > begin:
+            yield self.rank.at(self.placed)
+            self._told(self.placed, "wait", "placement", "plan")
+        yield from self._stage("placement", moved, begin)
+
+    def _stage(self, name: str, moved: list[tuple[tuple[int, int], int]], begin: int) -> Program:
+        ended = self._begin(moved, name)
+        if ended is not None:
+            yield ended
+            self._told(self.rank.now, "wait", name, name)
+            self._row(name, begin)
+
+    def _begin(self, moved: list[tuple[tuple[int, int], int]], what: str) -> Any:
+        if not moved:
+            return None
+        schedule = messages([ends for ends, _ in moved], [size for _, size in moved])
+        return self.rank.begin(schedule, what, self.ranks)
+
+    # ---- layer by layer
+
+    def _chunks(self, stage: Stage, micros: Sequence[int]) -> Program:
+        begin, params = self.rank.now, self.params
+        buffers = min(params.transfers.buffers, params.layers)
+        visits: list[Visit] = []
+        loaded = 0
+        for m in micros:
+            now = self.rank.now
+            visits = self._visits(stage, m, now, visits)
+            following = self._visits(stage, m + 1, now, visits, buffers - 1) if m + 1 in micros else []
+            chunk = Chunk(
+                self.frame, visits, following, buffers=buffers, loaded=loaded,
+                tensor_bytes=self._tensor_bytes(m), weights=params.shape.expert_bytes,
+                gradients=params.transfers.gradient * params.shape.expert_bytes,
+            )  # fmt: skip
+            _, ended = yield from self.rank.play(chunk.schedule, stage, ranks=self.ranks)
+            self._tell(stage, m, visits, chunk.told(now, ended))
+            loaded = len(following)
+        self._row(stage, begin)
+
+    def _visits(
+        self, stage: Stage, m: int, now: int, before: Sequence[Visit], most: int | None = None
+    ) -> list[Visit]:  # fmt: skip
+        """Return the visits of a micro-step, the first ``most`` of them: every layer on the way there, and in the
+        update on the way back; ``before`` are those of the micro-step before.
+
+        On the way back the weights of the last layers are there still: as many as there are buffers.
+        """
+        params, layers, planned = self.params, self.params.layers, self.planned
+        found: list[Visit] = []
+        for layer in [*range(layers), *(reversed(range(layers)) if stage == "update" else ())][:most]:
+            back = len(found) >= layers
+            home = self.paths.from_gpus(planned.moves[layer][m]) if back and params.transfers.gradient else []
+            weights = (
+                []
+                if back and layer >= layers - params.transfers.buffers
+                else self._weights(layer, m, stage, [*before, *found])
+            )
+            kind: Kind = "backward" if back else "forward"
+            late = 0 if back else max(0, int(self.ready[m, layer]) - now)
+            found.append(Visit(kind, self._load(layer, m), weights, [(b, a) for a, b in home], late))
+        return found
+
+    def _load(self, layer: int, m: int) -> Load:
+        if (layer, m) not in self._loads:
+            self._loads[layer, m] = self._made(layer, m)
+        return self._loads[layer, m]
+
+    def _made(self, layer: int, m: int) -> Load:
+        planned = self.planned
+        attention = [self.layer.attention(tokens) for tokens in planned.tokens[m].tolist()]
+        experts = [
+            self.layer.experts(*each)
+            for each in zip(planned.loads[layer, m].tolist(), planned.active[layer, m].tolist(), strict=True)
+        ]
+        return Load(np.array(attention), np.array(experts), planned.sizes[layer, m])
+
+    def _weights(self, layer: int, m: int, stage: Stage, before: Sequence[Visit]) -> list[tuple[int, int]]:
+        """Return the messages by which the weights for a layer come, while the visits ``before`` it compute."""
+        hidden = before[max(0, len(before) - self.params.transfers.buffers + 1) :]
+        return self.paths.choose(self.planned.moves[layer][m], stage, sum(visit.computes for visit in hidden))
+
+    def _tensor_bytes(self, m: int) -> int:
+        """Return the bytes that a rank sends for tensor parallelism in a pass: an all-gather and a reduce-scatter.
+
+        Model: all ranks send as much as the one with the most tokens.
+        """
+        tensor = self.params.tensor
+        return 2 * (tensor - 1) * int(self.planned.tokens[m].max()) * self.params.shape.token_bytes
+
+    # ---- the end of the update
+
+    def _reduce(self) -> Program:
+        """Add up gradients over the copies of every weight, and give the new weights back, when all groups are there.
+
+        Model: an optimizer shared by the copies; its arithmetic takes no time.
+        """
+        last = yield from self.job.meet(self.rank)
+        begin = self.rank.now
+        self._told(begin, "wait", "reduction", "other EP groups")
+        if last:
+            for operation, element in (("reduce_scatter", GRADIENT), ("all_gather", ELEMENT)):
+                schedule = self._merged(operation, element)
+                if len(schedule):
+                    everybody = range(len(self.job.ranks))
+                    yield from self.rank.play(schedule, operation, ranks=everybody)
+        yield from self.job.meet(self.rank)
+        self._told(self.rank.now, "wait", "reduction", "gradients of all groups")
+        self._row("reduction", begin)
+
+    def _merged(self, operation: str, element: int) -> Schedule:
+        """Return one collective of every set of ranks that have copies of the same weights: experts by their place in
+        the group, all other weights by their share of the heads."""
+        params, world, ep = self.params, len(self.job.ranks), self.group.ranks
+        parameters = params.shape.expert_bytes // ELEMENT
+        sets = [(list(range(k, world, ep)), self._homes(k) * parameters) for k in range(ep)]
+        sets += [
+            (list(range(k, world, params.tensor)), params.shape.dense // params.tensor) for k in range(params.tensor)
+        ]
+        parts = [
+            (self.rank.schedule(operation, params.layers * count * element, ranks), np.array(ranks))
+            for ranks, count in sets
+            if len(ranks) > 1
+        ]
+        return _together(parts)
+
+    # ---- what is told of it
+
+    def _tell(self, stage: Stage, m: int, visits: Sequence[Visit], told: Told) -> None:
+        """Tell the lives of the ranks in a micro-step: what they computed, then what they waited for, by reason.
+
+        Model: spans stand for a whole micro-step, computation first; the table of layers has the order.
+        """
+        compute = np.zeros(self.group.ranks, np.int64)
+        slowest, exchange, waits = np.zeros(self.group.ranks, np.int64), 0, {"plan": 0, "weights of experts": 0}
+        for index, visit in enumerate(visits):
+            row = dict.fromkeys(FORWARD, 0)
+            at = int(told.before[index])
+            plan = max(0, int(told.planned[index]) - at)
+            weights = max(0, int(told.loaded[index]) - at - plan)
+            waits["plan"] += plan
+            waits["weights of experts"] += weights
+            begin = at + plan + weights
+            for number, ends in enumerate(told.stages[index].tolist()):
+                times = 1 + (number > 0)
+                for name, end in zip(FORWARD if number == 0 else FORWARD[::-1], ends, strict=True):
+                    row[name] += end - begin
+                    if name in COMPUTED:
+                        own = times * getattr(visit.load, name)
+                        compute += own
+                        slowest += end - begin - own
+                    else:
+                        exchange += end - begin
+                    begin = end
+            self._row_of_layer(stage, m, visit, index, at, plan, weights, row, begin)
+        ended = int(told.ended[-1])
+        waits["gradients of replicas"] = max(0, told.home - max(ended, told.tail))
+        waits["weights of experts"] += max(0, told.tail - ended)
+        for place, index in enumerate(self.ranks):
+            rank, now = self.job.ranks[index], self.last
+            parts = [
+                ("compute", "", int(compute[place])),
+                ("wait", "exchange of tokens", exchange),
+                ("wait", "slowest rank", int(slowest[place])),
+                *(("wait", why, took) for why, took in waits.items()),
+            ]
+            for activity, why, took in parts:
+                if took:
+                    rank.lived(now, now + took, activity, stage, reason=why)
+                now += took
+            assert now == told.end, (now, told.end)
+        self.last = told.end
+
+    def _row_of_layer(
+        self, stage: Stage, m: int, visit: Visit, index: int, at: int, plan: int, weights: int, row: dict[str, int],
+        end: int,
+    ) -> None:  # fmt: skip
+        layers = self.params.layers
+        layer = index if index < layers else 2 * layers - 1 - index
+        loads = self.planned.loads[layer, m]
+        nodes = loads.reshape(self.group.nodes, -1).sum(axis=1)
+        per_node = self.group.per_node
+        kinds = [0, 0, 0]
+        for source, target in visit.weights:
+            kinds[0 if source < 0 else 1 if source // per_node == target // per_node else 2] += 1
+        self.rank.record(
+            "layers", self.number, stage, visit.kind, m, layer, at, plan, weights, *row.values(), end,
+            self.group.ranks, self.group.nodes, int(loads.sum()), int(loads.max()), int(nodes.max()), *kinds,
+            len(visit.gradients),
+        )  # fmt: skip
+
+    def _told(self, end: int, activity: str, what: str, reason: str = "") -> None:
+        """Tell that all ranks were at ``what`` since they last told so."""
+        if end > self.last:
+            for index in self.ranks:
+                self.job.ranks[index].lived(self.last, end, activity, what, reason=reason)
+        self.last = end
+
+    def _row(self, name: str, begin: int) -> None:
+        assert name in STAGES
+        self.rank.record("stages", self.number, name, begin, self.rank.now)
+
+
+def _together(parts: Sequence[tuple[Schedule, Counts]]) -> Schedule:
+    """Return schedules as one; rank i of each is ``ranks[i]`` of the job."""
+    columns: list[list[Any]] = [[], [], [], [], [], [], []]
+    rows = 0
+    for schedule, ranks in parts:
+        ends = [np.where(each >= 0, ranks[np.maximum(each, 0)], each) for each in (schedule.rank, schedule.peer)]
+        stream = np.zeros(len(schedule), np.int64) if schedule.stream is None else schedule.stream
+        counts, after = np.diff(schedule.after_begin), schedule.after + rows
+        for column, values in zip(
+            columns, (*ends, schedule.size, schedule.duration, counts, after, stream), strict=True
+        ):
+            column.append(values)
+        rows += len(schedule)
+    none = np.zeros(0, np.int64)
+    rank, peer, size, duration, counts, after, stream = (np.concatenate([none, *each]) for each in columns)
+    begin = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    return Schedule(rank, peer, size, duration, begin, after, stream)

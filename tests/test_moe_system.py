@@ -1,0 +1,355 @@
+"""MoE rebalance, the system: exchanges and durations against plain loops, weights that come in time and late, spans and
+tables that say the same."""
+
+import heapq
+import itertools
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simcore.models.moe_rebalance import measures
+from simcore.models.moe_rebalance.chunks import Chunk, Frame, Load, Visit
+from simcore.models.moe_rebalance.planning import served
+from simcore.models.moe_rebalance.program import MoeRebalance, Params
+from simcore.models.moe_rebalance.routing import Synthetic
+from simcore.models.moe_rebalance.timing import Exchange
+from simcore.models.moe_rebalance.transfers import Paths, Speeds, Transfers
+
+from simcore import InputError, run
+from simcore.fabric import Fabric
+from simcore.hardware import Host, LinkSpec, Network
+from simcore.shapes import RailOptimised
+from simcore.simulation import Simulation
+from simcore.topology import Topology
+
+KEY = "workloads.0.params."
+SMALL = {
+    "machine.nodes": 2, "machine.gpus": 4, KEY + "gpus": 8, KEY + "layers": 3, KEY + "micro": 2, KEY + "tensor": 2,
+    KEY + "tokens": 512, KEY + "history": 1, KEY + "preset": "",
+    KEY + "routing": {"ep": 8, "sequences": 4, "prompts": 16, "responses": 4, "drawn": 32},
+}  # fmt: skip
+JOB = "moe_rebalance"
+
+
+def step(**changes: Any) -> Any:
+    """Return the run of a small step with some parameters changed."""
+    return run(JOB, {**SMALL, **{KEY + name.replace("__", "."): value for name, value in changes.items()}})
+
+
+def columns(result: Any, table: str) -> dict[str, list[Any]]:
+    return result.tables[table].to_pydict()  # type: ignore[no-any-return]
+
+
+# ---- the exchange of tokens
+
+
+@given(st.data())
+@settings(max_examples=30)
+def test_messages_of_an_exchange_are_those_of_plain_loops(data: st.DataObject) -> None:
+    """A token goes once to every other node, to its own place there, and on inside for every expert."""
+    local, nodes, top = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    ranks = local * nodes
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    tokens = rng.integers(0, 50, ranks)
+    flows = np.array([rng.multinomial(top * count, np.full(ranks, 1 / ranks)) for count in tokens])
+    exchange = Exchange(ranks, local)
+    found = dict(zip(zip(*(each.tolist() for each in exchange.pairs), strict=True),
+        exchange.sizes(flows, tokens, top, 10).tolist(), strict=True))  # fmt: skip
+
+    expected: dict[tuple[int, int], int] = {}
+    for a in range(ranks):
+        for b in range(ranks):
+            if a == b:
+                continue
+            if a // local == b // local:
+                expected[a, b] = 10 * sum(int(flows[d, b]) for d in range(ranks) if d % local == a % local)
+            elif a % local == b % local:
+                choices = sum(int(flows[a, r]) for r in range(ranks) if r // local == b // local)
+                share = 1 - Fraction(choices, max(1, int(tokens[a]) * top))
+                expected[a, b] = 10 * min(choices, round(float(int(tokens[a]) * (1 - share**top))))
+    assert found == expected
+
+
+def test_the_way_back_takes_as_long_as_the_way_there() -> None:
+    layers = columns(step(policy="static", transfers__path="gpu"), "layers")
+
+    assert layers["dispatch_ps"] == layers["combine_ps"]
+    assert min(layers["dispatch_ps"]) > 0
+
+
+def test_stages_of_a_layer_last_as_formulas_say() -> None:
+    """Qwen3-30B-A3B on H800 (989.4 TFLOP/s, 3.35 TB/s) at half the peak, and 0.55 of it; NVLink at 160 GB/s."""
+    result = step(policy="static", transfers__path="gpu", tensor=4)
+    layers, counts = columns(result, "layers"), 512 * 8 * 8
+    tokens = [row for row in layers["tokens"] if row]
+
+    assert sum(tokens) / len(tokens) == pytest.approx(counts, rel=0.3)
+    for row, total in enumerate(layers["tokens"]):
+        if layers["kind"][row] == "forward" and layers["most"][row] * 8 > total:
+            most = layers["most"][row]
+            # Sixteen experts a rank, all of which have tokens here or nearly so.
+            least = 6 * 2048 * 768 * (most + 12 * 160) / (0.55 * 989.4e12) * 1e12
+            sorting = 6 * most * 4096 / 3.35e12 * 1e12
+            assert least * 0.9 < layers["experts_ps"][row] - sorting < least * 1.5
+
+
+def test_back_takes_three_times_the_computation_and_twice_the_exchange() -> None:
+    layers = columns(step(policy="static", transfers__path="gpu"), "layers")
+    rows = range(len(layers["stage"]))
+    place = {(layers["stage"][i], layers["kind"][i], layers["micro"][i], layers["layer"][i]): i for i in rows}
+
+    for (stage, kind, micro, layer), back in place.items():
+        if kind == "backward":
+            there = place[stage, "forward", micro, layer]
+            for name, times in (("attention_ps", 3), ("experts_ps", 3), ("dispatch_ps", 2), ("tensor_ps", 2)):
+                assert layers[name][back] == pytest.approx(times * layers[name][there], rel=1e-6)
+
+
+# ---- weights of replicas
+
+
+def cluster() -> tuple[Simulation, Fabric, list[int]]:
+    """Return two nodes of two GPUs, and where their hosts stand in schedules; links of 1 B/ps inside, 1/2 between
+    nodes, 1/4 to hosts."""
+    simulation = Simulation()
+    rails = RailOptimised(spines=1, cross_rail="spines")
+    topology = Topology(
+        "switch", 4, LinkSpec(10**12, 0), nodes=2, network=Network(LinkSpec(5 * 10**11, 0), rails),
+        host=Host(LinkSpec(25 * 10**10, 0), 10**15),
+    )  # fmt: skip
+    fabric = Fabric(simulation, topology, "fair", None, range(4))
+    return simulation, fabric, [-1 - (fabric.host_of(rank) or 0) for rank in range(4)]
+
+
+def chunk(visits: list[Visit], ahead: list[Visit], **more: Any) -> Any:
+    """Return what is told of a chunk of a group of four ranks: exchanges of nothing, weights of 1000 B."""
+    simulation, fabric, _ = cluster()
+    made = Chunk(
+        Frame(Exchange(4, 2), 1), visits, ahead, tensor_bytes=0, weights=1000, gradients=4000,
+        **{"buffers": 2, "loaded": 0} | more,
+    )  # fmt: skip
+    ended = fabric.play(made.schedule, range(4), "chunk", timed=True)
+    simulation.run(ended)
+    return made.told(0, ended.value[1])
+
+
+def visit(experts: int, weights: list[tuple[int, int]], kind: Any = "forward", **more: Any) -> Visit:
+    load = Load(np.full(4, 100), np.array([experts, 1, 1, 1]), np.zeros(8, np.int64))
+    return Visit(kind, load, weights, more.get("gradients", []), more.get("planned", 0))
+
+
+def test_weights_come_while_the_layer_before_is_computed() -> None:
+    told = chunk([visit(2000, []), visit(10, [(0, 1)]), visit(10, [(0, 2)])], [])
+
+    # 1000 B at once, and for the third layer 2000 ps from when the experts of the first have ended.
+    assert told.loaded.tolist()[1:] == [1000, 2100 + 2000]
+    assert told.before.tolist() == [0, 2100, 2210]
+    assert told.ended.tolist() == [2100, 2210, 4100 + 110]
+
+
+def test_one_buffer_hides_nothing() -> None:
+    told = chunk([visit(2000, []), visit(10, [(0, 1)])], [], buffers=1)
+
+    assert told.loaded[1] == 2100 + 1000
+    assert told.ended.tolist() == [2100, 3100 + 110]
+
+
+def test_copies_of_one_expert_leave_one_gpu_one_after_another_but_hosts_at_once() -> None:
+    _, _, hosts = cluster()
+    targets = [1, 2, 3]
+    by_gpu = chunk([visit(0, [(0, each) for each in targets])], [])
+    by_host = chunk([visit(0, [(hosts[each], each) for each in targets])], [])
+
+    # To the other node: two share the rail of GPU 0 where they leave it.
+    assert by_gpu.loaded[0] == 4000
+    assert by_host.loaded[0] == 4000
+    assert chunk([visit(0, [(0, 2)])], []).loaded[0] == 2000
+    assert chunk([visit(0, [(hosts[2], 2)])], []).loaded[0] == 4000
+
+
+def test_a_plan_that_is_late_is_waited_for_and_its_weights_after_it() -> None:
+    told = chunk([visit(10, [(0, 1)], planned=500)], [])
+
+    assert told.planned[0] == 500
+    assert told.loaded[0] == 1500
+    assert told.ended[0] == 1500 + 110
+
+
+def test_gradients_go_home_and_hold_the_buffer_meanwhile() -> None:
+    there = [visit(10, []), visit(10, []), visit(10, [])]
+    back = [visit(10, [], "backward", gradients=[(1, 0)]), visit(10, [], "backward"), visit(10, [(0, 1)], "backward")]
+    told = chunk(there + back, [])
+
+    experts = told.stages[3][1][1]
+    assert told.home == experts + 4000
+    assert told.loaded[5] == told.home + 1000
+
+
+def test_the_next_chunk_finds_its_first_weights_there() -> None:
+    told = chunk([visit(10, []), visit(10, [])], [visit(10, [(0, 1)])])
+
+    assert told.tail == 110 + 1000
+    assert told.end == told.tail
+    assert chunk([visit(10, [(0, 1)])], [], loaded=1).ended[0] == 110
+
+
+SPEEDS = Speeds(near=10, far=30, host=20, memory=1)
+
+
+def test_dual_takes_the_host_while_that_is_in_time_and_then_whichever_ends_first() -> None:
+    hosts = [-9, -10, -11, -12]
+    moves = np.array([[0, 0, 1], [1, 2, 1], [2, 0, 1]])
+
+    def sources(about: Transfers, window: int, stage: Any = "recompute") -> list[int]:
+        return [source for source, _ in Paths(about, 4, 2, hosts, SPEEDS).choose(moves, stage, window)]
+
+    assert sources(Transfers("dual"), 60) == [-10, -10, -10]
+    assert sources(Transfers("dual"), 40) == [-10, -10, 0]
+    # At once: 10 near; 20 from the host before 30 from afar; near again, 20.
+    assert sources(Transfers("dual"), 0) == [0, -10, 0]
+    assert sources(Transfers("gpu"), 60) == [0, 2, 0]
+    assert sources(Transfers("cpu"), 0) == [-10, -10, -10]
+    assert sources(Transfers("cpu", copies="home"), 0) == [-10, -11, -10]
+    assert sources(Transfers("split"), 0, "update") == [0, 2, 0]
+    assert sources(Transfers("split"), 0) == [-10, -10, -10]
+
+
+@given(st.lists(st.integers(0, 50), max_size=20), st.integers(1, 5))
+def test_threads_take_jobs_in_order(durations: list[int], threads: int) -> None:
+    free = [0] * threads
+    expected = []
+    for duration in durations:
+        first = min(range(threads), key=free.__getitem__)
+        free[first] += duration
+        expected.append(free[first])
+
+    assert served(durations, threads) == expected
+    assert heapq.nsmallest(1, served(durations, threads, 7)) == heapq.nsmallest(1, [each + 7 for each in expected])
+
+
+# ---- whole steps
+
+
+def test_weights_from_hosts_load_no_link_of_the_tokens() -> None:
+    """What GPUs send each other in recompute: the exchange alone, or the exchange and the weights."""
+    found, weights = {}, {}
+    for path in ("cpu", "gpu"):
+        result = step(policy="foremoe_adjust", transfers__path=path)
+        moved, layers = columns(result, "transfers"), columns(result, "layers")
+        rows = zip(moved["src"], moved["dst"], moved["what"], moved["size_bytes"], strict=True)
+        found[path] = sum(size for src, dst, what, size in rows if what == "recompute" and max(src, dst) < 8)
+        kinds = zip(layers["stage"], layers["from_hosts"], layers["from_near"], layers["from_far"], strict=True)
+        weights[path] = [
+            sum(row) for row in zip(*(each for stage, *each in kinds if stage == "recompute"), strict=True)
+        ]
+
+    hosts, near, far = weights["gpu"]
+    assert hosts == 0 < near < near + far == weights["cpu"][0]
+    assert weights["cpu"][1:] == [0, 0]
+    assert found["gpu"] - found["cpu"] == (near + far) * 3 * 2048 * 768 * 2
+
+
+@pytest.mark.parametrize("policy", ["static", "foremoe_adjust", "ideal"])
+def test_tables_and_metrics_say_the_same(policy: str) -> None:
+    result = step(policy=policy, rollout="2 ms", mini_batches=2)
+    own, layers, stages = result.metrics["jobs"][JOB], columns(result, "layers"), columns(result, "stages")
+
+    waits = sum(layers["weights_ps"])
+    assert waits == sum(own["exposed"][f"{name}_ps"] for name in ("recompute", "forward", "backward"))
+    assert own["step"]["rollout_ps"] == 2 * 10**9
+    rows = zip(stages["stage"], stages["begin_ps"], stages["end_ps"], strict=True)
+    update = [end - begin for name, begin, end in rows if name == "update"]
+    assert own["step"]["update_ps"] == sum(update)
+    assert len(update) == 2
+    uneven = [8 * a / b for a, b, name in zip(layers["most"], layers["tokens"], layers["stage"], strict=True)
+              if name == "recompute"]  # fmt: skip
+    assert own["imbalance"]["mean"] == pytest.approx(np.mean(uneven))
+    assert own["imbalance"]["max"] == pytest.approx(max(uneven))
+    spans = columns(result, "spans")
+    waited = sum(t1 - t0 for t0, t1, why, where in
+        zip(spans["t0_ps"], spans["t1_ps"], spans["reason"], spans["location"], strict=True)
+        if why == "weights of experts" and where == "rank0")  # fmt: skip
+    assert waited >= waits
+
+
+def test_a_plan_costs_no_more_than_static_and_what_it_exposes() -> None:
+    """A plan is never worse than static placement by more than what it lets ranks wait for."""
+    planned, static = (step(policy=name).metrics for name in ("foremoe_adjust", "static"))
+    a, b = (each["jobs"][JOB] for each in (planned, static))
+    exposed = sum(a["exposed"].values())
+
+    assert a["step"]["recompute_ps"] <= b["step"]["recompute_ps"] + exposed
+
+
+def test_late_planners_are_waited_for_and_no_others() -> None:
+    late = step(policy="foremoe_adjust", planner={"threads": 1, "slower": 1000}).metrics["jobs"][JOB]
+    soon = step(policy="foremoe_adjust", planner={"threads": 1, "late": False}).metrics["jobs"][JOB]
+
+    assert late["exposed"]["plan_ps"] > 0 == soon["exposed"]["plan_ps"]
+
+
+def test_a_machine_without_hosts_is_refused_where_weights_come_from_them(tmp_path: Any) -> None:
+    scenario = tmp_path / "bare.yaml"
+    scenario.write_text(
+        "machine: {node: hgx-h800, nodes: 1, sharing: fair}\n"
+        "workloads: [{model: moe_rebalance, params: {gpus: 8, layers: 1, micro: 1}}]\n",
+        encoding="utf-8",
+    )
+
+    with pytest.raises(InputError, match=r"the machine has no hosts; machine\.host"):
+        run(str(scenario))
+    assert run(str(scenario), {KEY + "transfers.path": "gpu", KEY + "policy": "static"}).metrics["makespan_ps"] > 0
+
+
+# ---- what is reckoned from it
+
+
+def test_headlines_are_metrics_and_late_plans_are_counted() -> None:
+    late = step(policy="foremoe_adjust", planner={"threads": 1, "slower": 1000})
+    soon = step(policy="foremoe_adjust", planner={"threads": 1, "late": False})
+
+    for result, some in ((late, True), (soon, False)):
+        found = result.metrics["jobs"][JOB]
+        waits = [each for each in columns(result, "layers")["plan_ps"] if each]
+        assert bool(waits) == some
+        assert found["planner"]["late"] == len(waits)
+        assert found["planner"]["latest_ps"] == max(waits, default=0)
+        for name in MoeRebalance.headlines:
+            group, key = name.split(".")
+            assert key in found[group]
+
+
+def test_shares_of_the_histogram_are_those_of_a_plain_count() -> None:
+    result = step(policy="eplb_previous")
+    layers = columns(result, "layers")
+    uneven = [
+        Fraction(most * ranks, tokens)
+        for stage, most, ranks, tokens in zip(
+            *(layers[name] for name in ("stage", "most", "ranks", "tokens")), strict=True
+        )
+        if stage == "recompute"
+    ]
+    edges = [Fraction(0), *(Fraction(str(edge)) for edge in measures.EDGES), Fraction(8)]
+    counted = [sum(a <= each < b for each in uneven) / len(uneven) for a, b in itertools.pairwise(edges)]
+
+    assert measures.shares(result) == pytest.approx(counted)
+    assert sum(each > 0 for each in counted) > 1
+
+
+@pytest.mark.parametrize("policy", ["static", "eplb_oracle_lp", "foremoe", "ideal"])
+def test_real_tensors_give_what_one_rank_would(policy: str) -> None:
+    routing = Synthetic(8, 4, prompts=16, responses=4, drawn=32)
+    params = Params(
+        policy=policy, preset="", routing=routing, gpus=8, layers=1, micro=2, tokens=64, tensor=2, payload="real"
+    )
+    (operands,) = MoeRebalance().plan(params, 8, 2, np.random.default_rng(4)).operands
+    served = [each for rank in operands.served for each in rank]
+
+    assert ((operands.plan.quota > 0).sum(axis=1) > 1).any() == (policy != "static")
+    for found, plain in zip(served, (each for rank in operands.plain() for each in rank), strict=True):
+        assert found.shape == plain.shape
+        np.testing.assert_allclose(found, plain, atol=1e-9)
+    assert step(policy=policy, payload="real").digest == step(policy=policy).digest
