@@ -194,6 +194,7 @@ def test_the_schema_accepts_what_the_reader_accepts_and_forbids_unknown_keys() -
         "collective_loop",
         "fused_allreduce",
         "int8_manifold",
+        "moe_rebalance",
         "oscillator_attention",
         "sparse_attention",
         "trace_replay",
