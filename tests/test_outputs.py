@@ -38,6 +38,7 @@ def every_run() -> list[Result]:
         result("sparse_serving", "workloads.0.params.serving.arrivals.requests=8"),
         result("sparse_attention"),
         result("int8_manifold"),
+        result("moe_rebalance"),
         result("oscillator_attention"),
         result("oscillator_attention", "workloads.0.params.mode=settling"),
         result("oscillator_attention", "workloads.0.params.mode=learned"),
