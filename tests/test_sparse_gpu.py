@@ -14,7 +14,10 @@ from simcore.models.sparse_attention import kernel
 from twins.attention import restricted
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed"),
+]
 
 
 @pytest.fixture(scope="module")
