@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .trace import Column as Column
     from .units import Energy as Energy, Power as Power, Ratio as Ratio, Size as Size, Time as Time
     from .work import CostModel as CostModel, Kernel as Kernel, Roofline as Roofline, Virtual as Virtual, Work as Work
+    from .work import width as width
     from .workload import Rank as Rank, Workload as Workload
 
 
@@ -89,7 +90,7 @@ _HOME = {
     "testing": ["verify"],
     "trace": ["Column"],
     "units": ["Energy", "Power", "Ratio", "Size", "Time"],
-    "work": ["CostModel", "Kernel", "Roofline", "Virtual", "Work"],
+    "work": ["CostModel", "Kernel", "Roofline", "Virtual", "Work", "width"],
     "workload": ["Rank", "Workload"],
 }
 """The façade: which names come from which module. Type checkers read the same from the imports above."""

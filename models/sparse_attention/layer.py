@@ -8,18 +8,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from simcore import CostModel, Ratio, Work
+from simcore import CostModel, Ratio, Work, width
 
 from . import cost
 from .timing import Listing, Ranking, Rates, Share, exact
 
 Column = NDArray[np.int64]
 Attention = Literal["dense", "sparse"]
+Across = Literal["tensor", "data", "context"]
+Kind = Literal["prefill", "decode"]
 Dtype = Literal["float32", "float16", "bfloat16", "float8"]
 
 DENSE: Attention = "dense"
 SPARSE: Attention = "sparse"
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8": 1}
 STAGES = ("index", "choice", "lists", "blocks", "combine", "attention", "linear")
 """Names of all stages, of prefill in their order; attention is one stage where it is dense, and in decode."""
 
@@ -50,19 +51,19 @@ class Shape:
     @property
     def element(self) -> int:
         """Bytes of an element of weights, queries, keys and values."""
-        return _BYTES[self.dtype]
+        return width(self.dtype)
 
     @property
     def index_element(self) -> int:
         """Bytes of an element of an index key."""
-        return _BYTES[self.index_dtype]
+        return width(self.index_dtype)
 
 
 @dataclass(frozen=True)
 class Step:
     """What goes through: ``new`` tokens of each sequence, which then is ``total`` long; [sequences]."""
 
-    kind: Literal["prefill", "decode"]
+    kind: Kind
     new: Column
     total: Column
 
@@ -71,6 +72,23 @@ class Step:
         """Pairs of a query and a visible key, all sequences together."""
         # In integers of Python: prompts can be so long that 64 bits do not do.
         return sum(n * (t - n) + n * (n + 1) // 2 for n, t in zip(self.new.tolist(), self.total.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class Division:
+    """Into how many shares ranks divide a layer: its heads, the blocks that the index scores, sequences."""
+
+    heads: int = 1
+    blocks: int = 1
+    sequences: int = 1
+
+    @classmethod
+    def of(cls, ranks: int, across: Across, kind: Kind) -> "Division":
+        """Return how so many ``ranks`` divide a layer ``across`` heads (tensor), sequences (data), or heads and, in
+        decode, index blocks (context)."""
+        if across == "data":
+            return cls(sequences=ranks)
+        return cls(heads=ranks, blocks=ranks if (across, kind) == ("context", "decode") else 1)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from simcore import Column, Metric
 
 from . import serving as system
 from . import single
-from .layer import Attention, Shape
+from .layer import Across, Attention, Shape
 from .timing import Rates
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Params:
     chunk: int = 16384
     sequences: int = 1
     tensor: int = 1
-    across: Literal["tensor", "data", "context"] = "tensor"
+    across: Across = "tensor"
     layers: int = 1
     payload: Literal["virtual", "real"] = "virtual"
     shape: Shape = field(default_factory=Shape)

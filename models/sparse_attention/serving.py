@@ -40,7 +40,7 @@ class Serving:
     tensor: int = 4
     chunk: int = 8192
     most: int = 128
-    across: Literal["tensor", "data", "context"] = "tensor"
+    across: layer.Across = "tensor"
     all_reduce: str = ""
     together: int = 1
     reserve: Size = 8 * 10**9
@@ -152,7 +152,7 @@ class Service:
         params, shape = plan.serving, plan.shape
         self.prefill_bytes, self.decode_bytes = token_bytes(plan, "prefill"), token_bytes(plan, "decode")
         weights = -(-shape.total * shape.element // params.tensor)
-        shards = params.tensor if params.across == "data" else 1
+        shards = layer.Division.of(params.tensor, params.across, "decode").sequences
         rooms = []
         for role, token, workspace in zip(
             ("prefill", "decode"), (self.prefill_bytes, self.decode_bytes), workspaces(plan), strict=True
@@ -187,24 +187,22 @@ class Service:
         self.wake("prefill")
 
 
-def token_bytes(plan: Plan, role: str) -> int:
+def token_bytes(plan: Plan, role: layer.Kind) -> int:
     """Return the bytes of KV and index cache of a token, all layers, on a rank that holds any of it."""
-    params = plan.serving
-    parallel = 1 if params.across == "data" else params.tensor
-    index_parallel = params.tensor if params.across == "context" and role == "decode" else 1
-    return plan.shape.layers * layer.cache_bytes(plan.shape, plan.attention, 1, parallel, index_parallel)
+    division = layer.Division.of(plan.serving.tensor, plan.serving.across, role)
+    return plan.shape.layers * layer.cache_bytes(plan.shape, plan.attention, 1, division.heads, division.blocks)
 
 
 def workspaces(plan: Plan) -> tuple[int, int]:
     """Return the bytes that a rank needs beside weights and cache, in an iteration of prefill and in one of decode that
     are as full and as long as they can be."""
     params, requests = plan.serving, plan.requests
-    parallel = 1 if params.across == "data" else params.tensor
+    heads = layer.Division.of(params.tensor, params.across, "decode").heads
     longest, tokens = int(requests.input.max()), min(params.chunk, int(requests.input.sum()))
     prefill = Step("prefill", np.array([tokens]), np.array([max(longest, tokens)]))
     count = min(params.most, len(requests))
     decode = Step("decode", np.ones(count, np.int64), np.full(count, int((requests.input + requests.output).max())))
-    return tuple(layer.workspace_bytes(plan.shape, plan.attention, step, parallel) for step in (prefill, decode))
+    return tuple(layer.workspace_bytes(plan.shape, plan.attention, step, heads) for step in (prefill, decode))
 
 
 class Instance:
@@ -238,10 +236,9 @@ class Instance:
 
     def stages(self, step: Step) -> list[layer.Stage]:
         """Return what a rank computes in a layer for ``step``, all but the linear layers."""
-        plan, params = self.plan, self.plan.serving
-        parallel = 1 if params.across == "data" else params.tensor
-        index_parallel = params.tensor if params.across == "context" else 1
-        return layer.attend(plan.shape, plan.attention, step, plan.rates, parallel, index_parallel)
+        plan = self.plan
+        division = layer.Division.of(plan.serving.tensor, plan.serving.across, step.kind)
+        return layer.attend(plan.shape, plan.attention, step, plan.rates, division.heads, division.blocks)
 
     def durations(self, steps: Sequence[Step], tokens: int) -> list[int]:
         """Return how long each rank computes in an iteration, ps: ``steps`` are one for all, or one each."""

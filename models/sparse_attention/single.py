@@ -10,7 +10,7 @@ import numpy as np
 from simcore import Column, InputError, Kernel, Metric, Rank, Virtual, Work
 
 from . import operands
-from .layer import STAGES, Stage, Step, attend, cache_bytes, workspace_bytes
+from .layer import STAGES, Division, Kind, Stage, Step, attend, cache_bytes, workspace_bytes
 
 if TYPE_CHECKING:
     from .program import Params
@@ -164,18 +164,17 @@ def program(rank: Rank, plan: Plan) -> Program:
     own = mine(params, rank.index)
     if not own:
         return
-    parallel = 1 if params.across == "data" else params.tensor
-    shards = params.tensor if params.across == "context" else 1
+    division = _division(params)
     todo = steps(params, len(own))
-    if not _fits(rank, params, todo, parallel, shards):
+    if not _fits(rank, params, todo, division):
         return
     for number, step in enumerate(todo):
-        found = attend(params.shape, params.attention, step, params.rates, parallel, shards)
+        found = attend(params.shape, params.attention, step, params.rates, division.heads, division.blocks)
         for _ in range(params.layers):
             state: Any = Virtual((int(step.new.sum()),), params.shape.dtype)
             if plan.sequences:
                 state = operands.State(_sequences(plan, rank.index, step), params.shape)
-            if shards > 1:
+            if division.blocks > 1:
                 state = yield from _exchange(rank, plan, number, step, state)
             for stage in found:
                 state = yield from _compute(rank, params, number, step, stage, state)
@@ -183,11 +182,16 @@ def program(rank: Rank, plan: Plan) -> Program:
                 rank.give(output)
 
 
+def _division(params: "Params") -> Division:
+    kind: Kind = "decode" if params.mode == "decode" else "prefill"
+    return Division.of(params.tensor, params.across, kind)
+
+
 def _dense(params: "Params") -> Work:
     """Return the work of dense attention on rank 0, which has as much to do as any."""
-    parallel = 1 if params.across == "data" else params.tensor
+    heads = _division(params).heads
     todo = steps(params, len(mine(params, 0)))
-    each = [attend(params.shape, "dense", step, params.rates, parallel)[0].work for step in todo]
+    each = [attend(params.shape, "dense", step, params.rates, heads)[0].work for step in todo]
     return sum(each * params.layers, Work())
 
 
@@ -226,8 +230,9 @@ def _exchange(rank: Rank, plan: Plan, number: int, step: Step, state: Any) -> St
 
 
 def _heads(params: "Params", rank: int) -> slice:
-    share = params.shape.heads // (1 if params.across == "data" else params.tensor)
-    first = 0 if params.across == "data" else rank * share
+    division = _division(params)
+    share = params.shape.heads // division.heads
+    first = rank % division.heads * share
     return slice(first, first + share)
 
 
@@ -243,11 +248,11 @@ def _sequences(plan: Plan, rank: int, step: Step, *, whole: bool = False) -> lis
     return found
 
 
-def _fits(rank: Rank, params: "Params", todo: Sequence[Step], parallel: int, shards: int) -> bool:
+def _fits(rank: Rank, params: "Params", todo: Sequence[Step], division: Division) -> bool:
     """Return whether all layers' cache and the largest workspace fit the GPU; tell if they do not."""
     shape, attention = params.shape, params.attention
-    cache = params.layers * cache_bytes(shape, attention, int(todo[-1].total.sum()), parallel, shards)
-    workspace = max(workspace_bytes(shape, attention, step, parallel) for step in todo)
+    cache = params.layers * cache_bytes(shape, attention, int(todo[-1].total.sum()), division.heads, division.blocks)
+    workspace = max(workspace_bytes(shape, attention, step, division.heads) for step in todo)
     fits = cache + workspace <= rank.memory
     rank.record("memory", cache, workspace, rank.memory, int(fits))
     if not fits:
