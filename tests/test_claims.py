@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import simcore
 from simcore import plot, registry, scenario
-from simcore.claims import experiments, figures, reading, reproduction, statistics, verdicts
+from simcore.claims import cells, experiments, figures, reading, reproduction, statistics, verdicts
+from simcore.claims.sheet import Claim, Unscored
 from simcore.claims.statistics import StatisticError
 from simcore.errors import InputError
 from simcore.plot import _timelines
@@ -614,3 +615,15 @@ def test_a_run_in_which_nobody_waits_is_drawn_beside_one_in_which_somebody_does(
     both = plot.timelines(runs).save(tmp_path / "both.png").read_bytes()
 
     assert both != plot.timelines({"2": runs["2"], "1": runs["2"]}).save(tmp_path / "twice.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("paper", "ours"),
+    [([1.5, 20000], "1.25, 21,000 ms"), (1.5, "1.25 to 21,000 ms (2)"), ([1, 2, 3], "1.25 to 21,000 ms (2)")],
+)
+def test_our_numbers_stand_each_where_the_paper_has_as_many(paper: Any, ours: str) -> None:
+    unscored = Unscored("fitted", "a test")
+    claim = Claim(id="A1", what="times", place="table 1", grade="paper", paper=paper, unit="ms", unscored=unscored)
+    judged = verdicts.Judged(claim, [1.25, 21000.0], [{}, {}], None, "not scored", "")
+
+    assert cells.row(judged)["ours"] == ours

@@ -302,6 +302,20 @@ def attention(*overrides: str) -> dict[str, Any]:
 P = "workloads.0.params."
 
 
+def test_each_of_two_jobs_has_the_metrics_of_its_own_rows(tmp_path: Path) -> None:
+    layers = {"long": 65536, "short": 16384}
+    jobs = [
+        {"name": name, "model": "sparse_attention", "ranks": 1, "params": {"mode": "prefill", "tokens": tokens}}
+        for name, tokens in layers.items()
+    ]
+    (tmp_path / "both.yaml").write_text(yaml.safe_dump({"machine": {"node": "hgx-h800", "gpus": 2}, "workloads": jobs}))
+
+    found = run(read_scenario(str(tmp_path / "both.yaml"))).metrics["jobs"]
+
+    for name, tokens in layers.items():
+        assert found[name]["attention"] == attention(P + f"tokens={tokens}")
+
+
 def test_out_of_memory_is_a_result() -> None:
     result = run(asked("one_gpu", P + "chunk=0"))
     found = result.metrics["jobs"]["sparse_attention"]["attention"]
