@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import yaml
-from simcore.models.oscillator_attention import drives, form, layer, settling, substrates, tasks, transformer
+from simcore.models.oscillator_attention import drives, form, layer, measures, settling, substrates, tasks, transformer
 from simcore.models.oscillator_attention.attention import Device
 from simcore.models.oscillator_attention.program import Params
 from simcore.models.oscillator_attention.substrates import Array
@@ -127,6 +127,22 @@ def test_an_array_waits_for_the_last_byte_of_its_couplings():
     written = sorted(row["t0_ps"] for row in spans if (row["location"], row["what"]) == ("rank1.wg0", "write"))
     assert sent[0]["arrived_ps"] - sent[0]["issued_ps"] >= 2499 * 20_000 + 1_000_000
     assert all(begin >= row["arrived_ps"] for begin, row in zip(written, sent, strict=True))
+
+
+EDGE = {"arrays": 1, "dtype": "int8", "digital": "cortex_m7"}
+RINGS = EDGE | {"means": "pairwise", "shape.normalised": True, "shape.coupling": "relu"}
+
+
+def test_attention_alone_is_charged_for_its_link():
+    """Two tiles of 2,499 B there and 4,802 B back at 50 MB/s: faster than softmax before the link, slower with it."""
+    softmax = measures.stage_us(run(gpus=1, means="softmax", **EDGE))
+    result = run(gpus=2, **RINGS)
+    link = measures.link_us(result)
+    assert link == pytest.approx(2 * (2499 + 4802) * 0.02, rel=0.02)
+    assert measures.stage_us(result) - link < softmax < measures.stage_us(result)
+    fast = run({"machine.link.bandwidth": "50 GB/s"}, gpus=2, **RINGS)
+    assert measures.link_us(fast) < link / 20
+    assert measures.link_us(run(gpus=1, means="softmax", **EDGE)) == 0
 
 
 def test_energy_is_the_sum_of_its_stages():

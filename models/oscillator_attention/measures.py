@@ -31,16 +31,28 @@ def bound(result: Result) -> float:
 
 
 def stage_us(result: Result) -> float:
-    """Return the time of attention alone, without projections, scores and values, us: what the host does for it, and
-    of oscillators the writing, settling and sampling, one after another."""
+    """Return the time of attention alone, without projections, scores and values, us: what the host does for it, at
+    peak and without launches, and of oscillators the writing, settling and sampling, one after another, and the time in
+    which the link carries couplings or samples."""
     params, found = _params(result), result.metrics["jobs"]["oscillator_attention"]["layer"]
     throughput = result.scenario.machine.gpu.throughput[params.dtype]
     physical = sum(found[f"{name}_ps"] for name in ("write", "settle", "sample"))
-    return 2e6 * _stage(params, found["macs"]) / throughput + physical / 1e6
+    return 2e6 * _stage(params, found["macs"]) / throughput + physical / 1e6 + link_us(result)
+
+
+def link_us(result: Result) -> float:
+    """Return how long couplings or samples are under way, us; what is so at once counts once."""
+    sent = result.tables["transfers"].to_pylist()
+    ways = sorted((row["issued_ps"], row["arrived_ps"]) for row in sent if row["what"] in ("couplings", "samples"))
+    total = end = 0
+    for begin, arrived in ways:
+        total += max(arrived - max(begin, end), 0)
+        end = max(end, arrived)
+    return total / 1e6
 
 
 def stage_uj(result: Result) -> float:
-    """Return the energy of the same, uJ."""
+    """Return the energy of the same, uJ, but for the link, whose energy is not modelled."""
     params, found = _params(result), result.metrics["jobs"]["oscillator_attention"]["layer"]
     physical = sum(found[f"{name}_fj"] for name in ("write", "settle", "sample"))
     corner = params.corner if params.varied == "all" else "middle"
