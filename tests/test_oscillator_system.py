@@ -85,8 +85,11 @@ def test_arrays_are_read_when_99_percent_have_settled():
     experiments = yaml.safe_load((FOLDER / "claims.yaml").read_text(encoding="utf-8"))["experiments"]
     along = experiments["lengths"]["axes"]["tokens"]["set"]
     times = dict(zip(along[f"{PARAMS}.shape.tokens"], along[f"{PARAMS}.reading.time"], strict=True))
-    times |= {49: experiments[name]["set"][f"{PARAMS}.reading.time"] for name in ("substrates", "unknowns")}
-    times[128] = experiments["arrays"]["set"][f"{PARAMS}.reading.time"]
+    for name, tokens in (("substrates", 49), ("unknowns", 49), ("arrays", 128)):
+        assert (
+            times.setdefault(tokens, experiments[name]["set"][f"{PARAMS}.reading.time"])
+            == (experiments[name]["set"][f"{PARAMS}.reading.time"])
+        )
     common = {key.removeprefix(f"{PARAMS}."): value for key, value in experiments["waits"]["set"].items()}
     assert sorted(times) == experiments["waits"]["axes"]["tokens"]["values"]
     for tokens in (8, 49, 128):
@@ -222,6 +225,11 @@ def test_trained_oscillators_agree_better_than_softmax():
     assert np.median(oscillator) >= 0.97
     assert oscillator.mean() > softmax.mean()
     assert (oscillator < 0.85).sum() <= (softmax < 0.85).sum()
+
+
+def test_failures_are_counted_over_those_of_softmax():
+    result = run(gpus=1, mode="learned", **{"learned.seeds": 10})
+    assert measures.failures_over(result) == (hard("oscillator") < 0.85).sum() - (hard("softmax") < 0.85).sum()
 
 
 def test_the_ambiguous_grammar_has_a_roof_of_98():

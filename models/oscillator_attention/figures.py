@@ -103,7 +103,7 @@ def substrates(title: str, substrates: Any, softmaxes: Any, width: str) -> Any:
         )
         for x, y, scale, said, above in (
             ("makespan_us", "energy_fj", 1e9, "a layer", "a whole layer, the host's part in it"),
-            ("stage_us", "stage_uj", 1, "attention", "attention and its link: no projections, scores, values, launches"),
+            ("stage_us", "stage_uj", 1, "attention", "attention and its link: no projections, scores, values, launch"),
         )
     ]  # fmt: skip
     subtitle = "keyword model, 49 tokens, an array behind a Cortex-M7; best, middle and worst of assumed ranges"

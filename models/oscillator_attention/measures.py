@@ -79,6 +79,12 @@ def shuffle_loss(result: Result) -> float:
     return 100 * (_accuracy(own) - _accuracy(_having(own, shuffled=True)))
 
 
+def failures_over(result: Result) -> float:
+    """Return how many more trainings failed than of softmax."""
+    own = _params(result).learned
+    return float(_failures(own) - _failures(_having(own, attention="softmax")))
+
+
 def gap(result: Result) -> float:
     """Return the perplexity above that of softmax, means of all seeds."""
     own = _params(result).learned
@@ -106,6 +112,10 @@ def _having(
 
 def _scores(own: Learned) -> list[learned.transformer.Score]:
     return [learned.score(own, seed) for seed in range(own.seed, own.seed + own.seeds)]
+
+
+def _failures(own: Learned) -> int:
+    return sum(each.hard_right / each.hard < learned.FAILED for each in _scores(own))
 
 
 def _accuracy(own: Learned) -> float:
