@@ -270,6 +270,23 @@ def test_reading_late_is_reading_at_the_equilibrium():
     assert early < transformer.score(asked, weights, data).right
 
 
+def test_what_the_published_code_does_otherwise_can_be_had():
+    data = tasks.data("agreement", "test", 300)
+    asked, weights = form.load("agreement", "oscillator", 2, 0)
+    wanted = transformer.answers(asked, weights, data)
+    full = data.seen.all(axis=1)
+    found = transformer.answers(asked, weights, data, Device(padding="published"))
+    np.testing.assert_array_equal(found[full], wanted[full])
+    assert np.abs(found[~full] - wanted[~full]).max() > 0.01
+    anchors = weights["0.anchors"]
+    sphere = dict(weights) | {"0.anchors": anchors / np.linalg.norm(anchors, axis=-1, keepdims=True)}
+    found = transformer.answers(asked, weights, data, Device(anchors="normalised"))
+    np.testing.assert_allclose(found, transformer.answers(asked, sphere, data), atol=1e-5)
+    assert np.abs(found - wanted).max() > 0.01
+    with pytest.raises(InputError, match="nothing fills up"):
+        run(gpus=1, mode="learned", **{"learned.task": "stories", "learned.device.padding": "published"})
+
+
 def test_grammar_is_as_described():
     data = tasks.data("agreement", "train")
     words = tasks.lexicon(0)

@@ -25,7 +25,9 @@ class Device:
     e^N(0, s). ``noise``: N(0, s) is added to every component of a state, which returns to the sphere. ``detuning``:
     frequencies are N(0, s) apart, d = 2 alone; what does not lock is read at random. ``coupling_bits`` and
     ``readout_bits``: even levels, of the largest coupling of a row and of products between -1 and 1 (0: exact).
-    ``draw``: number of the draw of all that is random.
+    ``draw``: number of the draw of all that is random. Two ways in which the published code departs from its text:
+    ``padding``, whether places that fill up a sentence are kept from the read-out as from the couplings (mended), or
+    take part in it (published); ``anchors``, as_trained, off the sphere, or normalised.
     """
 
     read: float = 0.0
@@ -36,6 +38,8 @@ class Device:
     coupling_bits: int = 0
     readout_bits: int = 0
     draw: int = 0
+    padding: Literal["mended", "published"] = "mended"
+    anchors: Literal["as_trained", "normalised"] = "as_trained"
 
 
 PERFECT = Device()

@@ -40,6 +40,8 @@ def check(params: "Params") -> None:
     if own.examples < 0:
         raise InputError(f"learned.examples is 0 (all) or more, not {own.examples}")
     attention.check(own.device)
+    if own.device.padding == "published" and own.task not in ("agreement", "ambiguous"):
+        raise InputError(f"learned.device.padding: nothing fills up what {own.task} asks; leave it mended")
     if own.dimension not in DIMENSIONS:
         raise InputError(f"learned.dimension is one of {', '.join(map(str, DIMENSIONS))}, not {own.dimension}")
     if own.seeds < 1:

@@ -76,10 +76,13 @@ def _attend(
         shares = attention.softmax(scores, visible)
     else:
         anchors = own["anchors"][:, :length]
+        if device.anchors == "normalised":
+            anchors = settling.fixed_points(anchors)
         found, drives = attention.states(attention.couplings(scores, visible), anchors, device)
         if watched is not None:
             watched.lengths.append(settling.norms(drives).ravel())
-        shares = attention.shares(found, anchors, visible, bits=device.readout_bits)
+        taking_part = visible if device.padding == "mended" else np.ones_like(visible)
+        shares = attention.shares(found, anchors, taking_part, bits=device.readout_bits)
     mixed = shares.astype(np.float32) @ value
     return mixed.swapaxes(1, 2).reshape(batch, -1, form.width)
 
