@@ -336,3 +336,39 @@ def test_training_computes_what_is_shipped_and_goes_on_where_it_was(tmp_path):
     one, other = (np.load(path / asked.file)["weights"] for path in (whole, halves))
     np.testing.assert_array_equal(one, other)
     assert [path.name for path in halves.iterdir()] == [asked.file]
+    # What is finished is left alone, and nothing goes on with another recipe.
+    before = (halves / asked.file).stat().st_mtime_ns
+    training.train(asked, recipe, halves)
+    assert (halves / asked.file).stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="other seeds"):
+        training.train(asked, training.Recipe(range(3), 6, 16, 1e-3), halves)
+
+
+def test_training_stops_and_refuses_in_a_line(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("torch")
+    from simcore.models.oscillator_attention import training
+
+    monkeypatch.setitem(training.RECIPES, "agreement", training.Recipe(range(1), 4, 8, 1e-3))
+    monkeypatch.setattr(training, "KEPT", 2)
+    taken = tmp_path / "file"
+    taken.write_text("")
+    assert training.main(["agreement", "--out", str(taken)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    train = training.train
+
+    def stopped(asked, recipe, out, show):
+        def stop(done):
+            if asked.attention == "oscillator" and done == 3:
+                raise KeyboardInterrupt
+
+        return train(asked, recipe, out, stop)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", stopped)
+        assert training.main(["agreement", "--out", str(out)]) == 130
+    assert "goes on" in capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == ["agreement_oscillator2.progress.pt", "agreement_softmax.npz"]
+    monkeypatch.setitem(training.RECIPES, "agreement", training.Recipe(range(1), 5, 8, 1e-3))
+    assert training.main(["agreement", "--out", str(out)]) == 2
+    assert "another recipe" in capsys.readouterr().err
