@@ -6,7 +6,17 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import yaml
-from simcore.models.oscillator_attention import drives, form, layer, measures, settling, substrates, tasks, transformer
+from simcore.models.oscillator_attention import (
+    attention,
+    drives,
+    form,
+    layer,
+    measures,
+    settling,
+    substrates,
+    tasks,
+    transformer,
+)
 from simcore.models.oscillator_attention.attention import Device
 from simcore.models.oscillator_attention.program import Params
 from simcore.models.oscillator_attention.substrates import Array
@@ -178,6 +188,53 @@ WRONG = {
 }  # fmt: skip
 
 
+TOGETHER = [
+    ({"learned.device.mismatch": 20}, "up to 5"),
+    ({"learned.device.detuning": 0.1, "learned.device.read": 5}, "at the equilibrium alone"),
+    ({"learned.device.start": "opposite"}, "give device.read a time"),
+    ({"learned.device.start": "previous", "learned.device.read": 5}, "asks about one token"),
+    ({"learned.attention": "softmax", "learned.device.noise": 0.1}, "softmax runs on none"),
+    ({"learned.attention": "softmax", "learned.dimension": 4, "learned.task": "stories"}, "softmax has none"),
+    ({"learned.device.detuning": 0.1, "learned.dimension": 4, "learned.task": "stories"}, "dimension 2 alone"),
+    ({"learned.shuffled": True}, "of order alone"),
+    ({"drives": "stories", "shape.normalised": True}, "not normalised"),
+    ({"reading.within": "1/50"}, "reading.when: completion"),
+    ({"reading.when": "completion", "reading.time": 6}, "reading.when: fixed"),
+    ({"reading.start": "kept", "drives": "one"}, "needs the tensors"),
+    ({"digital": "cmos45", "dtype": "bfloat16"}, "float32 and int8 alone"),
+    ({"dtype": "bfloat16"}, "computes in float32, int8, not in bfloat16"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "said"), TOGETHER)
+def test_what_would_be_ignored_is_refused_in_a_line(changes, said):
+    mode = "learned" if next(iter(changes)).startswith("learned") else "layer"
+    with pytest.raises(InputError, match=said):
+        run(mode=mode, **changes)
+
+
+def test_energy_of_45_nm_is_that_of_the_numbers():
+    one, other = (found_of(run(digital="cmos45", dtype=dtype))["project_fj"] for dtype in ("int8", "float32"))
+    assert other == 20 * one == 49 * 32 * 96 * 4_600
+
+
+def test_what_is_random_differs_between_models_layers_and_batches():
+    weights, anchors = np.ones((4, 6)), settling.uniform((6, 2), np.random.default_rng(1))
+    device = Device(mismatch=0.5)
+    found = [
+        attention.states(weights, anchors, device, place)[1] for place in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
+    ]
+    assert len({each.tobytes() for each in found}) == 4
+    again = attention.states(weights, anchors, device, (0, 0, 0))[1]
+    np.testing.assert_array_equal(again, found[0])
+
+
+def test_without_hard_sentences_nothing_is_said_of_them():
+    told = found_of(run(gpus=1, mode="learned", **{"learned.task": "order", "learned.examples": 100}), "learned")
+    assert "accuracy" in told
+    assert not {"failures", "hard_accuracy", "hard_median", "hard_least"} & set(told)
+
+
 @pytest.mark.parametrize("key", WRONG)
 def test_what_cannot_be_is_refused_in_a_line(key):
     value, said = WRONG[key]
@@ -213,9 +270,9 @@ def test_sheets_of_edge_devices_can_be_read(name):
     assert machine.gpu.throughput["int8"] >= machine.gpu.throughput["float32"] // 2
 
 
-def hard(attention, task="agreement"):
+def hard(kind, task="agreement"):
     data = tasks.data(task, "test")
-    scores = [transformer.score(*form.load(task, attention, 2, seed), data) for seed in range(10)]
+    scores = [transformer.score(*form.load(task, kind, 2, seed), data) for seed in range(10)]
     return np.array([each.hard_right / each.hard for each in scores])
 
 

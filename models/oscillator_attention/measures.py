@@ -5,6 +5,7 @@ import numpy as np
 from simcore import Result
 
 from . import cost, learned, substrates
+from .attention import Device
 from .form import Attention
 from .learned import Learned
 from .program import Params
@@ -56,7 +57,7 @@ def stage_uj(result: Result) -> float:
     params, found = _params(result), result.metrics["jobs"]["oscillator_attention"]["layer"]
     physical = sum(found[f"{name}_fj"] for name in ("write", "settle", "sample"))
     corner = params.corner if params.varied == "all" else "middle"
-    return (_stage(params, found["macs"]) * substrates.energy(params.digital, corner) + physical) / 1e9
+    return (_stage(params, found["macs"]) * substrates.energy(params.digital, corner, params.dtype) + physical) / 1e9
 
 
 def _stage(params: Params, macs: dict[str, int]) -> int:
@@ -103,11 +104,17 @@ def _params(result: Result) -> Params:
 
 
 def _having(
-    own: Learned, *, attention: Attention | None = None, shuffled: bool = False, device: object = None
+    own: Learned, *, attention: Attention | None = None, shuffled: bool = False, device: Device | None = None
 ) -> Learned:
     from dataclasses import replace
 
-    return replace(own, attention=attention or own.attention, shuffled=shuffled, device=device or own.device)
+    found = replace(own, attention=attention or own.attention, shuffled=shuffled, device=device or own.device)
+    # Softmax has no dimension and runs on no device.
+    return (
+        replace(found, dimension=Learned.dimension, device=type(own.device)())
+        if found.attention == "softmax"
+        else found
+    )
 
 
 def _scores(own: Learned) -> list[learned.transformer.Score]:
