@@ -124,7 +124,7 @@ def check(params: "Params") -> None:
         raise InputError("drives: drawn with payload: real, whose tensors decide how long drives are")
     if shape.normalised and params.drives not in ("drawn", "one"):
         raise InputError(
-            f"drives: {params.drives} is a law of rows that are not normalised; with shape.normalised take drawn, or one"
+            f"drives: {params.drives} is a law of rows that are not normalised; with shape.normalised drawn, or one"
         )
     if reading.when == "fixed" and reading.within != Reading.within:
         raise InputError("reading.within is of reading.when: completion")
