@@ -298,14 +298,25 @@ def test_the_ambiguous_grammar_has_a_roof_of_98():
 def test_the_gap_of_stories_falls_with_the_dimension():
     data = tasks.data("stories", "test")
 
-    def perplexity(attention, dimension):
-        models = [form.load("stories", attention, dimension, seed) for seed in range(3)]
+    def perplexity(kind, dimension):
+        models = [form.load("stories", kind, dimension, seed) for seed in range(3)]
         return np.mean([np.exp(transformer.score(*model, data).nats) for model in models])
 
     softmax = perplexity("softmax", 2)
     gaps = [perplexity("oscillator", dimension) - softmax for dimension in form.DIMENSIONS]
     assert (np.diff(gaps) < 0).all()
     assert gaps[-1] > 0
+
+
+def test_the_gap_has_its_spread_over_the_seeds():
+    result = run(gpus=1, mode="learned", **{"learned.task": "stories", "learned.seeds": 3})
+    data = tasks.data("stories", "test")
+    gaps = []
+    for seed in range(3):
+        one, other = (form.load("stories", kind, 2, seed) for kind in ("oscillator", "softmax"))
+        gaps.append(np.exp(transformer.score(*one, data).nats) - np.exp(transformer.score(*other, data).nats))
+    assert measures.gap(result) == pytest.approx(np.mean(gaps))
+    assert measures.gap_spread(result) == pytest.approx(np.std(gaps, ddof=1)) > 0
 
 
 def test_softmax_without_positions_does_not_notice_their_order():
@@ -363,8 +374,8 @@ def test_training_computes_what_is_shipped_and_goes_on_where_it_was(tmp_path):
 
     torch.set_num_threads(1)
     data = tasks.data("agreement", "test", 64)
-    for attention in ("oscillator", "softmax"):
-        asked, weights = form.load("agreement", attention, 2, 3)
+    for kind in ("oscillator", "softmax"):
+        asked, weights = form.load("agreement", kind, 2, 3)
         row = torch.cat([torch.from_numpy(weights[name]).flatten() for name in asked.shapes()])[None]
         parts = [torch.from_numpy(each)[None] for each in (data.inputs, data.seen, data.row)]
         found = training.outputs(asked, row, *parts)[0].numpy()

@@ -56,14 +56,19 @@ def seeds(title: str, seeds: Any, width: str) -> Any:
 
 
 def stories(title: str, stories: Any, width: str) -> Any:
-    """Return the figure of perplexity over the dimension, a standard deviation each way, and of the gap to softmax on
-    two logarithms."""
+    """Return the figure of perplexity over the dimension and of the gap to softmax on two logarithms, each a standard
+    deviation each way."""
     rows = stories.rows
     sizes = [row["d"] for row in rows]
     softmax = rows[0]["perplexity"] - rows[0]["gap"]
     bars = [
         (f"standard deviation, d = {row['d']}: {row['spread']:.3f}", row["d"], row["perplexity"] - row["spread"],
          row["perplexity"] + row["spread"])
+        for row in rows
+    ]  # fmt: skip
+    apart = [
+        (f"standard deviation, d = {row['d']}: {row['gap_spread']:.3f}", row["d"], row["gap"] - row["gap_spread"],
+         row["gap"] + row["gap_spread"])
         for row in rows
     ]  # fmt: skip
     slope, intercept = np.polyfit(np.log(sizes), np.log([row["gap"] for row in rows]), 1)
@@ -75,7 +80,7 @@ def stories(title: str, stories: Any, width: str) -> Any:
         ),
         CurvePanel(
             curves=[Curve("gap", sizes, [row["gap"] for row in rows]), Curve(f"d^{slope:.2f}", sizes, fitted)],
-            log="xy",
+            bars=apart, log="xy",
             x_label="dimension of an oscillator", y_label="perplexity above softmax", height=300,
         ),
     ]  # fmt: skip

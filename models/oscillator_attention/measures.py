@@ -92,6 +92,13 @@ def gap(result: Result) -> float:
     return _perplexity(own) - _perplexity(_having(own, attention="softmax"))
 
 
+def gap_spread(result: Result) -> float:
+    """Return the standard deviation of that gap over the seeds, each against the softmax of its number."""
+    own = _params(result).learned
+    pairs = zip(_scores(own), _scores(_having(own, attention="softmax")), strict=True)
+    return float(np.std([np.exp(one.nats) - np.exp(other.nats) for one, other in pairs], ddof=1))
+
+
 def residual(result: Result) -> float:
     """Return the perplexity that the device costs, mean of all seeds."""
     own = _params(result).learned
@@ -110,11 +117,9 @@ def _having(
 
     found = replace(own, attention=attention or own.attention, shuffled=shuffled, device=device or own.device)
     # Softmax has no dimension and runs on no device.
-    return (
-        replace(found, dimension=Learned.dimension, device=type(own.device)())
-        if found.attention == "softmax"
-        else found
-    )
+    if found.attention == "softmax":
+        found = replace(found, dimension=Learned.dimension, device=type(own.device)())
+    return found
 
 
 def _scores(own: Learned) -> list[learned.transformer.Score]:
