@@ -316,7 +316,7 @@ def test_the_gap_has_its_spread_over_the_seeds():
         one, other = (form.load("stories", kind, 2, seed) for kind in ("oscillator", "softmax"))
         gaps.append(np.exp(transformer.score(*one, data).nats) - np.exp(transformer.score(*other, data).nats))
     assert measures.gap(result) == pytest.approx(np.mean(gaps))
-    assert measures.gap_spread(result) == pytest.approx(np.std(gaps, ddof=1)) > 0
+    assert measures.gap_spread(result) == pytest.approx(np.std(gaps, ddof=1))
 
 
 def test_softmax_without_positions_does_not_notice_their_order():
