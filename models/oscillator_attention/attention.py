@@ -3,6 +3,7 @@
 Leading axes are anything, e.g. [sentences, heads]; ``scores`` and ``seen`` [..., Q, T], ``anchors`` [..., T, d].
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,7 +26,9 @@ class Device:
     e^N(0, s). ``noise``: N(0, s) is added to every component of a state, which returns to the sphere. ``detuning``:
     frequencies are N(0, s) apart, d = 2 alone; what does not lock is read at random. ``coupling_bits`` and
     ``readout_bits``: even levels, of the largest coupling of a row and of products between -1 and 1 (0: exact).
-    ``draw``: number of the draw of all that is random.
+    ``draw``: number of the draw of all that is random. Two ways in which the published code departs from its text:
+    ``padding``, whether places that fill up a sentence are kept from the read-out as from the couplings (mended), or
+    take part in it (published); ``anchors``, as_trained, off the sphere, or normalised.
     """
 
     read: float = 0.0
@@ -36,10 +39,14 @@ class Device:
     coupling_bits: int = 0
     readout_bits: int = 0
     draw: int = 0
+    padding: Literal["mended", "published"] = "mended"
+    anchors: Literal["as_trained", "normalised"] = "as_trained"
 
 
 PERFECT = Device()
 MOST_BITS = 24
+MOST = {"read": 1e6, "mismatch": 5, "noise": 1e3, "detuning": 1e6}
+"""Beyond these a device is none any more, and numbers overflow."""
 
 
 def check(device: Device) -> None:
@@ -47,9 +54,13 @@ def check(device: Device) -> None:
     for name in ("coupling_bits", "readout_bits"):
         if not 0 <= getattr(device, name) <= MOST_BITS:
             raise InputError(f"device.{name} is 0 (exact) to {MOST_BITS}, not {getattr(device, name)}")
-    for name in ("read", "mismatch", "noise", "detuning"):
-        if not 0 <= getattr(device, name) < np.inf:
-            raise InputError(f"device.{name} must be 0 or more, not {getattr(device, name)}")
+    for name, most in MOST.items():
+        if not 0 <= getattr(device, name) <= most:
+            raise InputError(f"device.{name} must be 0 or more, up to {most:g}, not {getattr(device, name)}")
+    if device.detuning and device.read:
+        raise InputError("device.detuning is known at the equilibrium alone, device.read: 0")
+    if device.start != "random" and not device.read:
+        raise InputError(f"device.start: {device.start} matters before the equilibrium alone; give device.read a time")
     if device.draw < 0:
         raise InputError(f"device.draw must be 0 or more, not {device.draw}")
 
@@ -72,9 +83,13 @@ def couplings(scores: Any, seen: Any, kind: Coupling = "softplus", normalised: b
     return found / np.sum(found, axis=-1, keepdims=True) if normalised else found
 
 
-def states(weights: Any, anchors: Any, device: Device = PERFECT) -> tuple[Any, Any]:
-    """Return the states [..., Q, d] of the oscillators that ``device`` reads, and their drives."""
-    rng = np.random.default_rng([device.draw, 7])
+def states(weights: Any, anchors: Any, device: Device = PERFECT, place: Sequence[int] = ()) -> tuple[Any, Any]:
+    """Return the states [..., Q, d] of the oscillators that ``device`` reads, and their drives; ``place`` says of what,
+    so that no two places share what is random.
+
+    Model: mismatch is drawn anew for every example, as if each ran on a device of its own: a mean over devices.
+    """
+    rng = np.random.default_rng([device.draw, 7, *place])
     if device.mismatch:
         weights = weights * np.exp(device.mismatch * rng.standard_normal(weights.shape)).astype(weights.dtype)
     weights = settling.quantised(weights, device.coupling_bits, np.max(weights, axis=-1, keepdims=True))

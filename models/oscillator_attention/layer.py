@@ -48,6 +48,9 @@ class Counted:
 
     def duration(self, work: Work, gpu: "GpuSpec") -> int:
         """Return the duration of ``work`` in ps."""
+        missing = sorted(set(work.operations) - {"exponential"} - set(gpu.throughput))
+        if missing:
+            raise InputError(f"dtype: the host computes in {', '.join(gpu.throughput)}, not in {missing[0]}")
         plain = {dtype: count for dtype, count in work.operations.items() if dtype != "exponential"}
         extra = 2 * cost.EXPONENTIAL * work.operations.get("exponential", 0)
         first = next(iter(plain))
@@ -119,6 +122,18 @@ def check(params: "Params") -> None:
         raise InputError(f"payload: real computes in float32; {params.dtype} is counted alone, with payload: virtual")
     if params.payload == "real" and params.drives != "drawn":
         raise InputError("drives: drawn with payload: real, whose tensors decide how long drives are")
+    if shape.normalised and params.drives not in ("drawn", "one"):
+        raise InputError(
+            f"drives: {params.drives} is a law of rows that are not normalised; with shape.normalised drawn, or one"
+        )
+    if reading.when == "fixed" and reading.within != Reading.within:
+        raise InputError("reading.within is of reading.when: completion")
+    if reading.when == "completion" and reading.time != Reading.time:
+        raise InputError("reading.time is of reading.when: fixed")
+    if reading.start == "kept" and params.drives != "drawn":
+        raise InputError("reading.start: kept needs the tensors of drives: drawn")
+    if params.digital == "cmos45" and params.dtype not in substrates.CMOS:
+        raise InputError(f"digital: cmos45 has an energy of {' and '.join(substrates.CMOS)} alone, not {params.dtype}")
     if params.drives in ("drawn", "one", "tail") and params.sequences * shape.heads * shape.tokens**2 > MOST:
         raise InputError(f"drives: {params.drives} computes {MOST} couplings at most; take a published law")
 
@@ -375,7 +390,9 @@ def _compute(
     found = yield from rank.compute(timed, *payloads, what=stage)
     work = does.cost(*[Virtual(tuple(each.shape), str(each.dtype)) for each in payloads])[1]
     count = macs(work)
-    energy = count * substrates.energy(params.digital, params.corner if params.varied == "all" else "middle")
+    energy = count * substrates.energy(
+        params.digital, params.corner if params.varied == "all" else "middle", params.dtype
+    )
     rank.record("oscillator_stages", number, tile, stage, rank.now - begin, count, energy)
     return found
 

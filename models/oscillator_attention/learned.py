@@ -40,6 +40,18 @@ def check(params: "Params") -> None:
     if own.examples < 0:
         raise InputError(f"learned.examples is 0 (all) or more, not {own.examples}")
     attention.check(own.device)
+    if own.attention == "softmax" and own.device != type(own.device)():
+        raise InputError("learned.device is one of oscillators; softmax runs on none")
+    if own.attention == "softmax" and own.dimension != Learned.dimension:
+        raise InputError(f"learned.dimension is one of oscillators; softmax has none, leave it {Learned.dimension}")
+    if own.device.start == "previous" and own.task in ("agreement", "ambiguous"):
+        raise InputError(f"learned.device.start: {own.task} asks about one token, so that none was settled before")
+    if own.device.detuning and own.dimension != 2:
+        raise InputError("device.detuning is known of dimension 2 alone, in which a state is one angle")
+    if own.shuffled and own.task != "order":
+        raise InputError(f"learned.shuffled is of order alone; the answers of {own.task} belong to places")
+    if own.device.padding == "published" and own.task not in ("agreement", "ambiguous"):
+        raise InputError(f"learned.device.padding: nothing fills up what {own.task} asks; leave it mended")
     if own.dimension not in DIMENSIONS:
         raise InputError(f"learned.dimension is one of {', '.join(map(str, DIMENSIONS))}, not {own.dimension}")
     if own.seeds < 1:
@@ -63,7 +75,7 @@ def score(own: Learned, seed: int) -> transformer.Score:
     if own.shuffled:
         data = transformer.shuffled(data, 0)
     form, weights = load(own.task, own.attention, own.dimension, seed)
-    return transformer.score(form, weights, data, own.device)
+    return transformer.score(form, weights, data, own.device, seed)
 
 
 def plan(params: "Params") -> Plan:
@@ -95,19 +107,23 @@ FAILED = 0.85
 
 
 def summarise(tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return accuracy, also on the hard examples, perplexity, and lengths of drives: means of all seeds where nothing
-    else is said."""
+    """Return accuracy, also on the hard examples where there are any, perplexity, and lengths of drives: means of all
+    seeds where nothing else is said."""
     rows = {name: np.asarray(values, np.float64) for name, values in tables["answers"].items() if name != "location"}
     accuracy = rows["right"] / rows["asked"]
-    hard = np.divide(rows["hard_right"], rows["hard"], out=np.zeros_like(accuracy), where=rows["hard"] > 0)
+    # The seeds share one test set: all have hard examples, or none has.
+    hard = rows["hard_right"] / rows["hard"] if rows["hard"].all() else None
+    of_hard = {} if hard is None else {
+        "hard_accuracy": float(hard.mean()),
+        "hard_median": float(np.median(hard)),
+        "hard_least": float(hard.min()),
+        "failures": int((hard < FAILED).sum()),
+    }  # fmt: skip
     perplexity = np.exp(rows["nats_ppm"] / 1e6)
     return {
         "learned": {
             "accuracy": float(accuracy.mean()),
-            "hard_accuracy": float(hard.mean()),
-            "hard_median": float(np.median(hard)),
-            "hard_least": float(hard.min()),
-            "failures": int((hard < FAILED).sum()),
+            **of_hard,
             "perplexity": float(perplexity.mean()),
             "perplexity_spread": float(perplexity.std(ddof=1)) if len(perplexity) > 1 else 0.0,
             **{f"drive_{name}": float(rows[f"drive_{name}_ppm"].mean()) / 1e6 for name in ("p1", "median", "max")},

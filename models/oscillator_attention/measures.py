@@ -5,6 +5,7 @@ import numpy as np
 from simcore import Result
 
 from . import cost, learned, substrates
+from .attention import Device
 from .form import Attention
 from .learned import Learned
 from .program import Params
@@ -31,20 +32,32 @@ def bound(result: Result) -> float:
 
 
 def stage_us(result: Result) -> float:
-    """Return the time of attention alone, without projections, scores and values, us: what the host does for it, and
-    of oscillators the writing, settling and sampling, one after another."""
+    """Return the time of attention alone, without projections, scores and values, us: what the host does for it, at
+    peak and without launches, and of oscillators the writing, settling and sampling, one after another, and the time in
+    which the link carries couplings or samples."""
     params, found = _params(result), result.metrics["jobs"]["oscillator_attention"]["layer"]
     throughput = result.scenario.machine.gpu.throughput[params.dtype]
     physical = sum(found[f"{name}_ps"] for name in ("write", "settle", "sample"))
-    return 2e6 * _stage(params, found["macs"]) / throughput + physical / 1e6
+    return 2e6 * _stage(params, found["macs"]) / throughput + physical / 1e6 + link_us(result)
+
+
+def link_us(result: Result) -> float:
+    """Return how long couplings or samples are under way, us; what is so at once counts once."""
+    sent = result.tables["transfers"].to_pylist()
+    ways = sorted((row["issued_ps"], row["arrived_ps"]) for row in sent if row["what"] in ("couplings", "samples"))
+    total = end = 0
+    for begin, arrived in ways:
+        total += max(arrived - max(begin, end), 0)
+        end = max(end, arrived)
+    return total / 1e6
 
 
 def stage_uj(result: Result) -> float:
-    """Return the energy of the same, uJ."""
+    """Return the energy of the same, uJ, but for the link, whose energy is not modelled."""
     params, found = _params(result), result.metrics["jobs"]["oscillator_attention"]["layer"]
     physical = sum(found[f"{name}_fj"] for name in ("write", "settle", "sample"))
     corner = params.corner if params.varied == "all" else "middle"
-    return (_stage(params, found["macs"]) * substrates.energy(params.digital, corner) + physical) / 1e9
+    return (_stage(params, found["macs"]) * substrates.energy(params.digital, corner, params.dtype) + physical) / 1e9
 
 
 def _stage(params: Params, macs: dict[str, int]) -> int:
@@ -67,10 +80,23 @@ def shuffle_loss(result: Result) -> float:
     return 100 * (_accuracy(own) - _accuracy(_having(own, shuffled=True)))
 
 
+def failures_over(result: Result) -> float:
+    """Return how many more trainings failed than of softmax."""
+    own = _params(result).learned
+    return float(_failures(own) - _failures(_having(own, attention="softmax")))
+
+
 def gap(result: Result) -> float:
     """Return the perplexity above that of softmax, means of all seeds."""
     own = _params(result).learned
     return _perplexity(own) - _perplexity(_having(own, attention="softmax"))
+
+
+def gap_spread(result: Result) -> float:
+    """Return the standard deviation of that gap over the seeds, each against the softmax of its number."""
+    own = _params(result).learned
+    pairs = zip(_scores(own), _scores(_having(own, attention="softmax")), strict=True)
+    return float(np.std([np.exp(one.nats) - np.exp(other.nats) for one, other in pairs], ddof=1))
 
 
 def residual(result: Result) -> float:
@@ -85,15 +111,23 @@ def _params(result: Result) -> Params:
 
 
 def _having(
-    own: Learned, *, attention: Attention | None = None, shuffled: bool = False, device: object = None
+    own: Learned, *, attention: Attention | None = None, shuffled: bool = False, device: Device | None = None
 ) -> Learned:
     from dataclasses import replace
 
-    return replace(own, attention=attention or own.attention, shuffled=shuffled, device=device or own.device)
+    found = replace(own, attention=attention or own.attention, shuffled=shuffled, device=device or own.device)
+    # Softmax has no dimension and runs on no device.
+    if found.attention == "softmax":
+        found = replace(found, dimension=Learned.dimension, device=type(own.device)())
+    return found
 
 
 def _scores(own: Learned) -> list[learned.transformer.Score]:
     return [learned.score(own, seed) for seed in range(own.seed, own.seed + own.seeds)]
+
+
+def _failures(own: Learned) -> int:
+    return sum(each.hard_right / each.hard < learned.FAILED for each in _scores(own))
 
 
 def _accuracy(own: Learned) -> float:

@@ -65,9 +65,12 @@ MAC: dict[str, tuple[int, int, int]] = {
     "ethos_u55": (500, 1_500, 5_000),
     "orin_nano": (700, 1_500, 2_500),
     "h100": (700, 1_400, 7_000),
-    "cmos45": (230, 230, 4_600),
+    "cmos45_int8": (230, 230, 230),
+    "cmos45_float32": (4_600, 4_600, 4_600),
 }
 """Energy of a multiplication and addition on digital hardware, data movement included, fJ."""
+CMOS = ("float32", "int8")
+"""Numbers that the energy of 45 nm is known of."""
 Digital = Literal["cortex_m7", "ethos_u55", "orin_nano", "h100", "cmos45"]
 
 
@@ -81,9 +84,12 @@ def substrate(name: Name, corner: Corner, varied: Unknown = "all") -> Substrate:
     )
 
 
-def energy(name: Digital, corner: Corner) -> int:
-    """Return the energy of a multiplication and addition, fJ."""
-    return MAC[name][CORNERS.index(corner)]
+def energy(name: Digital, corner: Corner, dtype: str) -> int:
+    """Return the energy of a multiplication and addition of ``dtype``, fJ.
+
+    Model: only that of 45 nm differs with the numbers.
+    """
+    return MAC[f"cmos45_{dtype}" if name == "cmos45" else name][CORNERS.index(corner)]
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,24 @@
 """Train the small models that are shipped: ``python -m simcore.models.oscillator_attention.training TASK``.
 
 All seeds of one form are trained side by side, as one row of weights each; every one draws its own beginning and its
-own order of the data. Progress is kept beside the weights; a training that was stopped goes on where it was. Needs
-torch (`pip install 'simcore[torch]'`).
+own order of the data. Progress is kept beside the weights; a training that was stopped goes on where it was, and leaves
+forms alone whose weights are there. Needs torch (`pip install 'simcore[torch]'`).
 """
 
 import argparse
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simcore import InputError
+
 from . import tasks
-from .form import DIMENSIONS, TRAINED, Form, form
+from .form import DIMENSIONS, Form, form
 from .tasks import Task
 
 if TYPE_CHECKING:
@@ -172,11 +174,19 @@ def loss(form: Form, found: "Tensor", targets: "Tensor") -> "Tensor":
 
 def train(form: Form, recipe: Recipe, out: Path, show: Any = None) -> Path:
     """Train every seed of ``form`` by ``recipe`` and write the weights into ``out``; goes on where a training that was
-    stopped had come. ``show`` is told how many steps are done."""
+    stopped had come, and leaves weights that are there as they are. ``show`` is told how many steps are done. Raises
+    ``InputError`` where what is there is of another recipe."""
     import torch
 
     path = out / form.file
     kept = path.with_suffix(".progress.pt")
+    if path.is_file():
+        with np.load(path) as found:
+            if found["seeds"].tolist() != list(recipe.seeds):
+                raise InputError(f"{path} holds other seeds than are asked for; move it away, or give another --out")
+        if show is not None:
+            show(recipe.steps)
+        return path
     rows = torch.stack([beginning(form, seed) for seed in recipe.seeds]).requires_grad_()
     optimiser = torch.optim.AdamW([rows], lr=recipe.rate, weight_decay=recipe.decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps)
@@ -184,6 +194,8 @@ def train(form: Form, recipe: Recipe, out: Path, show: Any = None) -> Path:
     done = 0
     if kept.is_file():
         state = torch.load(kept, weights_only=True)
+        if state.get("recipe") != _said(recipe):
+            raise InputError(f"{kept} is the progress of another recipe; remove it to begin anew")
         with torch.no_grad():
             rows.copy_(state["rows"])
         optimiser.load_state_dict(state["optimiser"])
@@ -202,11 +214,19 @@ def train(form: Form, recipe: Recipe, out: Path, show: Any = None) -> Path:
             show(step + 1)
         if (step + 1) % KEPT == 0:
             state = {"rows": rows.detach(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
-            torch.save(state | {"done": step + 1}, kept.with_suffix(".new"))
+            torch.save(state | {"done": step + 1, "recipe": _said(recipe)}, kept.with_suffix(".new"))
             kept.with_suffix(".new").replace(kept)
-    np.savez_compressed(path, seeds=np.array(recipe.seeds), weights=rows.detach().numpy().astype(np.float16))
+    # In place in one piece: a file that is there is whole.
+    part = path.with_suffix(".part.npz")
+    np.savez_compressed(part, seeds=np.array(recipe.seeds), weights=rows.detach().numpy().astype(np.float16))
+    part.replace(path)
     kept.unlink(missing_ok=True)
     return path
+
+
+def _said(recipe: Recipe) -> str:
+    """Return what a recipe says, as it is kept beside the progress; dimensions are of the forms beside this one."""
+    return repr(astuple(replace(recipe, seeds=list(recipe.seeds), dimensions=())))
 
 
 class _Orders:
@@ -235,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train the forms of a task, each with a bar of its progress."""
     parser = argparse.ArgumentParser(prog="training", description=__doc__.partition("\n")[0])
     parser.add_argument("task", choices=sorted(RECIPES))
-    parser.add_argument("--out", type=Path, default=TRAINED, help="folder of the weights (default: the shipped ones)")
+    parser.add_argument("--out", type=Path, default=Path("trained"), help="folder of the weights (default: trained)")
     asked = parser.parse_args(arguments)
     try:
         import torch
@@ -245,13 +265,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     torch.set_num_threads(1)
-    asked.out.mkdir(parents=True, exist_ok=True)
     recipe = RECIPES[asked.task]
     forms = [form(asked.task, "softmax"), *(form(asked.task, "oscillator", d) for d in recipe.dimensions)]
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), TimeRemainingColumn()) as progress:
-        for each in forms:
-            bar = progress.add_task(Path(each.file).stem, total=recipe.steps)
-            train(each, recipe, asked.out, lambda done, bar=bar: progress.update(bar, completed=done))
+    try:
+        asked.out.mkdir(parents=True, exist_ok=True)
+        with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), TimeRemainingColumn()) as progress:
+            for each in forms:
+                bar = progress.add_task(Path(each.file).stem, total=recipe.steps)
+                train(each, recipe, asked.out, lambda done, bar=bar: progress.update(bar, completed=done))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
+    except (InputError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -1,6 +1,6 @@
 """The trained models at work, NumPy alone: what they answer, how well, on a device that is perfect or is not."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,9 +23,11 @@ class Watched:
 
 
 def answers(
-    form: Form, weights: Mapping[str, Any], data: Data, device: Device = PERFECT, watched: Watched | None = None
-) -> Any:
+    form: Form, weights: Mapping[str, Any], data: Data, device: Device = PERFECT, watched: Watched | None = None,
+    place: Sequence[int] = (),
+) -> Any:  # fmt: skip
     """Return what the model says, [n, Q, outputs]: of every position, of the one that is asked about, or of the mean.
+    ``place``, which model and which part of its data, and the layer decide what is random.
 
     The last layer computes no more positions than it is asked about.
     """
@@ -39,7 +41,7 @@ def answers(
         rows = data.row[:, None] if asked and layer == form.layers - 1 else None
         normal = _norm(x, own["attend.gain"], own["attend.bias"])
         base = x if rows is None else np.take_along_axis(x, rows[..., None], axis=1)
-        mixed = _attend(form, own, normal, data.seen, rows, device, watched)
+        mixed = _attend(form, own, normal, data.seen, rows, device, watched, (*place, layer))
         x = base + mixed @ own["out"] + own["out.bias"]
         fed = np.maximum(_norm(x, own["feed.gain"], own["feed.bias"]) @ own["up"] + own["up.bias"], 0)
         x = x + fed @ own["down"] + own["down.bias"]
@@ -60,8 +62,9 @@ def _norm(x: Any, gain: Any, bias: Any) -> Any:
 
 
 def _attend(
-    form: Form, own: Mapping[str, Any], x: Any, seen: Any, rows: Any, device: Device, watched: Watched | None
-) -> Any:
+    form: Form, own: Mapping[str, Any], x: Any, seen: Any, rows: Any, device: Device, watched: Watched | None,
+    place: Sequence[int],
+) -> Any:  # fmt: skip
     batch, length = x.shape[:2]
     asking = x if rows is None else np.take_along_axis(x, rows[..., None], axis=1)
     query, key, value = (
@@ -76,10 +79,13 @@ def _attend(
         shares = attention.softmax(scores, visible)
     else:
         anchors = own["anchors"][:, :length]
-        found, drives = attention.states(attention.couplings(scores, visible), anchors, device)
+        if device.anchors == "normalised":
+            anchors = settling.fixed_points(anchors)
+        found, drives = attention.states(attention.couplings(scores, visible), anchors, device, place)
         if watched is not None:
             watched.lengths.append(settling.norms(drives).ravel())
-        shares = attention.shares(found, anchors, visible, bits=device.readout_bits)
+        taking_part = visible if device.padding == "mended" else np.ones_like(visible)
+        shares = attention.shares(found, anchors, taking_part, bits=device.readout_bits)
     mixed = shares.astype(np.float32) @ value
     return mixed.swapaxes(1, 2).reshape(batch, -1, form.width)
 
@@ -97,13 +103,13 @@ class Score:
     lengths: Any
 
 
-def score(form: Form, weights: Mapping[str, Any], data: Data, device: Device = PERFECT) -> Score:
-    """Return how well the model answers ``data`` on ``device``."""
+def score(form: Form, weights: Mapping[str, Any], data: Data, device: Device = PERFECT, seed: int = 0) -> Score:
+    """Return how well the model of ``seed`` answers ``data`` on ``device``."""
     watched = Watched()
     right = hard_right = asked = 0
     nats = 0.0
-    for part in _parts(data):
-        found = answers(form, weights, part, device, watched)
+    for number, part in enumerate(_parts(data)):
+        found = answers(form, weights, part, device, watched, (seed, number))
         if form.outputs == 1:
             hits = (found.reshape(-1) > 0) == (part.targets == 1)
         else:
