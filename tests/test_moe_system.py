@@ -15,7 +15,7 @@ from simcore.models.moe_rebalance.chunks import Chunk, Frame, Load, Visit
 from simcore.models.moe_rebalance.planning import served
 from simcore.models.moe_rebalance.program import MoeRebalance, Params
 from simcore.models.moe_rebalance.routing import Synthetic
-from simcore.models.moe_rebalance.timing import Exchange
+from simcore.models.moe_rebalance.timing import Exchange, Rates
 from simcore.models.moe_rebalance.transfers import Paths, Speeds, Transfers
 
 from simcore import InputError, run
@@ -353,3 +353,20 @@ def test_real_tensors_give_what_one_rank_would(policy: str) -> None:
         assert found.shape == plain.shape
         np.testing.assert_allclose(found, plain, atol=1e-9)
     assert step(policy=policy, payload="real").digest == step(policy=policy).digest
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"routing": Synthetic(ep=0)}, "ep must be 1 or more, not 0"),
+        ({"routing": Synthetic(ep=-8)}, "ep must be 1 or more, not -8"),
+        ({"routing": Synthetic(sequences=0)}, "sequences must be 1 or more, not 0"),
+        ({"routing": Synthetic(length=0)}, "length must be 1 or more, not 0"),
+        ({"rates": Rates(half=-1000)}, "rates.half must be 0 or more, not -1000"),
+        ({"rates": Rates(permute=-6)}, "rates.permute must be 0 or more, not -6"),
+        ({"rates": Rates(experts="5")}, "rates.experts is a share of the peak, at most 1, not 5"),
+    ],
+)
+def test_what_makes_no_step_is_refused(asked: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        MoeRebalance().world(Params(preset="", **asked))

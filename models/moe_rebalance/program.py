@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from simcore import Column, InputError, Metric, Time
@@ -123,9 +124,16 @@ def _check(params: Params) -> None:
     if params.micro % params.mini_batches:
         raise InputError(f"mini_batches: {params.mini_batches} do not divide {params.micro} micro-steps")
     for group, names in ((params.shape, ("hidden", "width", "experts", "top", "query_heads", "heads", "head")),
-                         (params.planner, ("threads",)), (params.transfers, ("buffers",))):  # fmt: skip
+                         (params.planner, ("threads",)), (params.transfers, ("buffers",)),
+                         (params.routing, ("ep", "sequences", "length"))):  # fmt: skip
         for name in names:
             if getattr(group, name) < 1:
                 raise InputError(f"{name} must be 1 or more, not {getattr(group, name)}")
+    for name in ("half", "permute"):
+        if getattr(params.rates, name) < 0:
+            raise InputError(f"rates.{name} must be 0 or more, not {getattr(params.rates, name)}")
+    for name in ("attention", "experts"):
+        if Fraction(getattr(params.rates, name)) > 1:
+            raise InputError(f"rates.{name} is a share of the peak, at most 1, not {getattr(params.rates, name)}")
     if params.transfers.gradient < 0:
         raise InputError(f"transfers.gradient must be 0 or more, not {params.transfers.gradient}")
