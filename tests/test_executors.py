@@ -186,6 +186,7 @@ def started(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
             running.kill()
 
 
+@pytest.mark.slow
 def test_dask_workers_started_by_hand_give_the_bytes_of_serial_though_one_is_killed(
     whole: Path, tmp_path: Path
 ) -> None:

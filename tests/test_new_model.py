@@ -171,6 +171,7 @@ def test_the_command_says_it_in_one_line_with_exit_code_2(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_is_written_is_formatted_linted_and_typed_whatever_its_name(tmp_path: Path) -> None:
     names = ["x", "rank", "kernel", "params", "zz_" + 37 * "y"]
     for name in names:
