@@ -105,8 +105,8 @@ def test_microseconds_since_1970_become_exact_picoseconds(tmp_path: Path) -> Non
         (b'{"traceEvents": [', "the trace is cut off: expecting value: there is no whole event before the cut"),
         (b'{"traceEvents": [], "a": tru', "there is no whole event before the cut"),
         (b"\x1f\x8bnonsense", "the gzip file is damaged"),
-        (gzip.compress(b'{"traceEvents": []}')[:-9], "none of its 0 events is a profiler's"),
-        (gzip.compress(b'{"traceEvents": []}')[:8], "empty"),
+        (gzip.compress(b'{"traceEvents": []}', mtime=0)[:-9], "none of its 0 events is a profiler's"),
+        (gzip.compress(b'{"traceEvents": []}', mtime=0)[:8], "empty"),
         (b"[" * 100_000, "nested too deeply"),
     ],
 )
