@@ -1,7 +1,8 @@
 """The kernels beside their formulas, on small tensors: what the battery tries them on.
 
 Formulas count visible pairs alone, as the paper does, and NumPy multiplies hidden ones too where a block of queries is
-scored; so these are a token of decode, which sees everything, and a chunk query by query.
+scored; so these are a token of decode, which sees everything, and a chunk query by query. Of `attend_by_block`, whose
+log-sum-exps the paper counts nowhere, nothing is tried here.
 """
 
 from collections.abc import Iterator, Sequence
