@@ -167,7 +167,10 @@ def spread(weights: Any, item: Any) -> tuple[Any, Work]:
 
 def gather(weights: Any, code: Any) -> tuple[Any, Work]:
     """Return the sum float64 [inputs] of the rows of a frame times an analog ``code`` int32 [nodes], and the work: a
-    multiplication and an addition for each input of each row whose code is not 0."""
+    multiplication and an addition for each input of each row whose code is not 0.
+
+    Model: of a wide code too they count as operations of int8.
+    """
     plain = np.asarray(code)
     rows = np.flatnonzero(plain)
     found = plain[rows].astype(np.float64) @ np.asarray(weights)[rows].astype(np.float64)

@@ -134,7 +134,10 @@ def _rows(rank: Rank, plan: "Plan", number: int, recall: "Recall", held: Any, sh
 
 
 def _columns(rank: Rank, plan: "Plan", number: int, recall: "Recall", held: Any, shape: Any, ledger: Ledger) -> Life:
-    """Tell all others the own code, find the own outputs from all codes, and send them to the hub."""
+    """Tell all others the own code, find the own outputs from all codes, and send them to the hub.
+
+    Model: a code is sent to each of the others by itself, on a bus too.
+    """
     params, count = plan.params, plan.params.sensors.count
     if rank.index == count:
         yield from rank.wait([(f"answer {number} of {i}", f"answer of sensor {i}") for i in range(count)], "answers")
