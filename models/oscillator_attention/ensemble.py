@@ -10,7 +10,6 @@ import numpy as np
 from simcore import InputError, Rank, Ratio
 
 from . import attention, drives, settling, substrates
-from .layer import lengths_of
 
 if TYPE_CHECKING:
     from .program import Params
@@ -78,7 +77,7 @@ def plan(params: "Params", rng: np.random.Generator) -> Plan:
         lengths, times = settling.norms(found.drives), settling.settle_times(starts, found.drives, within)
         cosines = np.sum(starts * goals, axis=-1)
     else:
-        lengths = lengths_of(params.drives, own.oscillators, rng)
+        lengths = drives.lengths_of(params.drives, own.oscillators, rng)
         tangents = drives.tangents(own.oscillators, shape.dimension, rng)
         times = settling.times_from(tangents, lengths, within)
         cosines = (1 - tangents**2) / (1 + tangents**2)
