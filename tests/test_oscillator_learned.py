@@ -19,13 +19,35 @@ def run(**changes):
 
 def test_what_is_random_differs_between_models_layers_and_batches():
     weights, anchors = np.ones((4, 6)), settling.uniform((6, 2), np.random.default_rng(1))
-    device = Device(mismatch=0.5)
     found = [
-        attention.states(weights, anchors, device, place)[1] for place in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
+        attention.states(weights, anchors, Device(noise=0.5), place=place)[0]
+        for place in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0))
     ]
     assert len({each.tobytes() for each in found}) == 4
-    again = attention.states(weights, anchors, device, (0, 0, 0))[1]
-    np.testing.assert_array_equal(again, found[0])
+    np.testing.assert_array_equal(found[0], found[-1])
+
+
+@pytest.mark.parametrize(("task", "detuning"), [("agreement", 0.3), ("stories", 0.0)])
+def test_a_model_meets_the_same_device_in_every_batch(task, detuning):
+    """One example, asked alone, in another batch, or among others, on an array that is off, but not noisy; what does
+    not lock is read at random, so that it has no place here."""
+    data = tasks.data(task, "test", 30)
+    asked, weights = form.load(task, "oscillator", 2, 0)
+    device = Device(mismatch=0.4, detuning=detuning)
+    together = transformer.answers(asked, weights, data, device, place=(0, 0))
+    for place in (3, 29):
+        alone = transformer.answers(asked, weights, data.part(slice(place, place + 1)), device, place=(0, 7))
+        np.testing.assert_allclose(alone[0], together[place], atol=0.02)
+    other = transformer.answers(asked, weights, data, device, place=(1, 0))
+    assert np.abs(other - together).max() > 0.1
+
+
+def test_detuned_models_read_late_answer_as_at_their_equilibrium():
+    data = tasks.data("agreement", "test", 400)
+    asked, weights = form.load("agreement", "oscillator", 2, 3)
+    settled = transformer.answers(asked, weights, data, Device(detuning=0.01))
+    late = transformer.answers(asked, weights, data, Device(detuning=0.01, read=1e4))
+    np.testing.assert_allclose(late, settled, atol=0.05)
 
 
 def test_without_hard_sentences_nothing_is_said_of_them():

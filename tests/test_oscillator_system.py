@@ -161,6 +161,16 @@ def test_attention_alone_is_charged_for_its_link():
     assert measures.link_us(run(gpus=1, means="softmax", **EDGE)) == 0
 
 
+def test_what_is_left_if_attention_costs_nothing():
+    """354,368 multiplications and additions on 0.96 GOP/s, 20 pJ each; below whatever attends."""
+    for means in ("softmax", "clipped"):
+        result = run(gpus=1, means=means, **EDGE)
+        assert measures.rest_us(result) == pytest.approx(2 * 354_368 / 960)
+        assert measures.rest_uj(result) == pytest.approx(354_368 * 20e-6)
+        assert measures.rest_us(result) < result.metrics["makespan_ps"] / 1e6
+        assert measures.rest_uj(result) < found_of(result)["energy_fj"] / 1e9
+
+
 def test_energy_is_the_sum_of_its_stages():
     found = found_of(run())
     stages = ("project", "couple", "write", "settle", "sample", "attend", "mix", "output")
@@ -179,7 +189,9 @@ WRONG = {
 
 TOGETHER = [
     ({"learned.device.mismatch": 20}, "up to 5"),
-    ({"learned.device.detuning": 0.1, "learned.device.read": 5}, "at the equilibrium alone"),
+    ({"learned.device.phase_noise": 0.1, "learned.device.read": 5}, "without detuning alone"),
+    ({"learned.device.phase_noise": 0.1, "learned.device.detuning": 0.1}, "without detuning alone"),
+    ({"learned.device.phase_noise": 0.1, "learned.dimension": 4, "learned.task": "stories"}, "dimension 2 alone"),
     ({"learned.device.start": "opposite"}, "give device.read a time"),
     ({"learned.device.start": "previous", "learned.device.read": 5}, "asks about one token"),
     ({"learned.attention": "softmax", "learned.device.noise": 0.1}, "softmax runs on none"),

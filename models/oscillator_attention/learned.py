@@ -46,8 +46,9 @@ def check(params: "Params") -> None:
         raise InputError(f"learned.dimension is one of oscillators; softmax has none, leave it {Learned.dimension}")
     if own.device.start == "previous" and own.task in ("agreement", "ambiguous"):
         raise InputError(f"learned.device.start: {own.task} asks about one token, so that none was settled before")
-    if own.device.detuning and own.dimension != 2:
-        raise InputError("device.detuning is known of dimension 2 alone, in which a state is one angle")
+    for name in ("detuning", "phase_noise"):
+        if getattr(own.device, name) and own.dimension != 2:
+            raise InputError(f"learned.device.{name} is known of dimension 2 alone, where a state is one angle")
     if own.shuffled and own.task != "order":
         raise InputError(f"learned.shuffled is of order alone; the answers of {own.task} belong to places")
     if own.device.padding == "published" and own.task not in ("agreement", "ambiguous"):

@@ -24,7 +24,7 @@ class Watched:
 
 def answers(
     form: Form, weights: Mapping[str, Any], data: Data, device: Device = PERFECT, watched: Watched | None = None,
-    place: Sequence[int] = (),
+    place: tuple[int, int] = (0, 0),
 ) -> Any:  # fmt: skip
     """Return what the model says, [n, Q, outputs]: of every position, of the one that is asked about, or of the mean.
     ``place``, which model and which part of its data, and the layer decide what is random.
@@ -81,13 +81,26 @@ def _attend(
         anchors = own["anchors"][:, :length]
         if device.anchors == "normalised":
             anchors = settling.fixed_points(anchors)
-        found, drives = attention.states(attention.couplings(scores, visible), anchors, device, place)
+        couplings = attention.couplings(scores, visible)
+        found, drives = attention.states(couplings, anchors, device, _built(form, device, rows, length, place), place)
         if watched is not None:
             watched.lengths.append(settling.norms(drives).ravel())
         taking_part = visible if device.padding == "mended" else np.ones_like(visible)
         shares = attention.shares(found, anchors, taking_part, bits=device.readout_bits)
     mixed = shares.astype(np.float32) @ value
     return mixed.swapaxes(1, 2).reshape(batch, -1, form.width)
+
+
+def _built(form: Form, device: Device, rows: Any, length: int, place: Sequence[int]) -> attention.Built:
+    """Return what the oscillators of the rows that are asked about have for life, [n or 1, heads, Q, ...]."""
+    if not device.mismatch and not device.detuning:
+        return attention.Built()
+    model, _, layer = place
+    whole = attention.build(device, form.heads, form.tokens, (model, layer))
+    if rows is None:
+        return attention.Built(whole.gains[None, :, :length, :length], whole.offsets[None, :, :length])
+    gains, offsets = (np.moveaxis(each[:, rows], 1, 0) for each in (whole.gains[..., :length], whole.offsets))
+    return attention.Built(gains, offsets)
 
 
 @dataclass(frozen=True)
