@@ -1,8 +1,10 @@
 """Trained models: how well they answer, on devices that are perfect or are not; training itself, where torch is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from simcore.models.oscillator_attention import attention, form, measures, settling, tasks, transformer
+from simcore.models.oscillator_attention import attention, form, measures, settling, tasks, training, transformer
 from simcore.models.oscillator_attention.attention import Device
 
 import simcore
@@ -154,9 +156,29 @@ def test_grammar_is_as_described():
     assert len(np.intersect1d(*tasks.lexicon(tasks.SHARED).nouns)) == 2
 
 
-def test_training_computes_what_is_shipped_and_goes_on_where_it_was(tmp_path):
+def test_what_is_shipped_is_what_would_be_trained():
+    names = set()
+    for task, recipe in training.RECIPES.items():
+        for asked in (form.form(task, "softmax"), *(form.form(task, "oscillator", d) for d in recipe.dimensions)):
+            with np.load(form.TRAINED / asked.file) as found:
+                assert str(found["made"]) == training.said(asked, recipe)
+                assert found["weights"].shape == (len(recipe.seeds), sum(asked.sizes()))
+            names.add(asked.file)
+    assert names == {path.name for path in form.TRAINED.glob("*.npz")}
+
+
+def test_weights_of_another_form_are_refused(tmp_path, monkeypatch):
+    asked = form.form("order", "softmax")
+    with np.load(form.TRAINED / asked.file) as found:
+        made = str(found["made"]).replace('"heads": 2', '"heads": 4')
+        np.savez(tmp_path / asked.file, seeds=found["seeds"], weights=found["weights"], made=np.array(made))
+    monkeypatch.setattr(form, "TRAINED", tmp_path)
+    with pytest.raises(InputError, match="of another form than order"):
+        form.load.__wrapped__("order", "softmax", 2, 0)
+
+
+def test_training_computes_what_is_shipped_and_goes_on_where_it_was(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
-    from simcore.models.oscillator_attention import training
 
     torch.set_num_threads(1)
     data = tasks.data("agreement", "test", 64)
@@ -194,13 +216,22 @@ def test_training_computes_what_is_shipped_and_goes_on_where_it_was(tmp_path):
     before = (halves / asked.file).stat().st_mtime_ns
     training.train(asked, recipe, halves)
     assert (halves / asked.file).stat().st_mtime_ns == before
-    with pytest.raises(InputError, match="other seeds"):
-        training.train(asked, training.Recipe(range(3), 6, 16, 1e-3), halves)
+    for other, said in (
+        (training.Recipe(range(3), 6, 16, 1e-3), "other seeds;"),
+        (training.Recipe(range(2), 7, 16, 1e-3), "other steps;"),
+        (training.Recipe(range(2), 6, 8, 2e-3), "other batch, rate;"),
+    ):
+        with pytest.raises(InputError, match=said):
+            training.train(asked, other, halves)
+    with pytest.raises(InputError, match="other form;"):
+        training.train(replace(asked, inner=32), recipe, halves)
+    monkeypatch.setattr(tasks, "data", lambda *_: tasks.agreement(100, np.random.default_rng(3)))
+    with pytest.raises(InputError, match="other data;"):
+        training.train(asked, recipe, halves)
 
 
 def test_training_stops_and_refuses_in_a_line(tmp_path, monkeypatch, capsys):
     pytest.importorskip("torch")
-    from simcore.models.oscillator_attention import training
 
     monkeypatch.setitem(training.RECIPES, "agreement", training.Recipe(range(1), 4, 8, 1e-3))
     monkeypatch.setattr(training, "KEPT", 2)
@@ -224,5 +255,8 @@ def test_training_stops_and_refuses_in_a_line(tmp_path, monkeypatch, capsys):
     assert "goes on" in capsys.readouterr().err
     assert sorted(path.name for path in out.iterdir()) == ["agreement_oscillator2.progress.pt", "agreement_softmax.npz"]
     monkeypatch.setitem(training.RECIPES, "agreement", training.Recipe(range(1), 5, 8, 1e-3))
-    assert training.main(["agreement", "--out", str(out)]) == 2
-    assert "another recipe" in capsys.readouterr().err
+    for name in ("agreement_softmax.npz", "agreement_oscillator2.progress.pt"):
+        assert training.main(["agreement", "--out", str(out)]) == 2
+        assert f"{name} was made with other steps; move it away" in capsys.readouterr().err
+        (out / name).unlink()
+    assert training.main(["agreement", "--out", str(out)]) == 0

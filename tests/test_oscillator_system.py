@@ -183,6 +183,7 @@ WRONG = {
     "reading.within": (2, "between 0 and 1"), "shape.power": (17, "16 or less"), "arrays": (0, "1 or more"),
     "learned.seed": (11, "no trained model"), "learned.dimension": (3, "one of 2, 4"),
     "ensemble.cap": (91, "90 degrees"),
+    "ensemble.integrated": (1001, "0 to 1000"), "learned.examples": (4001, "0 .all. to 4000 of agreement"),
     "learned.device.coupling_bits": (30, "0 \\(exact\\) to 24"), "learned.device.noise": (-1, "0 or more"),
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PPB = 10**9
 """Shares and times in units of 1/kappa are recorded in billionths, as whole numbers."""
-MOST = 10**7
+MOST = {"oscillators": 10**7, "integrated": 1000, "steps": 10**6}
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def check(params: "Params") -> None:
     """Raise ``InputError`` for an ensemble that cannot be."""
     own = params.ensemble
     for name, least in (("oscillators", 1), ("integrated", 0), ("steps", 1)):
-        if not least <= getattr(own, name) <= MOST:
-            raise InputError(f"ensemble.{name} is {least} to {MOST}, not {getattr(own, name)}")
+        if not least <= getattr(own, name) <= MOST[name]:
+            raise InputError(f"ensemble.{name} is {least} to {MOST[name]}, not {getattr(own, name)}")
     if not 0 < attention.number(own.within) < 1:
         raise InputError(f"ensemble.within is a distance on the unit sphere between 0 and 1, not {own.within}")
     if own.start == "previous" and params.drives != "drawn":

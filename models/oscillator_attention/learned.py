@@ -37,8 +37,9 @@ class Learned:
 def check(params: "Params") -> None:
     """Raise ``InputError`` where there is no such model."""
     own = params.learned
-    if own.examples < 0:
-        raise InputError(f"learned.examples is 0 (all) or more, not {own.examples}")
+    most = tasks.SIZES[own.task]["test"]
+    if not 0 <= own.examples <= most:
+        raise InputError(f"learned.examples is 0 (all) to {most} of {own.task}, not {own.examples}")
     attention.check(own.device)
     if own.attention == "softmax" and own.device != type(own.device)():
         raise InputError("learned.device is one of oscillators; softmax runs on none")
