@@ -44,6 +44,30 @@ def test_a_model_meets_the_same_device_in_every_batch(task, detuning):
     assert np.abs(other - together).max() > 0.1
 
 
+def test_shares_come_near_those_of_a_perfect_device():
+    data = tasks.data("agreement", "test", 200)
+    asked, weights = form.load("agreement", "oscillator", 2, 0)
+    errors = [transformer.score(asked, weights, data, Device(read=read)).row_error for read in (0.25, 1, 4, 16, 0)]
+    assert (np.diff(errors) < 0).all()
+    assert errors[0] < 2
+    assert errors[-1] == 0
+    # Of one example, written out.
+    seen, anchors = data.seen[:1], weights["0.anchors"][0]
+    device = Device(noise=0.3)
+    watched = transformer.Watched()
+    transformer.answers(asked, weights, data.part(slice(1)), device, watched, (0, 0))
+    normal = weights["embedding"][data.inputs[0]] + transformer.sinusoids(asked)
+    normal = (normal - normal.mean(1, keepdims=True)) / np.sqrt(normal.var(1, keepdims=True) + 1e-5)
+    normal = normal * weights["0.attend.gain"] + weights["0.attend.bias"]
+    query, key = normal[data.row[0]] @ weights["0.query"], normal @ weights["0.key"]
+    pull = attention.couplings((key @ query * 32**-0.5)[None], seen)
+    noisy, exact = (
+        attention.shares(attention.states(pull[None, None], anchors, each, place=(0, 0, 0))[0], anchors, seen)
+        for each in (device, Device())
+    )
+    assert watched.errors[0] == pytest.approx(np.abs(noisy - exact).sum(), rel=1e-3)
+
+
 def test_detuned_models_read_late_answer_as_at_their_equilibrium():
     data = tasks.data("agreement", "test", 400)
     asked, weights = form.load("agreement", "oscillator", 2, 3)
@@ -75,6 +99,16 @@ def test_trained_oscillators_agree_better_than_softmax():
 def test_failures_are_counted_over_those_of_softmax():
     result = run(seeds=10)
     assert measures.failures_over(result) == (hard("oscillator") < 0.85).sum() - (hard("softmax") < 0.85).sum()
+
+
+def test_the_error_of_a_row_is_the_mean_of_all_seeds():
+    result = run(seeds=2, examples=100, **{"device.read": 1})
+    data = tasks.data("agreement", "test", 100)
+    wanted = [
+        transformer.score(*form.load("agreement", "oscillator", 2, seed), data, Device(read=1), seed) for seed in (0, 1)
+    ]
+    assert measures.row_error(result) == pytest.approx(np.mean([each.row_error for each in wanted]))
+    assert measures.row_error(run(seeds=2, examples=100)) == 0
 
 
 def test_the_ambiguous_grammar_has_a_roof_of_98():

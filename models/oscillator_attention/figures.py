@@ -12,19 +12,29 @@ Row = Mapping[str, Any]
 
 
 def early(title: str, early: Any, turning: Any, width: str) -> Any:
-    """Return the figure of accuracy over the time of reading, for both grammars, and where frequencies differ."""
+    """Return the figure of accuracy, and of how far shares are off, over the time of reading, for both grammars, and
+    where frequencies differ."""
     names = {"agreement": "unambiguous", "ambiguous": "ambiguous"}
     groups = [(names[name], rows) for name, rows in _groups(early.rows, "grammar")]
     groups.append(("unambiguous, frequencies N(0, 0.5) apart", turning.rows))
-    lines = [
-        Curve(name, [row["read"] for row in rows], [100 * row["accuracy"] for row in rows]) for name, rows in groups
-    ]
-    panel = CurvePanel(
-        curves=lines, x_label="time of reading (1/kappa)", y_label="accuracy (%)", log="x", height=420,
-        lines=[("roof of the ambiguous grammar, 98", 98, 0)],
-    )  # fmt: skip
+
+    def lines(column: str, scale: float) -> list[Curve]:
+        return [
+            Curve(name, [row["read"] for row in rows], [scale * row[column] for row in rows]) for name, rows in groups
+        ]
+
+    label = "time of reading (1/kappa)"
+    panels = [
+        CurvePanel(
+            curves=lines("accuracy", 100), x_label=label, y_label="accuracy (%)", log="x", height=380,
+            lines=[("roof of the ambiguous grammar, 98", 98, 0)],
+        ),
+        CurvePanel(
+            curves=lines("row_error", 1), x_label=label, y_label="shares off, summed (0 to 2)", log="xy", height=300
+        ),
+    ]  # fmt: skip
     subtitle = "agreement, oscillators of d = 2 from random starts, mean of ten trained models"
-    return curves([panel], title=title, subtitle=subtitle, width=width)
+    return curves(panels, title=title, subtitle=subtitle, width=width)
 
 
 def disturbed(title: str, disturbed: Any, levels: Any, width: str) -> Any:

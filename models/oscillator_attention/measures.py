@@ -88,6 +88,12 @@ def loss(result: Result) -> float:
     return 100 * (_accuracy(_having(own, device=type(own.device)())) - _accuracy(own))
 
 
+def row_error(result: Result) -> float:
+    """Return how far, summed over its positions, the shares of a token are from those on a perfect device: 0 to 2, mean
+    of all tokens and seeds."""
+    return float(np.mean([each.row_error for each in _scores(_params(result).learned)]))
+
+
 def shuffle_loss(result: Result) -> float:
     """Return the accuracy that shuffling the positions costs, percentage points, mean of all seeds."""
     own = _params(result).learned
