@@ -261,6 +261,14 @@ def test_a_device_is_built_once():
     np.testing.assert_allclose(seen[0], np.broadcast_to(one.gains @ anchors, seen[0].shape), rtol=1e-6)
 
 
+def test_levels_are_written_and_come_out_off():
+    """A converter has even levels; what the array makes of them has none."""
+    weights, anchors = np.array([[0.1, 0.6, 1.0]]), settling.uniform((3, 2), np.random.default_rng(SEED))
+    gains = np.array([[1.1, 0.9, 1.2]])
+    _, drives = attention.states(weights, anchors, Device(coupling_bits=1), Built(gains))
+    np.testing.assert_allclose(drives, np.array([[0, 0.9, 1.2]]) @ anchors)
+
+
 def test_levels_of_couplings():
     values = np.array([0.0, 0.1, 0.34, 0.6, 1.0])
     np.testing.assert_allclose(settling.quantised(values, 2, 1.0), [0, 0, 1 / 3, 2 / 3, 1])

@@ -112,9 +112,8 @@ def states(
     """Return the states [..., Q, d] of the oscillators, ``built`` like that, which ``device`` reads, and their drives;
     ``place`` says of what, so that no two places share what is random at every reading."""
     rng = np.random.default_rng([device.draw, 7, *place])
-    weights = weights * built.gains
-    weights = settling.quantised(weights, device.coupling_bits, np.max(weights, axis=-1, keepdims=True))
-    drives = weights @ anchors
+    written = settling.quantised(weights, device.coupling_bits, np.max(weights, axis=-1, keepdims=True))
+    drives = (written * built.gains) @ anchors
     found = settling.fixed_points(drives)
     if (device.detuning or device.phase_noise) and found.shape[-1] != 2:
         raise InputError("device.detuning and phase_noise are known of dimension 2 alone, where a state is one angle")
