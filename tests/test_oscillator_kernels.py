@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import integrate, special
 from simcore.models.oscillator_attention import attention, cost, drives, kernel, settling
-from simcore.models.oscillator_attention.attention import Device
+from simcore.models.oscillator_attention.attention import Built, Device
 from simcore.models.oscillator_attention.kernel import Tile
 
 from simcore import InputError, Virtual
@@ -202,14 +203,70 @@ def test_frequencies_apart_lag_as_adler_says():
     assert theta == pytest.approx(float(settling.lag(np.array(1.4), np.array(2.0))), abs=1e-9)
 
 
-def test_noise_leaves_von_mises():
-    lengths = np.array([0.5, 3.0])
-    angles = np.linspace(-np.pi, np.pi, 20_001)
-    weights = np.exp(lengths[:, None] / 0.4 * (np.cos(angles) - 1))
-    np.testing.assert_allclose(
-        settling.jitter(lengths, 0.4), (weights * np.cos(angles)).sum(1) / weights.sum(1), rtol=1e-3
-    )
-    assert (settling.jitter(lengths, 0) == 1).all()
+@settings(max_examples=25, deadline=None)
+@given(st.floats(-3, 3), st.floats(-3, 3), st.sampled_from([-2.5, -0.4, 0, 0.7, 1.3, 6]), st.floats(0.01, 12))
+def test_detuned_oscillators_go_where_an_integrator_goes(start, goal, offset, time):
+    """Locked, at the edge, turning; the sphere's equation with the frequency added, by RK45."""
+    drive = 1.3 * np.array([np.cos(goal), np.sin(goal)])
+    begin = np.array([np.cos(start), np.sin(start)])
+
+    def right(_, z):
+        return drive - (z @ drive) * z + offset * np.array([-z[1], z[0]])
+
+    exact = integrate.solve_ivp(right, (0, time), begin, method="RK45", rtol=1e-10, atol=1e-10).y[:, -1]
+    found = settling.detuned(begin, drive, np.array(offset), time)
+    assert settling.norms(found - exact) < 1e-7
+    if offset == 0:
+        np.testing.assert_allclose(found, settling.trajectory(begin, drive, time), atol=1e-9)
+
+
+def test_detuned_oscillators_end_at_their_lag_or_turn_in_their_period():
+    rng = np.random.default_rng(SEED)
+    drives, starts = 3 * settling.uniform((6, 2), rng), settling.uniform((6, 2), rng)
+    goals = settling.turn(settling.fixed_points(drives), settling.lag(np.full(6, 1.2), np.full(6, 3.0)))
+    np.testing.assert_allclose(settling.detuned(starts, drives, np.full(6, 1.2), 1e6), goals, atol=1e-9)
+    period = 2 * np.pi / np.sqrt(5.0**2 - 3.0**2)
+    np.testing.assert_allclose(settling.detuned(starts, drives, np.full(6, 5.0), period), starts, atol=1e-9)
+    # Without drive they turn evenly.
+    found = settling.detuned(starts, np.zeros((6, 2)), np.full(6, 0.5), 2.0)
+    np.testing.assert_allclose(found, settling.turn(starts, 1.0), atol=1e-9)
+
+
+def test_what_does_not_lock_is_found_where_it_is_slow():
+    """Angles of density 1 / (offset - |h| sin theta): the mean sine is (offset - root(offset^2 - h^2)) / h."""
+    weights, anchors = np.ones((40_000, 1)), np.array([[1.0, 0.0]])
+    found, _ = attention.states(weights, anchors, Device(detuning=1), Built(1.0, np.full(40_000, 1.25)))
+    assert found[:, 1].mean() == pytest.approx(1.25 - 0.75, abs=0.01)
+    np.testing.assert_allclose(settling.norms(found), 1)
+
+
+def test_white_noise_on_frequencies_leaves_von_mises():
+    """Its mean cosine is a quotient of Bessel functions of |h| over the strength."""
+    lengths = np.repeat([0.5, 3.0], 40_000)
+    found, _ = attention.states(lengths[:, None], np.array([[1.0, 0.0]]), Device(phase_noise=0.4))
+    for length in (0.5, 3.0):
+        wanted = special.i1e(length / 0.4) / special.i0e(length / 0.4)
+        assert found[lengths == length, 0].mean() == pytest.approx(wanted, abs=0.01)
+
+
+def test_a_device_is_built_once():
+    device = Device(mismatch=0.3, detuning=0.5)
+    one, other = (attention.build(device, 2, 5, number) for number in ((0, 0), (0, 1)))
+    assert np.log(one.gains).std() == pytest.approx(0.3, rel=0.3)
+    assert not (one.gains == other.gains).any()
+    assert not (one.gains == attention.build(Device(0.3, draw=1), 2, 5, (0, 0)).gains).any()
+    anchors = settling.uniform((5, 2), np.random.default_rng(SEED))
+    seen = [attention.states(np.ones((3, 2, 5, 5)), anchors, device, one, (0, n))[1] for n in (0, 1)]
+    np.testing.assert_array_equal(*seen)
+    np.testing.assert_allclose(seen[0], np.broadcast_to(one.gains @ anchors, seen[0].shape), rtol=1e-6)
+
+
+def test_levels_are_written_and_come_out_off():
+    """A converter has even levels; what the array makes of them has none."""
+    weights, anchors = np.array([[0.1, 0.6, 1.0]]), settling.uniform((3, 2), np.random.default_rng(SEED))
+    gains = np.array([[1.1, 0.9, 1.2]])
+    _, drives = attention.states(weights, anchors, Device(coupling_bits=1), Built(gains))
+    np.testing.assert_allclose(drives, np.array([[0, 0.9, 1.2]]) @ anchors)
 
 
 def test_levels_of_couplings():
@@ -255,5 +312,6 @@ def test_warm_starts_are_nearer():
 
 
 def test_detuning_is_of_one_angle():
-    with pytest.raises(InputError, match="dimension 2 alone"):
-        attention.states(np.ones((2, 2)), np.eye(2, 3), Device(detuning=0.1))
+    for device in (Device(detuning=0.1), Device(phase_noise=0.1)):
+        with pytest.raises(InputError, match="dimension 2 alone"):
+            attention.states(np.ones((2, 2)), np.eye(2, 3), device)

@@ -86,3 +86,12 @@ def tangents(count: int, dimension: int, rng: np.random.Generator) -> Any:
     # sin^2(theta0/2) is half of 1 - cos theta0, which is Beta((d-1)/2, (d-1)/2) on 0 .. 1.
     share = rng.beta((dimension - 1) / 2, (dimension - 1) / 2, count)
     return np.sqrt(share / (1 - share))
+
+
+def lengths_of(law: Law, count: int, rng: np.random.Generator) -> Any:
+    """Return ``count`` lengths of drives by a law that needs no tensors."""
+    if law == "one":
+        return np.ones(count)
+    if law == "tail":
+        return settling.lengths_drawn(count, *TAIL, rng)
+    return published(law, count, rng)

@@ -10,14 +10,13 @@ import numpy as np
 from simcore import InputError, Rank, Ratio
 
 from . import attention, drives, settling, substrates
-from .layer import lengths_of
 
 if TYPE_CHECKING:
     from .program import Params
 
 PPB = 10**9
 """Shares and times in units of 1/kappa are recorded in billionths, as whole numbers."""
-MOST = 10**7
+MOST = {"oscillators": 10**7, "integrated": 1000, "steps": 10**6}
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ def check(params: "Params") -> None:
     """Raise ``InputError`` for an ensemble that cannot be."""
     own = params.ensemble
     for name, least in (("oscillators", 1), ("integrated", 0), ("steps", 1)):
-        if not least <= getattr(own, name) <= MOST:
-            raise InputError(f"ensemble.{name} is {least} to {MOST}, not {getattr(own, name)}")
+        if not least <= getattr(own, name) <= MOST[name]:
+            raise InputError(f"ensemble.{name} is {least} to {MOST[name]}, not {getattr(own, name)}")
     if not 0 < attention.number(own.within) < 1:
         raise InputError(f"ensemble.within is a distance on the unit sphere between 0 and 1, not {own.within}")
     if own.start == "previous" and params.drives != "drawn":
@@ -78,7 +77,7 @@ def plan(params: "Params", rng: np.random.Generator) -> Plan:
         lengths, times = settling.norms(found.drives), settling.settle_times(starts, found.drives, within)
         cosines = np.sum(starts * goals, axis=-1)
     else:
-        lengths = lengths_of(params.drives, own.oscillators, rng)
+        lengths = drives.lengths_of(params.drives, own.oscillators, rng)
         tangents = drives.tangents(own.oscillators, shape.dimension, rng)
         times = settling.times_from(tangents, lengths, within)
         cosines = (1 - tangents**2) / (1 + tangents**2)

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,35 +11,59 @@ from simcore import Curve, CurvePanel, curves
 Row = Mapping[str, Any]
 
 
-def early(title: str, early: Any, width: str) -> Any:
-    """Return the figure of accuracy over the time of reading, for both grammars."""
-    lines = [
-        Curve(name, [row["read"] for row in rows], [100 * row["accuracy"] for row in rows])
-        for name, rows in _groups(early.rows, "grammar")
-    ]
-    panel = CurvePanel(
-        curves=lines, x_label="time of reading (1/kappa)", y_label="accuracy (%)", log="x", height=420,
-        lines=[("roof of the ambiguous grammar, 98", 98, 0)],
-    )  # fmt: skip
+def early(title: str, early: Any, turning: Any, width: str) -> Any:
+    """Return the figure of accuracy, and of how far shares are off, over the time of reading, for both grammars, and
+    where frequencies differ."""
+    names = {"agreement": "unambiguous", "ambiguous": "ambiguous"}
+    groups = [(names[name], rows) for name, rows in _groups(early.rows, "grammar")]
+    groups.append(("unambiguous, frequencies N(0, 0.5) apart", turning.rows))
+
+    def lines(column: str, scale: float) -> list[Curve]:
+        return [
+            Curve(name, [row["read"] for row in rows], [scale * row[column] for row in rows]) for name, rows in groups
+        ]
+
+    label = "time of reading (1/kappa)"
+    panels = [
+        CurvePanel(
+            curves=lines("accuracy", 100), x_label=label, y_label="accuracy (%)", log="x", height=380,
+            lines=[("roof of the ambiguous grammar, 98", 98, 0)],
+        ),
+        CurvePanel(
+            curves=lines("row_error", 1), x_label=label, y_label="shares off, summed (0 to 2)", log="xy", height=300
+        ),
+    ]  # fmt: skip
     subtitle = "agreement, oscillators of d = 2 from random starts, mean of ten trained models"
-    return curves([panel], title=title, subtitle=subtitle, width=width)
+    return curves(panels, title=title, subtitle=subtitle, width=width)
 
 
-def disturbed(title: str, disturbed: Any, width: str) -> Any:
-    """Return the figure of what each disturbance costs, by its strength."""
-    losses = {row["device"]: row["loss_pp"] for row in disturbed.rows}
-    lines = []
-    for kind, name in (("mismatch", "couplings times e^N(0, s)"), ("noise", "states plus N(0, s)")):
-        strengths = [0.1, 0.2, 0.5]
-        lines.append(Curve(name, strengths, [losses[f"{kind} {each}"] for each in strengths]))
-    lines.append(Curve("frequencies N(0, s) apart", [0.5], [losses["detuning 0.5"]]))
-    levels = losses["3 bit couplings 2 bit read-out"]
-    panel = CurvePanel(
-        curves=lines, x_label="strength s", y_label="accuracy lost (percentage points)", from_zero=True, height=400,
-        lines=[("3 bit couplings, 2 bit read-out", levels, 0)],
-    )  # fmt: skip
-    subtitle = "agreement, oscillators of d = 2 at their equilibrium, mean of ten trained models"
-    return curves([panel], title=title, subtitle=subtitle, width=width)
+def disturbed(title: str, disturbed: Any, levels: Any, width: str) -> Any:
+    """Return the figure of what each disturbance costs, by its strength, mean of all devices, of couplings with their
+    range; and of what few levels cost."""
+    names = {"mismatch": "couplings times e^N(0, s)", "detuning": "frequencies N(0, s) apart",
+             "noise": "states plus N(0, s)", "phase noise": "white noise of s on frequencies"}  # fmt: skip
+    lines, bars = [], []
+    for kind, name in names.items():
+        groups = [(each.rpartition(" "), rows) for each, rows in _groups(disturbed.rows, "device")]
+        lost = {float(strength): [row["loss_pp"] for row in rows] for (of, _, strength), rows in groups if of == kind}
+        lines.append(Curve(name, list(lost), [float(np.mean(each)) for each in lost.values()]))
+        if kind == "mismatch":
+            low, high = min(lost[0.5]), max(lost[0.5])
+            bars.append((f"ten devices, couplings: {low:.1f} to {high:.1f}", 0.5, low, high))
+    few = [
+        Curve(f"bits of {name}", [int(bits) for bits, _ in rows], [loss for _, loss in rows])
+        for name, rows in (
+            (name, [(row["device"].rpartition(" ")[2], row["loss_pp"]) for row in levels.rows if name in row["device"]])
+            for name in ("couplings", "read-out")
+        )
+    ]
+    lost_label = "accuracy lost (percentage points)"
+    panels = [
+        CurvePanel(curves=lines, bars=bars, x_label="strength s", y_label=lost_label, from_zero=True, height=400),
+        CurvePanel(curves=few, x_label="bits", y_label=lost_label, log="x", from_zero=True, height=300),
+    ]
+    subtitle = "agreement, oscillators of d = 2 at their equilibrium, mean of ten trained models, each on ten devices"
+    return curves(panels, title=title, subtitle=subtitle, width=width)
 
 
 def seeds(title: str, seeds: Any, width: str) -> Any:
@@ -136,7 +160,7 @@ def unknowns(title: str, unknowns: Any, width: str) -> Any:
         ]
         panels.append(
             CurvePanel(
-                curves=lines, x_label="1 best, 2 middle, 3 worst of its range", y_label=label, log="y", height=320
+                curves=lines, x_label="1 best, 2 middle, 3 worst of its range", y_label=label, log="xy", height=320
             )
         )
     subtitle = "attention alone with its link by ring oscillators, keyword model, the other unknowns in the middle"
@@ -144,32 +168,52 @@ def unknowns(title: str, unknowns: Any, width: str) -> Any:
 
 
 def lengths(title: str, lengths: Any, width: str) -> Any:
-    """Return the figure of the time of a layer over its length, with the lengths from which arrays are faster."""
-    groups = dict(_groups(lengths.rows, "means"))
-    names = {"softmax": "softmax on the Cortex-M7", "clipped": "cut-off line on the Cortex-M7",
-             "ring": "array of ring oscillators", "lc": "array of LC oscillators, 1 MHz"}  # fmt: skip
+    """Return the figure of the time and energy of a layer over its length, as shares of those by softmax, beside a
+    layer whose attention cost nothing, with the lengths from which arrays are below softmax."""
+    groups = {key: dict(_groups(rows, "means")) for key, rows in _groups(lengths.rows, "corner")}
+    names = {"clipped": "cut-off line on the Cortex-M7", "ring": "array of ring oscillators",
+             "lc": "array of LC oscillators, 1 MHz"}  # fmt: skip
     panels = []
-    for column, label, scale in (
-        ("makespan_us", "time of a layer (us)", 1),
-        ("energy_fj", "energy of a layer (uJ)", 1e9),
-    ):
+    scales: tuple[tuple[str, str, float, Literal["x", "xy"], str], ...] = (
+        ("makespan_us", "rest_us", 1, "xy", "time of a layer over that by softmax"),
+        ("energy_fj", "rest_uj", 1e9, "x", "energy of a layer over that by softmax"),
+    )
+    for column, rest, scale, log, label in scales:
+        softmax = groups["middle"]["softmax"]
+        tokens = [row["tokens"] for row in softmax]
         lines = [
-            Curve(names[name], [row["tokens"] for row in rows], [row[column] / scale for row in rows])
-            for name, rows in groups.items()
+            Curve(said, tokens, _quotients(groups["middle"][name], softmax, column)) for name, said in names.items()
         ]
+        free = [row[rest] * scale / row[column] for row in softmax]
+        lines.append(Curve("attention for nothing (Amdahl)", tokens, free))
+        low, high = (edge(y for line in lines for y in line.y) for edge in (min, max))
         marks = []
         for name in ("ring", "lc"):
-            place = crossing(groups["softmax"], groups[name], column)
-            if place is not None:
-                low, high = (
-                    edge([row[column] / scale for rows in groups.values() for row in rows]) for edge in (min, max)
-                )
-                marks.append((f"{name}: less than softmax from {place:.0f} tokens", place, low, high))
+            places = {key: crossing(each["softmax"], each[name], column) for key, each in groups.items()}
+            if places["middle"] is not None:
+                below = {key: each[name][-1][column] < each["softmax"][-1][column] for key, each in groups.items()}
+                marks.append((f"{name}: {_less(places, below)}", places["middle"], low, high))
         panels.append(
-            CurvePanel(curves=lines, bars=marks, x_label="tokens", y_label=label, log="xy", height=380)
+            CurvePanel(
+                curves=lines, bars=marks, lines=[("softmax on the Cortex-M7", 1, 0)], x_label="tokens", y_label=label,
+                log=log, height=400,
+            )
         )  # fmt: skip
-    subtitle = "two heads of 16, one array behind the Cortex-M7, middle of assumed ranges"
+    subtitle = "two heads of 16, one array behind the Cortex-M7; lines: middle of the assumed ranges"
     return curves(panels, title=title, subtitle=subtitle, width=width)
+
+
+def _quotients(rows: Sequence[Row], rivals: Sequence[Row], column: str) -> list[float]:
+    return [row[column] / rival[column] for row, rival in zip(rows, rivals, strict=True)]
+
+
+def _less(places: Mapping[str, float | None], below: Mapping[str, bool]) -> str:
+    """Return in words from which length an array takes less than softmax, in the middle and at the ends of ranges."""
+    at = {
+        key: f"{place:.0f}" if place is not None else "always" if below[key] else "never"
+        for key, place in places.items()
+    }
+    return f"below softmax from {at['middle']} tokens (best {at['best']}, worst {at['worst']})"
 
 
 def crossing(rivals: Sequence[Row], rows: Sequence[Row], column: str) -> float | None:

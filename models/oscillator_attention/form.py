@@ -1,8 +1,9 @@
 """The forms of the small transformers that are trained here, and the shipped ones: weights by name, cut from one row of
 numbers a seed, so that training can hold many seeds side by side."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -107,5 +108,7 @@ def load(task: Task, attention: Attention, dimension: int, seed: int) -> tuple[F
         seeds = found["seeds"].tolist()
         if seed not in seeds:
             raise InputError(f"no trained model {path.stem} of seed {seed}; its seeds are {', '.join(map(str, seeds))}")
+        if json.loads(str(found["made"]))["form"] != asdict(asked):
+            raise InputError(f"{path} is of another form than {task} has now; train it anew")
         row = found["weights"][seeds.index(seed)]
     return asked, asked.cut(row)

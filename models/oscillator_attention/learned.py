@@ -37,8 +37,9 @@ class Learned:
 def check(params: "Params") -> None:
     """Raise ``InputError`` where there is no such model."""
     own = params.learned
-    if own.examples < 0:
-        raise InputError(f"learned.examples is 0 (all) or more, not {own.examples}")
+    most = tasks.SIZES[own.task]["test"]
+    if not 0 <= own.examples <= most:
+        raise InputError(f"learned.examples is 0 (all) to {most} of {own.task}, not {own.examples}")
     attention.check(own.device)
     if own.attention == "softmax" and own.device != type(own.device)():
         raise InputError("learned.device is one of oscillators; softmax runs on none")
@@ -46,8 +47,9 @@ def check(params: "Params") -> None:
         raise InputError(f"learned.dimension is one of oscillators; softmax has none, leave it {Learned.dimension}")
     if own.device.start == "previous" and own.task in ("agreement", "ambiguous"):
         raise InputError(f"learned.device.start: {own.task} asks about one token, so that none was settled before")
-    if own.device.detuning and own.dimension != 2:
-        raise InputError("device.detuning is known of dimension 2 alone, in which a state is one angle")
+    for name in ("detuning", "phase_noise"):
+        if getattr(own.device, name) and own.dimension != 2:
+            raise InputError(f"learned.device.{name} is known of dimension 2 alone, where a state is one angle")
     if own.shuffled and own.task != "order":
         raise InputError(f"learned.shuffled is of order alone; the answers of {own.task} belong to places")
     if own.device.padding == "published" and own.task not in ("agreement", "ambiguous"):

@@ -60,6 +60,20 @@ def stage_uj(result: Result) -> float:
     return (_stage(params, found["macs"]) * substrates.energy(params.digital, corner, params.dtype) + physical) / 1e9
 
 
+def rest_us(result: Result) -> float:
+    """Return the time of what is left of a layer if attention cost nothing (Amdahl), us: projections, scores and values
+    at peak and without launches."""
+    params = _params(result)
+    return 2e6 * _operations(result).common / result.scenario.machine.gpu.throughput[params.dtype]
+
+
+def rest_uj(result: Result) -> float:
+    """Return the energy of the same, uJ."""
+    params = _params(result)
+    corner = params.corner if params.varied == "all" else "middle"
+    return _operations(result).common * substrates.energy(params.digital, corner, params.dtype) / 1e9
+
+
 def _stage(params: Params, macs: dict[str, int]) -> int:
     """Return the host's multiplications and additions for attention alone, as the paper counts them; a line cut off at
     zero costs softmax without its exponentials, one each instead."""
@@ -72,6 +86,12 @@ def loss(result: Result) -> float:
     """Return the accuracy that the device costs, percentage points, mean of all seeds."""
     own = _params(result).learned
     return 100 * (_accuracy(_having(own, device=type(own.device)())) - _accuracy(own))
+
+
+def row_error(result: Result) -> float:
+    """Return how far, summed over its positions, the shares of a token are from those on a perfect device: 0 to 2, mean
+    of all tokens and seeds."""
+    return float(np.mean([each.row_error for each in _scores(_params(result).learned)]))
 
 
 def shuffle_loss(result: Result) -> float:

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from . import attention, kernel, settling
-from .layer import PHYSICAL, Plan, beginnings
+from .layer import PHYSICAL, Plan
 from .tensors import heads, wanted
+from .tiles import beginnings
 
 
 def reference(plan: Plan) -> list[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from simcore import Column, Metric
 
-from . import cost, ensemble, layer, learned, plain, substrates
+from . import array, cost, ensemble, host, layer, learned, plain, substrates
 from .drives import Law
 from .ensemble import Ensemble
 from .layer import Means, Reading
@@ -168,7 +168,9 @@ class OscillatorAttention:
         """Live as the host or as an array, as an ensemble, or as a model."""
         if isinstance(plan, ensemble.Plan):
             return ensemble.program(rank, plan)
-        return learned.program(rank, plan) if isinstance(plan, learned.Plan) else layer.program(rank, plan)
+        if isinstance(plan, learned.Plan):
+            return learned.program(rank, plan)
+        return array.program(rank, plan) if rank.index else host.program(rank, plan)
 
 
 def summary(params: Params, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -114,13 +114,35 @@ def lag(offset: Any, lengths: Any) -> Any:
     return np.where(np.abs(ratio) <= 1, np.arcsin(np.clip(ratio, -1, 1)), np.nan)
 
 
-def jitter(lengths: Any, noise: float) -> Any:
-    """Return the mean of cos(theta) that white noise of strength ``noise`` leaves an oscillator, d = 2: von Mises with
-    concentration |h| / noise."""
-    if noise == 0:
-        return np.ones_like(lengths)
-    concentration = lengths / noise
-    return special.i1e(concentration) / special.i0e(concentration)
+def detuned(starts: Any, drives: Any, offsets: Any, time: Any) -> Any:
+    """Return the states [..., 2] after ``time`` of oscillators whose frequencies are ``offsets`` apart, in closed form,
+    whether they lock or not.
+
+    With w = tan(theta/2), theta the angle from h/|h|, Adler's dtheta/dt = offset - |h| sin(theta) is Riccati's equation
+    dw/dt = offset/2 w^2 - |h| w + offset/2. As w = p/q it is linear, d(p, q)/dt = A (p, q), and A^2 = m^2 I with m^2 =
+    (|h|^2 - offset^2)/4, so that exp(A t) = cosh(m t) I + sinh(m t)/m A; where m^2 < 0, cosine and sine.
+    """
+    length, goal = norms(drives), fixed_points(drives)
+    # Without drive the goal is nothing: any direction does to measure angles from.
+    goal = np.where((length > 0)[..., None], goal, [1.0, 0.0])
+    angle = np.arctan2(goal[..., 0] * starts[..., 1] - goal[..., 1] * starts[..., 0], np.sum(goal * starts, axis=-1))
+    square = (length**2 - offsets**2) / 4
+    phase = np.sqrt(np.abs(square)) * time
+    growth = np.divide(np.tanh(phase), phase, out=np.ones_like(phase), where=phase > 0)
+    # Divided by the hyperbolic cosine, which w does not see and which overflows.
+    of_one = np.where(square < 0, np.cos(phase), 1.0)
+    of_matrix = time * np.where(square < 0, np.sinc(phase / np.pi), growth)
+    p, q = np.sin(angle / 2), np.cos(angle / 2)
+    turned = 2 * np.arctan2(
+        of_one * p + of_matrix * (offsets * q - length * p) / 2, of_one * q + of_matrix * (length * q - offsets * p) / 2
+    )
+    return turn(goal, turned)
+
+
+def turn(states: Any, angles: Any) -> Any:
+    """Return the states [..., 2] turned by ``angles``, radians."""
+    x, y = states[..., 0], states[..., 1]
+    return np.stack([x * np.cos(angles) - y * np.sin(angles), x * np.sin(angles) + y * np.cos(angles)], axis=-1)
 
 
 def quantised(values: Any, bits: int, top: Any) -> Any:

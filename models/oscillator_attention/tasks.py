@@ -177,22 +177,30 @@ def order(count: int, generator: np.random.Generator) -> Data:
     return Data(frames.astype(np.float32), 2 * pair + first, seen, nothing, np.zeros(count, bool))
 
 
-SIZES = {"train": 40_000, "validation": 4_000, "test": 4_000}
-"""Sentences of the agreement task by split; arXiv:2606.12059, its published code."""
+Split = Literal["train", "test"]
+SIZES: dict[Task, dict[Split, int]] = {
+    # arXiv:2606.12059, its published code.
+    "agreement": {"train": 40_000, "test": 4_000},
+    "ambiguous": {"train": 40_000, "test": 4_000},
+    "stories": {"train": 8_000, "test": 400},
+    "order": {"train": 8_000, "test": 2_000},
+}
+"""Examples of each task by split."""
+SEEDS: dict[Split, int] = {"train": 0, "test": 2}
 STORY = 32
 """Tokens of a piece of a story."""
 
 
 @lru_cache(maxsize=8)
-def data(task: Task, split: Literal["train", "test"], limit: int = 0) -> Data:
+def data(task: Task, split: Split, limit: int = 0) -> Data:
     """Return a split of ``task``, at most ``limit`` examples of it where that is not 0."""
-    seed = list(SIZES).index(split)
-    generator = rng(task, split, seed)
+    generator = rng(task, split, SEEDS[split])
+    size = SIZES[task][split]
     makers: dict[str, Callable[[], Data]] = {
-        "agreement": lambda: agreement(SIZES[split], generator),
-        "ambiguous": lambda: agreement(SIZES[split], generator, SHARED),
-        "stories": lambda: stories(8_000 if split == "train" else 400, STORY, generator),
-        "order": lambda: order(8_000 if split == "train" else 2_000, generator),
+        "agreement": lambda: agreement(size, generator),
+        "ambiguous": lambda: agreement(size, generator, SHARED),
+        "stories": lambda: stories(size, STORY, generator),
+        "order": lambda: order(size, generator),
     }
     found = makers[task]()
     return found.part(slice(limit)) if limit else found

@@ -6,10 +6,12 @@ forms alone whose weights are there. Needs torch (`pip install 'simcore[torch]'`
 """
 
 import argparse
+import json
 import math
 import sys
+import zlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,15 +177,15 @@ def loss(form: Form, found: "Tensor", targets: "Tensor") -> "Tensor":
 def train(form: Form, recipe: Recipe, out: Path, show: Any = None) -> Path:
     """Train every seed of ``form`` by ``recipe`` and write the weights into ``out``; goes on where a training that was
     stopped had come, and leaves weights that are there as they are. ``show`` is told how many steps are done. Raises
-    ``InputError`` where what is there is of another recipe."""
+    ``InputError`` where what is there was made otherwise: of another form, recipe or data."""
     import torch
 
     path = out / form.file
     kept = path.with_suffix(".progress.pt")
+    made = said(form, recipe)
     if path.is_file():
         with np.load(path) as found:
-            if found["seeds"].tolist() != list(recipe.seeds):
-                raise InputError(f"{path} holds other seeds than are asked for; move it away, or give another --out")
+            _check(path, str(found["made"]) if "made" in found else "{}", made)
         if show is not None:
             show(recipe.steps)
         return path
@@ -194,8 +196,7 @@ def train(form: Form, recipe: Recipe, out: Path, show: Any = None) -> Path:
     done = 0
     if kept.is_file():
         state = torch.load(kept, weights_only=True)
-        if state.get("recipe") != _said(recipe):
-            raise InputError(f"{kept} is the progress of another recipe; remove it to begin anew")
+        _check(kept, state.get("made", "{}"), made)
         with torch.no_grad():
             rows.copy_(state["rows"])
         optimiser.load_state_dict(state["optimiser"])
@@ -214,19 +215,34 @@ def train(form: Form, recipe: Recipe, out: Path, show: Any = None) -> Path:
             show(step + 1)
         if (step + 1) % KEPT == 0:
             state = {"rows": rows.detach(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
-            torch.save(state | {"done": step + 1, "recipe": _said(recipe)}, kept.with_suffix(".new"))
+            torch.save(state | {"done": step + 1, "made": made}, kept.with_suffix(".new"))
             kept.with_suffix(".new").replace(kept)
     # In place in one piece: a file that is there is whole.
     part = path.with_suffix(".part.npz")
-    np.savez_compressed(part, seeds=np.array(recipe.seeds), weights=rows.detach().numpy().astype(np.float16))
+    weights = rows.detach().numpy().astype(np.float16)
+    np.savez_compressed(part, seeds=np.array(recipe.seeds), weights=weights, made=np.array(made))
     part.replace(path)
     kept.unlink(missing_ok=True)
     return path
 
 
-def _said(recipe: Recipe) -> str:
-    """Return what a recipe says, as it is kept beside the progress; dimensions are of the forms beside this one."""
-    return repr(astuple(replace(recipe, seeds=list(recipe.seeds), dimensions=())))
+def said(form: Form, recipe: Recipe) -> str:
+    """Return whatever decides the weights, as it is kept beside them: the form, the recipe but for the dimensions of
+    the forms beside this one, and a sum over the data."""
+    data = tasks.data(form.task, "train")
+    sums = [
+        zlib.crc32(np.ascontiguousarray(each).tobytes()) for each in (data.inputs, data.targets, data.seen, data.row)
+    ]
+    own = {name: value for name, value in asdict(recipe).items() if name != "dimensions"}
+    return json.dumps(own | {"seeds": list(recipe.seeds), "form": asdict(form), "data": sums})
+
+
+def _check(path: Path, found: str, asked: str) -> None:
+    """Raise ``InputError`` where what is at ``path`` was not made as it would be now."""
+    old, new = json.loads(found), json.loads(asked)
+    other = [name for name in new if old.get(name) != new[name]]
+    if other:
+        raise InputError(f"{path} was made with other {', '.join(other)}; move it away, or give another --out")
 
 
 class _Orders:

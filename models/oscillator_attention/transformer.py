@@ -17,14 +17,16 @@ BATCH = 500
 
 @dataclass
 class Watched:
-    """What was seen of the oscillators on the way: lengths of their drives."""
+    """What was seen of the oscillators on the way: lengths of their drives, and how far, summed over its positions, the
+    shares of each token are from what they would be on a perfect device."""
 
     lengths: list[Any] = field(default_factory=list)
+    errors: list[Any] = field(default_factory=list)
 
 
 def answers(
     form: Form, weights: Mapping[str, Any], data: Data, device: Device = PERFECT, watched: Watched | None = None,
-    place: Sequence[int] = (),
+    place: tuple[int, int] = (0, 0),
 ) -> Any:  # fmt: skip
     """Return what the model says, [n, Q, outputs]: of every position, of the one that is asked about, or of the mean.
     ``place``, which model and which part of its data, and the layer decide what is random.
@@ -81,19 +83,36 @@ def _attend(
         anchors = own["anchors"][:, :length]
         if device.anchors == "normalised":
             anchors = settling.fixed_points(anchors)
-        found, drives = attention.states(attention.couplings(scores, visible), anchors, device, place)
-        if watched is not None:
-            watched.lengths.append(settling.norms(drives).ravel())
+        couplings = attention.couplings(scores, visible)
+        found, drives = attention.states(couplings, anchors, device, _built(form, device, rows, length, place), place)
         taking_part = visible if device.padding == "mended" else np.ones_like(visible)
         shares = attention.shares(found, anchors, taking_part, bits=device.readout_bits)
+        if watched is not None:
+            watched.lengths.append(settling.norms(drives).ravel())
+        if watched is not None and device != PERFECT:
+            exact, _ = attention.states(couplings, own["anchors"][:, :length])
+            apart = shares - attention.shares(exact, own["anchors"][:, :length], visible)
+            watched.errors.append(np.sum(np.abs(apart), axis=-1).ravel())
     mixed = shares.astype(np.float32) @ value
     return mixed.swapaxes(1, 2).reshape(batch, -1, form.width)
+
+
+def _built(form: Form, device: Device, rows: Any, length: int, place: Sequence[int]) -> attention.Built:
+    """Return what the oscillators of the rows that are asked about have for life, [n or 1, heads, Q, ...]."""
+    if not device.mismatch and not device.detuning:
+        return attention.Built()
+    model, _, layer = place
+    whole = attention.build(device, form.heads, form.tokens, (model, layer))
+    if rows is None:
+        return attention.Built(whole.gains[None, :, :length, :length], whole.offsets[None, :, :length])
+    gains, offsets = (np.moveaxis(each[:, rows], 1, 0) for each in (whole.gains[..., :length], whole.offsets))
+    return attention.Built(gains, offsets)
 
 
 @dataclass(frozen=True)
 class Score:
     """``right`` of ``asked`` answers, ``hard_right`` of the ``hard`` ones; ``nats``: mean surprise, natural logarithm;
-    ``lengths``: |h| of every oscillator."""
+    ``lengths``: |h| of every oscillator; ``row_error``: mean of what `Watched` has of the shares, 0 to 2."""
 
     right: int
     asked: int
@@ -101,6 +120,7 @@ class Score:
     hard: int
     nats: float
     lengths: Any
+    row_error: float
 
 
 def score(form: Form, weights: Mapping[str, Any], data: Data, device: Device = PERFECT, seed: int = 0) -> Score:
@@ -121,7 +141,8 @@ def score(form: Form, weights: Mapping[str, Any], data: Data, device: Device = P
         right, asked = right + int(hits.sum()), asked + hits.size
         hard_right += int(hits.reshape(len(part), -1)[part.hard].sum())
     lengths = np.concatenate(watched.lengths) if watched.lengths else np.zeros(0)
-    return Score(right, asked, hard_right, int(data.hard.sum()), nats / asked, lengths)
+    error = float(np.mean(np.concatenate(watched.errors))) if watched.errors else 0.0
+    return Score(right, asked, hard_right, int(data.hard.sum()), nats / asked, lengths, error)
 
 
 def _parts(data: Data) -> Iterator[Data]:
