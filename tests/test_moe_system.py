@@ -301,7 +301,8 @@ def test_a_machine_without_hosts_is_refused_where_weights_come_from_them(tmp_pat
 
     with pytest.raises(InputError, match=r"the machine has no hosts; machine\.host"):
         run(str(scenario))
-    assert run(str(scenario), {KEY + "transfers.path": "gpu", KEY + "policy": "static"}).metrics["makespan_ps"] > 0
+    for changes in ({"transfers.path": "gpu"}, {"policy": "static"}):
+        assert run(str(scenario), {KEY + key: value for key, value in changes.items()}).metrics["makespan_ps"] > 0
 
 
 # ---- what is reckoned from it
@@ -370,3 +371,13 @@ def test_real_tensors_give_what_one_rank_would(policy: str) -> None:
 def test_what_makes_no_step_is_refused(asked: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         MoeRebalance().world(Params(preset="", **asked))
+
+
+@pytest.mark.parametrize(("policy", "reads"), [("static", False), ("eplb_oracle", False), ("foremoe_base", False),
+    ("foremoe", True), ("ideal", False)])  # fmt: skip
+def test_hosts_get_weights_only_where_a_policy_moves_some_within_the_step(policy: str, reads: bool) -> None:
+    result = step(policy=policy, mini_batches=2, rollout="1 ms")
+    what = set(columns(result, "transfers")["what"])
+
+    assert ("refresh" in what) == ("measure" in what) == reads
+    assert (result.metrics["jobs"][JOB]["step"]["refresh_ps"] > 0) == reads

@@ -88,6 +88,8 @@ class Paths:
     def choose(self, moves: Counts, stage: Stage, window: int) -> list[tuple[int, int]]:
         """Return source and destination of the message of each of ``moves`` [n, 3] (expert, from, to), which a layer
         needs together ``window`` ps after they may begin; a source below zero is a host."""
+        if not len(moves):
+            return []
         path = self._about.path
         if path == "split":
             path = "cpu" if stage == "recompute" else "gpu"
