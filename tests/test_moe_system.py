@@ -3,6 +3,7 @@ tables that say the same."""
 
 import heapq
 import itertools
+from collections import Counter
 from fractions import Fraction
 from typing import Any
 
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_bipartite_matching
 from simcore.models.moe_rebalance import measures
 from simcore.models.moe_rebalance.chunks import Chunk, Frame, Load, Visit
 from simcore.models.moe_rebalance.planning import served
 from simcore.models.moe_rebalance.program import MoeRebalance, Params
 from simcore.models.moe_rebalance.routing import Synthetic
 from simcore.models.moe_rebalance.timing import Exchange, Rates
-from simcore.models.moe_rebalance.transfers import Paths, Speeds, Transfers
+from simcore.models.moe_rebalance.transfers import Paths, Speeds, Transfers, spread
 
 from simcore import InputError, run
 from simcore.fabric import Fabric
@@ -215,6 +218,40 @@ def test_dual_takes_the_host_while_that_is_in_time_and_then_whichever_ends_first
     assert sources(Transfers("cpu", copies="home"), 0) == [-10, -11, -10]
     assert sources(Transfers("split"), 0, "update") == [0, 2, 0]
     assert sources(Transfers("split"), 0) == [-10, -10, -10]
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_without_fan_out_no_two_transfers_share_a_source_where_that_can_be(data: st.DataObject) -> None:
+    """As few transfers from the busiest source as any choice of sources allows; near ones stay near, far ones far."""
+    per_node, nodes = data.draw(st.integers(2, 4)), data.draw(st.integers(1, 3))
+    ranks = per_node * nodes
+    rank = st.integers(0, ranks - 1)
+    ends = data.draw(st.lists(st.tuples(rank, rank).filter(lambda each: each[0] != each[1]), min_size=1, max_size=12))
+    found = spread(ends, ranks, per_node)
+    may = [
+        [
+            other != target and (other // per_node == target // per_node) == (source // per_node == target // per_node)
+            for other in range(ranks)
+        ]
+        for source, target in ends
+    ]
+    least = next(
+        room for room in itertools.count(1)
+        if (maximum_bipartite_matching(csr_matrix(np.repeat(may, room, axis=1)), "column") >= 0).all()
+    )  # fmt: skip
+
+    assert [target for _, target in found] == [target for _, target in ends]
+    assert all(row[source] for row, (source, _) in zip(may, found, strict=True))
+    assert max(Counter(source for source, _ in found).values()) == least
+
+    moves = np.array([(0, *each) for each in ends])
+    hosts = [-1 - each // per_node for each in range(ranks)]
+    for about in (Transfers("gpu", fan_out=False), Transfers("dual", fan_out=False, copies="home")):
+        chosen = Paths(about, ranks, per_node, hosts, SPEEDS).choose(moves, "update", 25)
+        used = Counter(source for source, _ in chosen if source >= 0)
+        assert max(used.values(), default=0) <= least
+        assert all(hosts[target] == source for source, target in chosen if source < 0)
 
 
 @given(st.lists(st.integers(0, 50), max_size=20), st.integers(1, 5))
