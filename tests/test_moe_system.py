@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
-from simcore.models.moe_rebalance import measures
+from simcore.models.moe_rebalance import measures, records
 from simcore.models.moe_rebalance.chunks import Chunk, Frame, Load, Visit
 from simcore.models.moe_rebalance.planning import served
 from simcore.models.moe_rebalance.program import MoeRebalance, Params
@@ -24,8 +24,10 @@ from simcore.models.moe_rebalance.transfers import Paths, Speeds, Transfers, spr
 from simcore import InputError, run
 from simcore.fabric import Fabric
 from simcore.hardware import Host, LinkSpec, Network
+from simcore.scenario import fingerprint
 from simcore.shapes import RailOptimised
 from simcore.simulation import Simulation
+from simcore.source import bundle
 from simcore.topology import Topology
 
 KEY = "workloads.0.params."
@@ -340,6 +342,65 @@ def test_a_machine_without_hosts_is_refused_where_weights_come_from_them(tmp_pat
         run(str(scenario))
     for changes in ({"transfers.path": "gpu"}, {"policy": "static"}):
         assert run(str(scenario), {KEY + key: value for key, value in changes.items()}).metrics["makespan_ps"] > 0
+
+
+# ---- recorded routing
+
+RECORDED = {
+    "machine.nodes": 2, KEY + "trace": "moe_routing/routing.parquet", KEY + "gpus": 16, KEY + "micro": 8,
+    KEY + "tensor": 2, KEY + "shape": {"hidden": 64, "width": 32, "experts": 32, "top": 4},
+}  # fmt: skip
+
+
+def test_a_step_of_recorded_routing_has_the_tokens_and_plans_of_the_file() -> None:
+    result = run(JOB, {**RECORDED, KEY + "routing": {"ep": 8}})
+    layers = columns(result, "layers")
+    found = records.read(bundle("traces") / "moe_routing" / "routing.parquet", ep=8)
+
+    rows = zip(*(layers[name] for name in ("stage", "kind", "group", "layer", "micro", "tokens", "most")), strict=True)
+    for _, _, group, layer, micro, tokens, most in rows:
+        counts, _ = found.group(group)
+        assert tokens == counts[layer, micro].sum()
+        assert most >= -(-tokens // 8)
+    assert len(layers["stage"]) == 2 * 4 * 8 * 3
+    for policy, mean in (("static", 1.29), ("foremoe", 1.02)):
+        own = run(JOB, {**RECORDED, KEY + "policy": policy, "machine.node": "hgx-h800"}).metrics["jobs"][JOB]
+        assert own["imbalance"]["mean"] == pytest.approx(mean, abs=0.005)
+
+
+def test_what_is_set_beside_recorded_routing_and_not_read_is_named() -> None:
+    more = {KEY + "routing": {"ep": 8, "sequences": 4}, KEY + "tokens": 9, KEY + "preset": "ep16"}
+    warnings = run(JOB, {**RECORDED, **more, KEY + "micro": 2}).warnings
+
+    assert "preset 'ep16' is set, but not read: the routing is that of the trace" in warnings
+    for name in ("routing.sequences", "tokens"):
+        assert any(f"params.{name}" in each and "read" in each for each in warnings)
+    assert not any("routing.ep" in each for each in warnings)
+
+
+def test_another_file_is_another_run_and_what_does_not_fit_is_refused(tmp_path: Any) -> None:
+    counts = records.read(bundle("traces") / "moe_routing" / "routing.parquet", ep=8).counts.copy()
+    keys = []
+    for change in (0, 1):
+        # A token of the first GPU chooses another expert.
+        chosen = np.flatnonzero(counts[0, 0, 0] > 1)[0]
+        counts[0, 0, 0, chosen] -= change
+        counts[0, 0, 0, chosen - 1] += change
+        records.write(tmp_path / "own.parquet", [counts], 4)
+        asked = {**RECORDED, KEY + "trace": str(tmp_path / "own.parquet"), KEY + "history": 0}
+        result = run(JOB, asked)
+        keys.append((result.digest, fingerprint(result.scenario)))
+    for before, after in zip(*keys, strict=True):
+        assert before != after
+    for changes, words in (
+        ({KEY + "layers": 5}, "holds 4 layers, not 5"),
+        ({KEY + "history": 4}, "holds 3 steps before the last"),
+        ({KEY + "gpus": 32, "machine.nodes": 4}, "holds 16 sources"),
+        ({KEY + "shape": {}}, "a token chose 4 experts, not 8"),
+        ({KEY + "trace": "nowhere.parquet"}, "nowhere.parquet"),
+    ):
+        with pytest.raises(InputError, match=words):
+            run(JOB, {**RECORDED, **changes})
 
 
 # ---- what is reckoned from it
