@@ -19,7 +19,8 @@ from .placement import Counts
 from .timing import Exchange
 
 Kind = Literal["forward", "backward"]
-Messages = Sequence[tuple[int, int]]
+Messages = Counts | Sequence[tuple[int, int]]
+"""Source and destination of each, [n, 2]."""
 
 FORWARD = ("attention", "tensor", "dispatch", "experts", "combine")
 """Stages of a forward pass, in order; those of a backward pass are the same in the other direction."""
@@ -143,17 +144,17 @@ class Chunk:
         self._count = 0
         self._gates: list[int] = []
         self._passes: list[list[int]] = []
-        self._weights: list[list[int]] = [[] for _ in visits]
+        self._weights = [range(0)] * len(visits)
         self._plans = [-1] * (len(visits) + len(ahead))
         self._place(visits, tensor_bytes)
         self._last = self._count - 1
         more = _Rows(self._count)
         for index, visit in enumerate([*visits, *ahead]):
             # A plan without weights to come is for the next chunk to wait for.
-            if visit.planned and (index < len(visits) or visit.weights):
+            if visit.planned and (index < len(visits) or len(visit.weights)):
                 self._plans[index] = more.delay(visit.planned)
         self._homes = [
-            [more.message(each, gradients, [self._experts_end(index)]) for each in visit.gradients]
+            more.messages(visit.gradients, gradients, [self._experts_end(index)] if len(visit.gradients) else [])
             for index, visit in enumerate(visits)
         ]
         for index in range(loaded, len(visits)):
@@ -182,15 +183,17 @@ class Chunk:
                 self._count += len(block)
             self._passes.append(begins)
 
-    def _come(self, more: "_Rows", index: int, visit: Visit, buffers: int, weights: int) -> list[int]:
+    def _come(self, more: "_Rows", index: int, visit: Visit, buffers: int, weights: int) -> range:
         """Add the messages of the weights for a visit, after the plan and the visit whose buffer they take."""
+        if not len(visit.weights):
+            return range(0)
         count = len(self._visits)
         first = 0 if index >= count or visit.kind == "forward" else self._first_back()
         held = index - buffers
         after = [self._plans[index]] if self._plans[index] >= 0 else []
         if held >= first:
             after += [self._experts_end(held), *self._homes[held]]
-        return [more.message(each, weights, after) for each in visit.weights]
+        return more.messages(visit.weights, weights, after)
 
     def _first_back(self) -> int:
         return next(index for index, visit in enumerate(self._visits) if visit.kind == "backward")
@@ -223,7 +226,7 @@ class Chunk:
         before = np.concatenate([[begin], ended[gates[1:] - 1]])
         plans = self._plans[: len(gates)]
         planned = np.array([ended[row] if row >= 0 else begin for row in plans], np.int64)
-        loaded = np.array([ended[rows].max() if rows else begin for rows in self._weights], np.int64)
+        loaded = np.array([ended[rows.start : rows.stop].max(initial=begin) for rows in self._weights], np.int64)
         stages = []
         for visit, begins in zip(self._visits, self._passes, strict=True):
             kinds: list[Kind] = ["forward"] if visit.kind == "forward" else ["forward", "backward"]
@@ -238,28 +241,29 @@ class Chunk:
 
 
 class _Rows:
-    """Rows behind those of the visits, one by one."""
+    """Rows behind those of the visits."""
 
     def __init__(self, first: int) -> None:
-        self._first = first
-        self._rows: list[tuple[int, int, int, int, int]] = []
-        self._after: list[list[int]] = []
+        self._next = first
+        self._rows: list[tuple[Any, ...]] = []
 
     def delay(self, duration: int) -> int:
         """Add a row that ends ``duration`` ps after the schedule's begin; return its number."""
-        return self._add((0, 0, 0, duration, DELAY), [])
+        return self._add(np.zeros((1, 2), np.int64), 0, duration, DELAY, []).start
 
-    def message(self, ends: tuple[int, int], size: int, after: list[int]) -> int:
-        """Add a message after other rows; return its number."""
-        return self._add((*ends, size, 0, COMPUTE), after)
+    def messages(self, ends: Messages, size: int, after: list[int]) -> range:
+        """Add messages of one size, each after the same other rows; return their numbers."""
+        return self._add(np.asarray(ends, np.int64).reshape(-1, 2), size, 0, COMPUTE, after)
 
-    def _add(self, row: tuple[int, int, int, int, int], after: list[int]) -> int:
-        self._rows.append(row)
-        self._after.append(after)
-        return self._first + len(self._rows) - 1
+    def _add(self, ends: Counts, size: int, duration: int, stream: int, after: list[int]) -> range:
+        count = len(ends)
+        same = [np.full(count, each) for each in (size, duration, stream, len(after))]
+        self._rows.append((*ends.T, *same, np.tile(np.array(after, np.int64), count)))
+        self._next += count
+        return range(self._next - count, self._next)
 
     def columns(self) -> tuple[Any, ...]:
         """Return the rows as columns: rank, peer, size, duration, stream, how many each is after, and after which."""
-        columns = np.array(self._rows, np.int64).reshape(-1, 5).T
-        counts = np.array([len(each) for each in self._after], np.int64)
-        return (*columns, counts, np.array([row for rows in self._after for row in rows], np.int64))
+        if not self._rows:
+            return (np.zeros(0, np.int64),) * 7
+        return tuple(np.concatenate(each) for each in zip(*self._rows, strict=True))

@@ -27,6 +27,7 @@ Program = Generator[Any, Any, None]
 
 GRADIENT = 4
 """Bytes of an element of gradients that are reduced."""
+NO_MESSAGES: Counts = np.zeros((0, 2), np.int64)
 OWNED = 7
 """What moves with the home of an expert, in multiples of its weights of 2 B an element: these, and 12 B of the
 optimizer."""
@@ -239,15 +240,15 @@ class Player:
         found: list[Visit] = []
         for layer in [*range(layers), *(reversed(range(layers)) if stage == "update" else ())][:most]:
             back = len(found) >= layers
-            home = self.paths.from_gpus(planned.moves[layer][m]) if back and params.transfers.gradient else []
+            home = self.paths.from_gpus(planned.moves[layer][m]) if back and params.transfers.gradient else NO_MESSAGES
             weights = (
-                []
+                NO_MESSAGES
                 if back and layer >= layers - params.transfers.buffers
                 else self._weights(layer, m, stage, [*before, *found])
             )
             kind: Kind = "backward" if back else "forward"
             late = 0 if back else max(0, int(self.ready[m, layer]) - now)
-            found.append(Visit(kind, self._load(layer, m), weights, [(b, a) for a, b in home], late))
+            found.append(Visit(kind, self._load(layer, m), weights, home[:, ::-1], late))
         return found
 
     def _load(self, layer: int, m: int) -> Load:
@@ -264,7 +265,7 @@ class Player:
         ]
         return Load(np.array(attention), np.array(experts), planned.sizes[layer, m])
 
-    def _weights(self, layer: int, m: int, stage: Stage, before: Sequence[Visit]) -> list[tuple[int, int]]:
+    def _weights(self, layer: int, m: int, stage: Stage, before: Sequence[Visit]) -> Counts:
         """Return the messages by which the weights for a layer come, while the visits ``before`` it compute."""
         hidden = before[max(0, len(before) - self.params.transfers.buffers + 1) :]
         return self.paths.choose(self.planned.moves[layer][m], stage, sum(visit.computes for visit in hidden))
@@ -368,10 +369,10 @@ class Player:
         layer = index if index < layers else 2 * layers - 1 - index
         loads = self.planned.loads[layer, m]
         nodes = loads.reshape(self.group.nodes, -1).sum(axis=1)
-        per_node = self.group.per_node
-        kinds = [0, 0, 0]
-        for source, target in visit.weights:
-            kinds[0 if source < 0 else 1 if source // per_node == target // per_node else 2] += 1
+        source, target = np.asarray(visit.weights).T
+        near = source // self.group.per_node == target // self.group.per_node
+        hosts = int((source < 0).sum())
+        kinds = [hosts, int(near.sum()), len(source) - hosts - int(near.sum())]
         self.rank.record(
             "layers", self.number, stage, visit.kind, m, layer, at, plan, weights, *row.values(), end,
             self.group.ranks, self.group.nodes, int(loads.sum()), int(loads.max()), int(nodes.max()), *kinds,
