@@ -170,9 +170,8 @@ def _transfers(table: "pa.Table", world: int) -> tuple[Any, Any]:
     """Return the columns of messages from ranks below ``world``, and those of all others."""
     import numpy as np
 
-    names = (*TRANSFERS, "flag", "what")
-    ours, others = ({name: [np.zeros(0, np.int64)] for name in names} for _ in range(2))
-    ours["flag"], others["flag"] = [np.zeros(0, bool)], [np.zeros(0, bool)]
+    ours, others = ({name: [np.zeros(0, np.int64)] for name in TRANSFERS} for _ in range(2))
+    ours["flag"], others["flag"], others["what"] = [np.zeros(0, bool)], [np.zeros(0, bool)], [np.zeros(0, object)]
     # Part by part: each column is copied once, and only what is looked at.
     for first in range(0, len(table), CHUNK):
         part = table.slice(first, CHUNK)
@@ -182,7 +181,8 @@ def _transfers(table: "pa.Table", world: int) -> tuple[Any, Any]:
         for found, rows in ((ours, mine), (others, ~mine)):
             for name, column in columns.items():
                 found[name].append(column[rows])
-        others["what"].append(numbers(part, "what")[~mine] if not mine.all() else np.zeros(0, object))
+        if not mine.all():
+            others["what"].append(numbers(part, "what")[~mine])
     whole = [{name: np.concatenate(each) for name, each in found.items()} for found in (ours, others)]
     return whole[0], whole[1]
 
