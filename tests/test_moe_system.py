@@ -222,6 +222,45 @@ def test_dual_takes_the_host_while_that_is_in_time_and_then_whichever_ends_first
     assert sources(Transfers("split"), 0) == [-10, -10, -10]
 
 
+def plainly(moves: list[Any], host_of: Any, nodes_of: Any, local: bool, window: int) -> list[tuple[int, int]]:
+    """Return what `assign` does, by dictionaries of links."""
+    busy, found = dict[tuple[str, int], int](), []
+
+    def ends(way: dict[tuple[str, int], int]) -> int:
+        return max(busy.get(link, 0) + cost for link, cost in way.items())
+
+    for _, source, target in moves:
+        near = nodes_of(source) == nodes_of(target)
+        way = {("host in", target): SPEEDS.host, ("memory", nodes_of(target)): SPEEDS.memory}
+        if not (near or local):
+            way = {("far in", target): SPEEDS.far, ("far out", source): SPEEDS.far,
+                   ("memory", nodes_of(source)): SPEEDS.memory}  # fmt: skip
+        message = (host_of(target if near or local else source), target)
+        name, cost = ("near", SPEEDS.near) if near else ("far", SPEEDS.far)
+        direct = {(f"{name} out", source): cost, (f"{name} in", target): cost}
+        if ends(way) > window and ends(way) > ends(direct):
+            way, message = direct, (source, target)
+        for link, cost in way.items():
+            busy[link] = busy.get(link, 0) + cost
+        found.append(message)
+    return found
+
+
+@given(
+    st.lists(st.tuples(st.just(0), st.integers(0, 5), st.integers(0, 5)), max_size=20),
+    st.booleans(),
+    st.integers(0, 90),
+)
+def test_paths_are_those_of_a_plain_choice(moves: list[Any], everywhere: bool, window: int) -> None:
+    moves = [each for each in moves if each[1] != each[2]]
+    hosts = [-1 - each for each in range(6)]
+    about = Transfers("dual", copies="everywhere" if everywhere else "home")
+    found = Paths(about, 6, 2, hosts, SPEEDS).choose(np.array(moves).reshape(-1, 3), "update", window)
+
+    expected = plainly(moves, hosts.__getitem__, lambda rank: rank // 2, everywhere, window)
+    assert [tuple(each) for each in found.tolist()] == expected
+
+
 @given(st.data())
 @settings(max_examples=40)
 def test_without_fan_out_no_two_transfers_share_a_source_where_that_can_be(data: st.DataObject) -> None:
