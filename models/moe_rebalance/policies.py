@@ -90,7 +90,8 @@ class PerStep:
     oracle, this one. Tokens are then ``split`` evenly over copies, near their source first, or so that the largest load
     is the least (`splits`).
 
-    Earlier steps were placed in the same way, from the layout of static homes on.
+    Earlier steps were placed in the same way, from the layout of static homes on: with the shortest history that will
+    do, the first placement of all moves in this step.
 
     No law says that it is better than static homes: a micro-step has other loads than the step that was known, and
     homes are others, so that even an oracle's best split may leave one worse.
