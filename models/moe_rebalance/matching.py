@@ -47,7 +47,10 @@ def _assign(kept: Counts) -> Counts:
 
 def rehome(resident: Mask, home: Counts, had: Mask) -> Counts:
     """Return the homes [E]: where they were, if a copy is there still; or else where a copy comes new, as its weights
-    travel with the home, and of these the rank with the fewest homes."""
+    travel with the home, and of these the rank with the fewest homes.
+
+    Model: a home that goes where a replica was takes its weights along all the same.
+    """
     found = home.copy()
     _rehome(resident, had, found)
     return found
