@@ -17,7 +17,7 @@ GRADIENT = 4
 """Bytes of an element of gradients that are reduced."""
 
 
-def owned(group: Group, rank: int) -> int:
+def homes(group: Group, rank: int) -> int:
     """Return of how many experts ``rank`` is the home."""
     return group.experts * (rank + 1) // group.ranks - group.experts * rank // group.ranks
 
@@ -26,7 +26,7 @@ def reductions(rank: Rank, params: "Params", group: Group, world: int) -> Iterat
     """Yield the two steps, each one collective of every set of ranks that have copies of the same weights: experts by
     their place in the EP group, all other weights by their share of the heads."""
     parameters = params.shape.expert_bytes // ELEMENT
-    sets = [(list(range(k, world, group.ranks)), owned(group, k) * parameters) for k in range(group.ranks)]
+    sets = [(list(range(k, world, group.ranks)), homes(group, k) * parameters) for k in range(group.ranks)]
     sets += [(list(range(k, world, params.tensor)), params.shape.dense // params.tensor) for k in range(params.tensor)]
     for operation, element in (("reduce_scatter", GRADIENT), ("all_gather", ELEMENT)):
         yield operation, _together([

@@ -14,7 +14,7 @@ from .placement import Counts, Group
 from .planned import Planned
 from .planning import served
 from .policies import POLICIES
-from .reduction import owned, reductions
+from .reduction import homes, reductions
 from .report import STAGES
 from .routing import Routing
 from .tensors import Operands
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 Program = Generator[Any, Any, None]
 
 NO_MESSAGES: Counts = np.zeros((0, 2), np.int64)
-OWNED = 7
-"""What moves with the home of an expert, in multiples of its weights of 2 B an element: these, and 12 B of the
-optimizer."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,7 @@ class Player:
         are everywhere, to the other nodes of the group."""
         params, group = self.params, self.group
         size = params.layers * params.shape.expert_bytes
-        here = [(owned(group, rank), rank) for rank in range(group.ranks)]
+        here = [(homes(group, rank), rank) for rank in range(group.ranks)]
         found = []
         for count, rank in here:
             nodes = range(group.nodes) if params.transfers.copies == "everywhere" else [rank // group.per_node]
@@ -183,9 +180,9 @@ class Player:
         return np.maximum(ready, self.placed)
 
     def _place(self) -> Program:
-        """Move what is placed for the whole step: homes with their optimizer, and replicas."""
+        """Move what is placed for the whole step: homes with their share of the optimizer, and replicas."""
         size = self.params.shape.expert_bytes
-        moved = [((int(a), int(b)), OWNED * size) for _, _, a, b in self.planned.relocated]
+        moved = [((int(a), int(b)), self.group.owned(size)) for _, _, a, b in self.planned.relocated]
         moved += [((int(a), int(b)), size) for _, _, a, b in self.planned.copied]
         begin = self.rank.now
         if moved and self.placed > begin:
