@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simcore.trace import numbers, parted
+from simcore.trace import CHUNK, numbers, parted, says
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,6 +103,9 @@ METRICS: tuple[Metric, ...] = (
 
 Intervals = tuple["np.ndarray", "np.ndarray"]
 
+TRANSFERS = ("src", "dst", "size_bytes", "issued_ps", "arrived_ps", "queued_ps")
+"""Columns of numbers that metrics are made of."""
+
 
 @dataclass(frozen=True)
 class Members:
@@ -132,17 +135,17 @@ def summarise(
     """
     import numpy as np
 
-    columns = {kind: {name: numbers(table, name) for name in table.column_names} for kind, table in tables.items()}
-    spans, everything, links, flags = (columns[kind] for kind in ("spans", "transfers", "links", "flags"))
+    kinds = ("spans", "links", "flags")
+    spans, links, flags = ({name: numbers(tables[kind], name) for name in tables[kind].column_names} for kind in kinds)
     # A work-group's reads are its rank's: rank0.wg17.
     rank_of = {location: parted(location)[0] for location in set(flags["location"])}
     flags["rank"] = np.array([rank_of[location] for location in flags["location"]], object)
     world = sum(len(job.locations) for job in jobs)
-    transfers = _chosen(everything, everything["src"] < world)
-    last = _last(spans["t1_ps"], everything["arrived_ps"])
+    transfers, others = _transfers(tables["transfers"], world)
+    last = _last(spans["t1_ps"], transfers["arrived_ps"], others["arrived_ps"])
     of_jobs = {job.name: _of_job(spans, transfers, flags, job, counters) for job in jobs}
     single = {"ranks": of_jobs[jobs[0].name].pop("ranks")} if len(jobs) == 1 else {}
-    apart = {"traffic": _of_traffic(everything, world, background)} if background else {}
+    apart = {"traffic": _of_traffic(others, background)} if background else {}
     return {
         "makespan_ps": _last(spans["t1_ps"], transfers["arrived_ps"]),
         **single,
@@ -163,14 +166,36 @@ def summarise(
     }
 
 
+def _transfers(table: "pa.Table", world: int) -> tuple[Any, Any]:
+    """Return the columns of messages from ranks below ``world``, and those of all others."""
+    import numpy as np
+
+    ours, others = ({name: [np.zeros(0, np.int64)] for name in TRANSFERS} for _ in range(2))
+    ours["flag"], others["flag"], others["what"] = [np.zeros(0, bool)], [np.zeros(0, bool)], [np.zeros(0, object)]
+    # Part by part: each column is copied once, and only what is looked at.
+    for first in range(0, len(table), CHUNK):
+        part = table.slice(first, CHUNK)
+        columns = {name: numbers(part, name) for name in TRANSFERS}
+        columns["flag"] = says(part, "kind", "flag")
+        mine = columns["src"] < world
+        for found, rows in ((ours, mine), (others, ~mine)):
+            for name, column in columns.items():
+                found[name].append(column[rows])
+        if not mine.all():
+            others["what"].append(numbers(part, "what")[~mine])
+    whole = [{name: np.concatenate(each) for name, each in found.items()} for found in (ours, others)]
+    return whole[0], whole[1]
+
+
 def _of_job(
     spans: Any, transfers: Any, flags: Any, job: Members, counters: Mapping[str, Mapping[str, int]]
 ) -> dict[str, Any]:
     count = len(job.locations)
     sent = _chosen(transfers, (transfers["src"] >= job.first) & (transfers["src"] < job.first + count))
+    touching = _by_rank(sent, job.first, count)
     ranks = {}
     for rank, where in enumerate(job.locations):
-        found = _of_rank(spans, sent, flags, job.first + rank, where)
+        found = _of_rank(spans, touching[rank], flags, where)
         ranks[f"rank{rank}"] = found | dict(counters.get(where, {}))
     end = max(job.start, _last(sent["arrived_ps"]), *(found["end_ps"] for found in ranks.values()))
     return {
@@ -184,10 +209,10 @@ def _of_job(
     }
 
 
-def _of_traffic(transfers: Any, world: int, names: Sequence[str]) -> dict[str, Any]:
+def _of_traffic(transfers: Any, names: Sequence[str]) -> dict[str, Any]:
     found = {}
     for name in names:
-        mine = _chosen(transfers, (transfers["src"] >= world) & (transfers["what"] == name))
+        mine = _chosen(transfers, transfers["what"] == name)
         moved = _moved(mine)
         found[name] = {
             "messages": moved["messages"],
@@ -198,10 +223,11 @@ def _of_traffic(transfers: Any, world: int, names: Sequence[str]) -> dict[str, A
 
 
 def _moved(transfers: Any) -> dict[str, int]:
+    flag_bytes = int(transfers["size_bytes"][transfers["flag"]].sum())
     return {
         "messages": len(transfers["src"]),
-        "data_bytes": int(transfers["size_bytes"][transfers["kind"] == "data"].sum()),
-        "flag_bytes": int(transfers["size_bytes"][transfers["kind"] == "flag"].sum()),
+        "data_bytes": int(transfers["size_bytes"].sum()) - flag_bytes,
+        "flag_bytes": flag_bytes,
     }
 
 
@@ -214,13 +240,26 @@ def _last(*columns: "np.ndarray") -> int:
     return max((int(column.max()) for column in columns if len(column)), default=0)
 
 
-def _of_rank(spans: Any, transfers: Any, flags: Any, rank: int, where: str) -> dict[str, Any]:
+def _by_rank(transfers: Any, first: int, count: int) -> Sequence[Intervals]:
+    """Return for every rank when the messages from and to it were issued and when they arrived."""
+    import numpy as np
+
+    places = []
+    for end in ("src", "dst"):
+        # Sorting them once costs less than looking through all for every rank.
+        number = np.clip(transfers[end].astype(np.int64) - first, -1, count)
+        order = np.argsort(number.astype(np.int16 if count < 2**15 else np.int64), kind="stable")
+        places.append(np.split(order, np.searchsorted(number[order], np.arange(count + 1)))[1:-1])
+    issued, arrived = transfers["issued_ps"], transfers["arrived_ps"]
+    return [(issued[each], arrived[each]) for each in map(np.concatenate, zip(*places, strict=True))]
+
+
+def _of_rank(spans: Any, messages: Intervals, flags: Any, where: str) -> dict[str, Any]:
     here = spans["location"] == where
     lengths = spans["t1_ps"] - spans["t0_ps"]
     computing = here & (spans["activity"] == "compute")
-    touching = (transfers["src"] == rank) | (transfers["dst"] == rank)
     compute = _union(spans["t0_ps"][computing], spans["t1_ps"][computing])
-    communication = _union(transfers["issued_ps"][touching], transfers["arrived_ps"][touching])
+    communication = _union(*messages)
     both = _length(_joined(compute, communication))
     total = _length(communication)
     exposed = both - _length(compute)

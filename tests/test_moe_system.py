@@ -3,6 +3,7 @@ tables that say the same."""
 
 import heapq
 import itertools
+from collections import Counter
 from fractions import Fraction
 from typing import Any
 
@@ -10,19 +11,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simcore.models.moe_rebalance import measures
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_bipartite_matching
+from simcore.models.moe_rebalance import measures, records
 from simcore.models.moe_rebalance.chunks import Chunk, Frame, Load, Visit
 from simcore.models.moe_rebalance.planning import served
 from simcore.models.moe_rebalance.program import MoeRebalance, Params
 from simcore.models.moe_rebalance.routing import Synthetic
 from simcore.models.moe_rebalance.timing import Exchange, Rates
-from simcore.models.moe_rebalance.transfers import Paths, Speeds, Transfers
+from simcore.models.moe_rebalance.transfers import Paths, Speeds, Transfers, spread
 
-from simcore import InputError, run
+from simcore import COMPUTE, DELAY, InputError, run
 from simcore.fabric import Fabric
 from simcore.hardware import Host, LinkSpec, Network
+from simcore.scenario import fingerprint
 from simcore.shapes import RailOptimised
 from simcore.simulation import Simulation
+from simcore.source import bundle
 from simcore.topology import Topology
 
 KEY = "workloads.0.params."
@@ -136,6 +141,66 @@ def chunk(visits: list[Visit], ahead: list[Visit], **more: Any) -> Any:
     return made.told(0, ended.value[1])
 
 
+def rows_one_by_one(visits: list[Visit], weights: int, gradients: int) -> list[tuple[Any, ...]]:
+    """Return the rows of a chunk whose weights come at once (buffers for all): rank, peer, size, duration, stream, and
+    which rows each is after."""
+    src, dst = Exchange(4, 2).pairs
+    rows: list[tuple[Any, ...]] = []
+    gates, experts = [], []
+    for each in visits:
+        gates.append(len(rows))
+        rows.append((0, 0, 0, 0, DELAY, []))
+        for kind in ("forward", "backward")[: 1 + (each.kind == "backward")]:
+            stages: list[tuple[str, Any]] = [("attention", each.load.attention), ("tensor", None),
+                ("dispatch", (src, dst)), ("experts", each.load.experts), ("combine", (dst, src))]  # fmt: skip
+            for name, what in stages if kind == "forward" else stages[::-1]:
+                before, first = len(rows) - 1, len(rows)
+                if name in ("attention", "experts"):
+                    rows += [(rank, rank, 0, (1 + (kind == "backward")) * int(took), COMPUTE, [before])
+                             for rank, took in enumerate(what)]  # fmt: skip
+                elif what:
+                    ends = what if kind == "forward" else what[::-1]
+                    rows += [(int(a), int(b), int(size), 0, COMPUTE, [before])
+                             for a, b, size in zip(*ends, each.load.sizes, strict=True)]  # fmt: skip
+                rows.append((0, 0, 0, 0, DELAY, list(range(first, len(rows))) or [before]))
+                if name == "experts":
+                    last = len(rows) - 1
+        experts.append(last)
+    plans = {}
+    for index, each in enumerate(visits):
+        if each.planned:
+            plans[index] = len(rows)
+            rows.append((0, 0, 0, each.planned, DELAY, []))
+    for index, each in enumerate(visits):
+        rows += [(a, b, gradients, 0, COMPUTE, [experts[index]]) for a, b in each.gradients]
+    for index, each in enumerate(visits):
+        plan = [plans[index]] if index in plans else []
+        come = list(range(len(rows), len(rows) + len(each.weights)))
+        rows += [(a, b, weights, 0, COMPUTE, plan) for a, b in each.weights]
+        rows[gates[index]] = (0, 0, 0, 0, DELAY, [*([gates[index] - 1] if index else []), *plan, *come])
+    return rows
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 2), st.integers(0, 2), st.sampled_from([0, 7])), min_size=1,
+    max_size=4), st.integers(0, 4))  # fmt: skip
+def test_rows_of_a_chunk_are_those_of_plain_loops(drawn: list[Any], forward: int) -> None:
+    visits = []
+    for index, (took, come, go, planned) in enumerate(drawn):
+        kind = "forward" if index < forward else "backward"
+        load = Load(np.arange(4) + took, np.arange(4) * took, np.arange(8) * took)
+        gradients = [(1, 0), (3, 1)][:go] if kind == "backward" else []
+        visits.append(Visit(kind, load, [(0, 1), (2, 3)][:come], gradients, planned))
+    made = Chunk(Frame(Exchange(4, 2), 1), visits, [], buffers=9, loaded=0, tensor_bytes=5, weights=11, gradients=13)
+    schedule, begin = made.schedule, made.schedule.after_begin.tolist()
+    stream = schedule.stream
+    assert stream is not None
+    columns = (schedule.rank, schedule.peer, schedule.size, schedule.duration, stream)
+    after = [schedule.after[a:b].tolist() for a, b in itertools.pairwise(begin)]
+
+    found = [(*row, rest) for *row, rest in zip(*(each.tolist() for each in columns), after, strict=True)]
+    assert found == rows_one_by_one(visits, 11, 13)
+
+
 def visit(experts: int, weights: list[tuple[int, int]], kind: Any = "forward", **more: Any) -> Visit:
     load = Load(np.full(4, 100), np.array([experts, 1, 1, 1]), np.zeros(8, np.int64))
     return Visit(kind, load, weights, more.get("gradients", []), more.get("planned", 0))
@@ -215,6 +280,79 @@ def test_dual_takes_the_host_while_that_is_in_time_and_then_whichever_ends_first
     assert sources(Transfers("cpu", copies="home"), 0) == [-10, -11, -10]
     assert sources(Transfers("split"), 0, "update") == [0, 2, 0]
     assert sources(Transfers("split"), 0) == [-10, -10, -10]
+
+
+def plainly(moves: list[Any], host_of: Any, nodes_of: Any, local: bool, window: int) -> list[tuple[int, int]]:
+    """Return what `assign` does, by dictionaries of links."""
+    busy, found = dict[tuple[str, int], int](), []
+
+    def ends(way: dict[tuple[str, int], int]) -> int:
+        return max(busy.get(link, 0) + cost for link, cost in way.items())
+
+    for _, source, target in moves:
+        near = nodes_of(source) == nodes_of(target)
+        way = {("host in", target): SPEEDS.host, ("memory", nodes_of(target)): SPEEDS.memory}
+        if not (near or local):
+            way = {("far in", target): SPEEDS.far, ("far out", source): SPEEDS.far,
+                   ("memory", nodes_of(source)): SPEEDS.memory}  # fmt: skip
+        message = (host_of(target if near or local else source), target)
+        name, cost = ("near", SPEEDS.near) if near else ("far", SPEEDS.far)
+        direct = {(f"{name} out", source): cost, (f"{name} in", target): cost}
+        if ends(way) > window and ends(way) > ends(direct):
+            way, message = direct, (source, target)
+        for link, cost in way.items():
+            busy[link] = busy.get(link, 0) + cost
+        found.append(message)
+    return found
+
+
+@given(
+    st.lists(st.tuples(st.just(0), st.integers(0, 5), st.integers(0, 5)), max_size=20),
+    st.booleans(),
+    st.integers(0, 90),
+)
+def test_paths_are_those_of_a_plain_choice(moves: list[Any], everywhere: bool, window: int) -> None:
+    moves = [each for each in moves if each[1] != each[2]]
+    hosts = [-1 - each for each in range(6)]
+    about = Transfers("dual", copies="everywhere" if everywhere else "home")
+    found = Paths(about, 6, 2, hosts, SPEEDS).choose(np.array(moves).reshape(-1, 3), "update", window)
+
+    expected = plainly(moves, hosts.__getitem__, lambda rank: rank // 2, everywhere, window)
+    assert [tuple(each) for each in found.tolist()] == expected
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_without_fan_out_no_two_transfers_share_a_source_where_that_can_be(data: st.DataObject) -> None:
+    """As few transfers from the busiest source as any choice of sources allows; near ones stay near, far ones far."""
+    per_node, nodes = data.draw(st.integers(2, 4)), data.draw(st.integers(1, 3))
+    ranks = per_node * nodes
+    rank = st.integers(0, ranks - 1)
+    ends = data.draw(st.lists(st.tuples(rank, rank).filter(lambda each: each[0] != each[1]), min_size=1, max_size=12))
+    found = spread(np.array(ends), ranks, per_node).tolist()
+    may = [
+        [
+            other != target and (other // per_node == target // per_node) == (source // per_node == target // per_node)
+            for other in range(ranks)
+        ]
+        for source, target in ends
+    ]
+    least = next(
+        room for room in itertools.count(1)
+        if (maximum_bipartite_matching(csr_matrix(np.repeat(may, room, axis=1)), "column") >= 0).all()
+    )  # fmt: skip
+
+    assert [target for _, target in found] == [target for _, target in ends]
+    assert all(row[source] for row, (source, _) in zip(may, found, strict=True))
+    assert max(Counter(source for source, _ in found).values()) == least
+
+    moves = np.array([(0, *each) for each in ends])
+    hosts = [-1 - each // per_node for each in range(ranks)]
+    for about in (Transfers("gpu", fan_out=False), Transfers("dual", fan_out=False, copies="home")):
+        chosen = Paths(about, ranks, per_node, hosts, SPEEDS).choose(moves, "update", 25).tolist()
+        used = Counter(source for source, _ in chosen if source >= 0)
+        assert max(used.values(), default=0) <= least
+        assert all(hosts[target] == source for source, target in chosen if source < 0)
 
 
 @given(st.lists(st.integers(0, 50), max_size=20), st.integers(1, 5))
@@ -301,7 +439,67 @@ def test_a_machine_without_hosts_is_refused_where_weights_come_from_them(tmp_pat
 
     with pytest.raises(InputError, match=r"the machine has no hosts; machine\.host"):
         run(str(scenario))
-    assert run(str(scenario), {KEY + "transfers.path": "gpu", KEY + "policy": "static"}).metrics["makespan_ps"] > 0
+    for changes in ({"transfers.path": "gpu"}, {"policy": "static"}):
+        assert run(str(scenario), {KEY + key: value for key, value in changes.items()}).metrics["makespan_ps"] > 0
+
+
+# ---- recorded routing
+
+RECORDED = {
+    "machine.nodes": 2, KEY + "trace": "moe_routing/routing.parquet", KEY + "gpus": 16, KEY + "micro": 8,
+    KEY + "tensor": 2, KEY + "shape": {"hidden": 64, "width": 32, "experts": 32, "top": 4},
+}  # fmt: skip
+
+
+def test_a_step_of_recorded_routing_has_the_tokens_and_plans_of_the_file() -> None:
+    result = run(JOB, {**RECORDED, KEY + "routing": {"ep": 8}})
+    layers = columns(result, "layers")
+    found = records.read(bundle("traces") / "moe_routing" / "routing.parquet", ep=8)
+
+    rows = zip(*(layers[name] for name in ("stage", "kind", "group", "layer", "micro", "tokens", "most")), strict=True)
+    for _, _, group, layer, micro, tokens, most in rows:
+        counts, _ = found.group(group)
+        assert tokens == counts[layer, micro].sum()
+        assert most >= -(-tokens // 8)
+    assert len(layers["stage"]) == 2 * 4 * 8 * 3
+    for policy, mean in (("static", 1.29), ("foremoe", 1.02)):
+        own = run(JOB, {**RECORDED, KEY + "policy": policy, "machine.node": "hgx-h800"}).metrics["jobs"][JOB]
+        assert own["imbalance"]["mean"] == pytest.approx(mean, abs=0.005)
+
+
+def test_what_is_set_beside_recorded_routing_and_not_read_is_named() -> None:
+    more = {KEY + "routing": {"ep": 8, "sequences": 4}, KEY + "tokens": 9, KEY + "preset": "ep16"}
+    warnings = run(JOB, {**RECORDED, **more, KEY + "micro": 2}).warnings
+
+    assert "preset 'ep16' is set, but not read: the routing is that of the trace" in warnings
+    for name in ("routing.sequences", "tokens"):
+        assert any(f"params.{name}" in each and "read" in each for each in warnings)
+    assert not any("routing.ep" in each for each in warnings)
+
+
+def test_another_file_is_another_run_and_what_does_not_fit_is_refused(tmp_path: Any) -> None:
+    counts = records.read(bundle("traces") / "moe_routing" / "routing.parquet", ep=8).counts.copy()
+    keys = []
+    for change in (0, 1):
+        # A token of the first GPU chooses another expert.
+        chosen = np.flatnonzero(counts[0, 0, 0] > 1)[0]
+        counts[0, 0, 0, chosen] -= change
+        counts[0, 0, 0, chosen - 1] += change
+        records.write(tmp_path / "own.parquet", [counts], 4)
+        asked = {**RECORDED, KEY + "trace": str(tmp_path / "own.parquet"), KEY + "history": 0}
+        result = run(JOB, asked)
+        keys.append((result.digest, fingerprint(result.scenario)))
+    for before, after in zip(*keys, strict=True):
+        assert before != after
+    for changes, words in (
+        ({KEY + "layers": 5}, "holds 4 layers, not 5"),
+        ({KEY + "history": 4}, "holds 3 steps before the last"),
+        ({KEY + "gpus": 32, "machine.nodes": 4}, "holds 16 sources"),
+        ({KEY + "shape": {}}, "a token chose 4 experts, not 8"),
+        ({KEY + "trace": "nowhere.parquet"}, "nowhere.parquet"),
+    ):
+        with pytest.raises(InputError, match=words):
+            run(JOB, {**RECORDED, **changes})
 
 
 # ---- what is reckoned from it
@@ -348,7 +546,7 @@ def test_real_tensors_give_what_one_rank_would(policy: str) -> None:
     (operands,) = MoeRebalance().plan(params, 8, 2, np.random.default_rng(4)).operands
     served = [each for rank in operands.served for each in rank]
 
-    assert ((operands.plan.quota > 0).sum(axis=1) > 1).any() == (policy != "static")
+    assert ((operands.plan.quota > 0).sum(axis=1) > 1).any() == (policy not in ("static", "ideal"))
     for found, plain in zip(served, (each for rank in operands.plain() for each in rank), strict=True):
         assert found.shape == plain.shape
         np.testing.assert_allclose(found, plain, atol=1e-9)
@@ -370,3 +568,24 @@ def test_real_tensors_give_what_one_rank_would(policy: str) -> None:
 def test_what_makes_no_step_is_refused(asked: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         MoeRebalance().world(Params(preset="", **asked))
+
+
+@pytest.mark.parametrize(("policy", "reads"), [("static", False), ("eplb_oracle", False), ("foremoe_base", False),
+    ("foremoe", True), ("ideal", False)])  # fmt: skip
+def test_hosts_get_weights_only_where_a_policy_moves_some_within_the_step(policy: str, reads: bool) -> None:
+    result = step(policy=policy, mini_batches=2, rollout="1 ms")
+    what = set(columns(result, "transfers")["what"])
+
+    assert ("refresh" in what) == ("measure" in what) == reads
+    assert (result.metrics["jobs"][JOB]["step"]["refresh_ps"] > 0) == reads
+
+
+def test_homes_move_with_their_groups_share_of_the_optimizer() -> None:
+    """One size of a message for replicas, and one for homes: 2 B of weights and 12 B of the optimizer an element, which
+    the EP groups share as they share its gradients."""
+    for ep, groups in ((8, 1), (4, 2)):
+        routing = {"ep": ep, "sequences": 4, "prompts": 16, "responses": 4, "drawn": 32}
+        moved = columns(step(policy="eplb_previous", routing=routing), "transfers")
+        sizes = {size for size, what in zip(moved["size_bytes"], moved["what"], strict=True) if what == "placement"}
+        elements = 3 * 2048 * 768
+        assert sizes == {2 * elements, (2 + 12 // groups) * elements}

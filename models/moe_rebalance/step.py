@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simcore import Rank, Schedule
+from simcore import Rank
 
 from .chunks import COMPUTED, FORWARD, Chunk, Frame, Kind, Load, Told, Visit
 from .placement import Counts, Group
 from .planned import Planned
 from .planning import served
 from .policies import POLICIES
+from .reduction import homes, reductions
 from .report import STAGES
 from .routing import Routing
 from .tensors import Operands
-from .timing import ELEMENT, Exchange, Layer
+from .timing import Exchange, Layer
 from .transfers import Paths, Speeds, Stage, measure, messages
 
 if TYPE_CHECKING:
@@ -25,11 +26,7 @@ if TYPE_CHECKING:
 
 Program = Generator[Any, Any, None]
 
-GRADIENT = 4
-"""Bytes of an element of gradients that are reduced."""
-OWNED = 7
-"""What moves with the home of an expert, in multiples of its weights of 2 B an element: these, and 12 B of the
-optimizer."""
+NO_MESSAGES: Counts = np.zeros((0, 2), np.int64)
 
 
 @dataclass(frozen=True)
@@ -91,14 +88,21 @@ class Player:
         self.ranks = range(rank.index, rank.index + plan.group.ranks)
         self.frame = Frame(Exchange(plan.group.ranks, plan.group.per_node), self.params.tensor)
         self.layer = Layer(rank, self.params.shape, self.params.rates, self.params.context)
-        self.hosts = [rank.host(each) for each in self.ranks] if self.params.transfers.reads_hosts else []
+        travels = POLICIES[self.params.policy].travels
+        self.measures = travels and self.params.transfers.path == "dual"
+        self.hosts = [rank.host(each) for each in self.ranks] if travels and self.params.transfers.reads_hosts else []
         self._loads: dict[tuple[int, int], Load] = {}
+        self._attention: dict[int, Counts] = {}
+        loads = self.planned.loads
+        nodes = loads.reshape(*loads.shape[:2], plan.group.nodes, -1).sum(axis=3)
+        # All tokens of a layer and micro-step, those of the rank with most, and of the node.
+        self.uneven = np.stack([loads.sum(axis=2), loads.max(axis=2), nodes.max(axis=2)], axis=2).tolist()
         self.last = 0
 
     def live(self) -> Program:
         """Go through the step."""
         params = self.params
-        if params.transfers.path == "dual":
+        if self.measures:
             yield from self._measure()
         self.paths = Paths(params.transfers, self.group.ranks, self.group.per_node, self.hosts, self.job.speeds)
         yield from self._roll_out()
@@ -109,7 +113,7 @@ class Player:
         for part in range(params.mini_batches):
             yield from self._chunks("update", range(part * each, (part + 1) * each))
             yield from self._reduce()
-            if part + 1 < params.mini_batches and params.transfers.reads_hosts:
+            if part + 1 < params.mini_batches and self.hosts:
                 yield from self._stage("refresh", self._refresh(), self.rank.now)
 
     # ---- before the first layer
@@ -124,9 +128,10 @@ class Player:
         self._told(self.rank.now, "idle", "measure")
 
     def _roll_out(self) -> Program:
-        """Let the rollout pass; meanwhile the hosts get the weights that the last optimizer step left."""
+        """Let the rollout pass; meanwhile the hosts get the weights that the last optimizer step left, where anything
+        will be read there."""
         begin, rollout = self.rank.now, self.params.rollout
-        copies = self._refresh() if self.params.transfers.reads_hosts else []
+        copies = self._refresh() if self.hosts else []
         ended = self._begin(copies, "refresh")
         if rollout:
             yield self.rank.at(begin + rollout)
@@ -142,7 +147,7 @@ class Player:
         are everywhere, to the other nodes of the group."""
         params, group = self.params, self.group
         size = params.layers * params.shape.expert_bytes
-        here = [(self._homes(rank), rank) for rank in range(group.ranks)]
+        here = [(homes(group, rank), rank) for rank in range(group.ranks)]
         found = []
         for count, rank in here:
             nodes = range(group.nodes) if params.transfers.copies == "everywhere" else [rank // group.per_node]
@@ -150,11 +155,6 @@ class Player:
                 beside = node * group.per_node + rank % group.per_node
                 found.append(((rank, self.hosts[beside]), count * size))
         return [each for each in found if each[1]]
-
-    def _homes(self, rank: int) -> int:
-        """Return of how many experts ``rank`` is the home."""
-        experts, ranks = self.group.experts, self.group.ranks
-        return experts * (rank + 1) // ranks - experts * rank // ranks
 
     def _plans(self, now: int) -> Counts:
         """Return when the plan of every micro-step and layer is there, [M, L], ps; plans for the whole step come first,
@@ -180,9 +180,9 @@ class Player:
         return np.maximum(ready, self.placed)
 
     def _place(self) -> Program:
-        """Move what is placed for the whole step: homes with their optimizer, and replicas."""
+        """Move what is placed for the whole step: homes with their share of the optimizer, and replicas."""
         size = self.params.shape.expert_bytes
-        moved = [((int(a), int(b)), OWNED * size) for _, _, a, b in self.planned.relocated]
+        moved = [((int(a), int(b)), self.group.owned(size)) for _, _, a, b in self.planned.relocated]
         moved += [((int(a), int(b)), size) for _, _, a, b in self.planned.copied]
         begin = self.rank.now
         if moved and self.placed > begin:
@@ -236,15 +236,15 @@ class Player:
         found: list[Visit] = []
         for layer in [*range(layers), *(reversed(range(layers)) if stage == "update" else ())][:most]:
             back = len(found) >= layers
-            home = self.paths.from_gpus(planned.moves[layer][m]) if back and params.transfers.gradient else []
+            home = self.paths.from_gpus(planned.moves[layer][m]) if back and params.transfers.gradient else NO_MESSAGES
             weights = (
-                []
+                NO_MESSAGES
                 if back and layer >= layers - params.transfers.buffers
                 else self._weights(layer, m, stage, [*before, *found])
             )
             kind: Kind = "backward" if back else "forward"
             late = 0 if back else max(0, int(self.ready[m, layer]) - now)
-            found.append(Visit(kind, self._load(layer, m), weights, [(b, a) for a, b in home], late))
+            found.append(Visit(kind, self._load(layer, m), weights, home[:, ::-1], late))
         return found
 
     def _load(self, layer: int, m: int) -> Load:
@@ -254,17 +254,18 @@ class Player:
 
     def _made(self, layer: int, m: int) -> Load:
         planned = self.planned
-        attention = [self.layer.attention(tokens) for tokens in planned.tokens[m].tolist()]
+        if m not in self._attention:
+            self._attention[m] = np.array([self.layer.attention(tokens) for tokens in planned.tokens[m].tolist()])
         experts = [
             self.layer.experts(*each)
             for each in zip(planned.loads[layer, m].tolist(), planned.active[layer, m].tolist(), strict=True)
         ]
-        return Load(np.array(attention), np.array(experts), planned.sizes[layer, m])
+        return Load(self._attention[m], np.array(experts), planned.sizes[layer, m])
 
-    def _weights(self, layer: int, m: int, stage: Stage, before: Sequence[Visit]) -> list[tuple[int, int]]:
+    def _weights(self, layer: int, m: int, stage: Stage, before: Sequence[Visit]) -> Counts:
         """Return the messages by which the weights for a layer come, while the visits ``before`` it compute."""
         hidden = before[max(0, len(before) - self.params.transfers.buffers + 1) :]
-        return self.paths.choose(self.planned.moves[layer][m], stage, sum(visit.computes for visit in hidden))
+        return self.paths.choose(self.planned.moves[layer][m], stage, sum(visit.least for visit in hidden))
 
     def _tensor_bytes(self, m: int) -> int:
         """Return the bytes that a rank sends for tensor parallelism in a pass: an all-gather and a reduce-scatter.
@@ -285,30 +286,13 @@ class Player:
         begin = self.rank.now
         self._told(begin, "wait", "reduction", "other EP groups")
         if last:
-            for operation, element in (("reduce_scatter", GRADIENT), ("all_gather", ELEMENT)):
-                schedule = self._merged(operation, element)
+            everybody = range(len(self.job.ranks))
+            for operation, schedule in reductions(self.rank, self.params, self.group, len(everybody)):
                 if len(schedule):
-                    everybody = range(len(self.job.ranks))
                     yield from self.rank.play(schedule, operation, ranks=everybody)
         yield from self.job.meet(self.rank)
         self._told(self.rank.now, "wait", "reduction", "gradients of all groups")
         self._row("reduction", begin)
-
-    def _merged(self, operation: str, element: int) -> Schedule:
-        """Return one collective of every set of ranks that have copies of the same weights: experts by their place in
-        the group, all other weights by their share of the heads."""
-        params, world, ep = self.params, len(self.job.ranks), self.group.ranks
-        parameters = params.shape.expert_bytes // ELEMENT
-        sets = [(list(range(k, world, ep)), self._homes(k) * parameters) for k in range(ep)]
-        sets += [
-            (list(range(k, world, params.tensor)), params.shape.dense // params.tensor) for k in range(params.tensor)
-        ]
-        parts = [
-            (self.rank.schedule(operation, params.layers * count * element, ranks), np.array(ranks))
-            for ranks, count in sets
-            if len(ranks) > 1
-        ]
-        return _together(parts)
 
     # ---- what is told of it
 
@@ -318,7 +302,7 @@ class Player:
         Model: spans stand for a whole micro-step, computation first; the table of layers has the order.
         """
         compute = np.zeros(self.group.ranks, np.int64)
-        slowest, exchange, waits = np.zeros(self.group.ranks, np.int64), 0, {"plan": 0, "weights of experts": 0}
+        computing, exchange, waits = 0, 0, {"plan": 0, "weights of experts": 0}
         for index, visit in enumerate(visits):
             row = dict.fromkeys(FORWARD, 0)
             at = int(told.before[index])
@@ -328,16 +312,12 @@ class Player:
             waits["weights of experts"] += weights
             begin = at + plan + weights
             for number, ends in enumerate(told.stages[index].tolist()):
-                times = 1 + (number > 0)
                 for name, end in zip(FORWARD if number == 0 else FORWARD[::-1], ends, strict=True):
                     row[name] += end - begin
-                    if name in COMPUTED:
-                        own = times * getattr(visit.load, name)
-                        compute += own
-                        slowest += end - begin - own
-                    else:
-                        exchange += end - begin
                     begin = end
+            compute += visit.times * visit.load.computes
+            took = sum(row[name] for name in COMPUTED)
+            computing, exchange = computing + took, exchange + sum(row.values()) - took
             self._row_of_layer(stage, m, visit, index, at, plan, weights, row, begin)
         ended = int(told.ended[-1])
         waits["gradients of replicas"] = max(0, told.home - max(ended, told.tail))
@@ -347,7 +327,7 @@ class Player:
             parts = [
                 ("compute", "", int(compute[place])),
                 ("wait", "exchange of tokens", exchange),
-                ("wait", "slowest rank", int(slowest[place])),
+                ("wait", "slowest rank", computing - int(compute[place])),
                 *(("wait", why, took) for why, took in waits.items()),
             ]
             for activity, why, took in parts:
@@ -363,15 +343,15 @@ class Player:
     ) -> None:  # fmt: skip
         layers = self.params.layers
         layer = index if index < layers else 2 * layers - 1 - index
-        loads = self.planned.loads[layer, m]
-        nodes = loads.reshape(self.group.nodes, -1).sum(axis=1)
-        per_node = self.group.per_node
         kinds = [0, 0, 0]
-        for source, target in visit.weights:
-            kinds[0 if source < 0 else 1 if source // per_node == target // per_node else 2] += 1
+        if len(visit.weights):
+            source, target = np.asarray(visit.weights).T
+            near = int((source // self.group.per_node == target // self.group.per_node).sum())
+            hosts = int((source < 0).sum())
+            kinds = [hosts, near, len(source) - hosts - near]
         self.rank.record(
             "layers", self.number, stage, visit.kind, m, layer, at, plan, weights, *row.values(), end,
-            self.group.ranks, self.group.nodes, int(loads.sum()), int(loads.max()), int(nodes.max()), *kinds,
+            self.group.ranks, self.group.nodes, *self.uneven[layer][m], *kinds,
             len(visit.gradients),
         )  # fmt: skip
 
@@ -385,22 +365,3 @@ class Player:
     def _row(self, name: str, begin: int) -> None:
         assert name in STAGES
         self.rank.record("stages", self.number, name, begin, self.rank.now)
-
-
-def _together(parts: Sequence[tuple[Schedule, Counts]]) -> Schedule:
-    """Return schedules as one; rank i of each is ``ranks[i]`` of the job."""
-    columns: list[list[Any]] = [[], [], [], [], [], [], []]
-    rows = 0
-    for schedule, ranks in parts:
-        ends = [np.where(each >= 0, ranks[np.maximum(each, 0)], each) for each in (schedule.rank, schedule.peer)]
-        stream = np.zeros(len(schedule), np.int64) if schedule.stream is None else schedule.stream
-        counts, after = np.diff(schedule.after_begin), schedule.after + rows
-        for column, values in zip(
-            columns, (*ends, schedule.size, schedule.duration, counts, after, stream), strict=True
-        ):
-            column.append(values)
-        rows += len(schedule)
-    none = np.zeros(0, np.int64)
-    rank, peer, size, duration, counts, after, stream = (np.concatenate([none, *each]) for each in columns)
-    begin = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    return Schedule(rank, peer, size, duration, begin, after, stream)
