@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from .placement import Counts
+import numpy as np
+
+from .placement import Counts, Plan
 
 
 class Serving:
@@ -40,6 +42,16 @@ class Serving:
                 self.loads[rank] += gain
                 quota[rank] += gain
         return [target, *quota]
+
+    def plan(self, home: Counts, totals: Counts, ranks: int) -> Plan:
+        """Return the plan by which ranks serve so; ``home`` and ``totals`` [E] are those of all experts."""
+        every = np.arange(len(home))
+        quota, resident = np.zeros((len(home), ranks), np.int64), np.zeros((len(home), ranks), bool)
+        quota[every, home], resident[every, home] = totals, True
+        for expert, of in self.quotas.items():
+            quota[expert, list(of)], resident[expert, list(of)] = list(of.values()), True
+        moves = [(expert, source, to) for expert, source, to in self._moves if to in self.quotas[expert]]
+        return Plan(home, resident, quota, np.array(moves, np.int64).reshape(-1, 3))
 
 
 def shared(loads: Sequence[int], tokens: int) -> list[int]:

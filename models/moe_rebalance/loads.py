@@ -7,17 +7,16 @@ import numpy as np
 
 from .chunks import Load
 from .drops import Serving, unworthy
-from .placement import Counts, Group, Plan
+from .placement import Counts, Group
 from .planned import Meaning, Planned
 from .timing import Layer, Shape
 
 
 @dataclass(frozen=True)
 class Left:
-    """What is left of the plan of a layer and micro-step: the ``plan``; ``load``, what it takes; ``kept``, the places
-    of its moves among those planned, of which so many were ``dropped``; ``uneven`` as of `Loads`."""
+    """What is left of the plan of a layer and micro-step: ``load``, what it takes; ``kept``, the places of its moves
+    among those planned, of which so many were ``dropped``; ``uneven`` as of `Loads`."""
 
-    plan: Plan
     load: Load
     kept: Counts
     dropped: int
@@ -63,21 +62,10 @@ class Loads:
         serving = Serving(moves, served, totals, planned.loads[layer, m], planned.active[layer, m])
         for move in gone:
             serving.take_away(move)
-        plan = self._plan(planned.homes[layer][m], serving, moves[kept], totals)
+        plan = serving.plan(planned.homes[layer][m], totals, self._group.ranks)
         meaning = Meaning.of(plan, counts, planned.tokens[m], self._group, self._shape)
         uneven = _uneven(meaning.loads, self._group).tolist()
-        return Left(plan, self._load(m, meaning), kept, len(gone), uneven)
-
-    def _plan(self, home: Counts, serving: Serving, moves: Counts, totals: Counts) -> Plan:
-        """Return the plan by which ranks serve so: whatever has not moved is at home."""
-        every = np.arange(self._group.experts)
-        quota = np.zeros((self._group.experts, self._group.ranks), np.int64)
-        quota[every, home] = totals
-        for expert, of in serving.quotas.items():
-            quota[expert, list(of)] = list(of.values())
-        resident = np.zeros(quota.shape, bool)
-        resident[every, home] = resident[moves[:, 0], moves[:, 2]] = True
-        return Plan(home, resident, quota, moves)
+        return Left(self._load(m, meaning), kept, len(gone), uneven)
 
     def _load(self, m: int, meaning: Meaning) -> Load:
         if m not in self._attention:

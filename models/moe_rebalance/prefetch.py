@@ -1,20 +1,21 @@
 """What comes for the layers of an EP group before they begin: weights, over which paths, and without which replicas."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from .chunks import BACK, Load
 from .loads import Left, Loads
 from .placement import Counts
-from .tensors import Operands
 from .transfers import GPUS, Paths, Stage, Transfers, Ways
 
 
 class Prefetch:
     """The weights, gradients and loads of every layer and micro-step; of some, replicas are dropped. Recompute and
-    update decide that each for itself, the update for both of its ways."""
+    update decide that each for itself, the update for both of its ways.
+
+    Model: to decide takes no time.
+    """
 
     def __init__(self, about: Transfers, paths: Paths, loads: Loads, layers: int) -> None:
         self._about, self._paths, self._loads, self._layers = about, paths, loads, layers
@@ -30,11 +31,6 @@ class Prefetch:
         left = self._left.get((stage, layer, m))
         return (left.uneven, left.dropped) if left else (self._loads.uneven(layer, m), 0)
 
-    def carried_out(self, operands: Operands) -> Operands:
-        """Return ``operands``, of the first layer and micro-step, with the plan that the update carried out."""
-        left = self._left.get(("update", 0, 0))
-        return replace(operands, plan=left.plan) if left else operands
-
     def gradients(self, stage: Stage, layer: int, m: int) -> Counts:
         """Return the messages [n, 2] by which the gradients of replicas go home."""
         left = self._left.get((stage, layer, m))
@@ -46,8 +42,10 @@ class Prefetch:
 
         Where the last would come later, replicas are dropped that are not worth the wait; what was decided stays.
         """
-        left = self._left.get((stage, layer, m))
-        ways = self._paths.ways(self._loads.moves(layer, m), stage)
+        moves, left = self._loads.moves(layer, m), self._left.get((stage, layer, m))
+        if not len(moves):
+            return moves[:, 1:]
+        ways = self._paths.ways(moves, stage)
         choice = self._paths.choose(ways.only(left.kept) if left else ways, window)
         if drops and self._about.drop and choice.latest > window and not left:
             left = self._loads.without(layer, m, 1 if stage == "recompute" else 1 + BACK,
@@ -82,7 +80,7 @@ class Prefetch:
             if back is not None:
                 took += max(0, paths.choose(some, back).latest - back)
             if home is not None:
-                took += max(0, about.gradient * paths.choose(direct.only(left), home).latest - home)
+                took += max(0, about.gradient * paths.choose(direct.only(left), 0).latest - home)
             return took, left[int(np.flatnonzero(there.ends == there.latest)[-1])]
 
         return waits

@@ -73,10 +73,10 @@ def program(rank: Rank, plan: Plan) -> Program:
     job.ranks[rank.index] = rank
     group, place = divmod(rank.index, plan.group.ranks)
     if place == 0:
-        player = Player(job, rank)
-        yield from player.live()
-        if group < len(plan.operands):
-            player.give(plan.operands[group])
+        yield from Player(job, rank).live()
+    if group < len(plan.operands):
+        for each in plan.operands[group].served[place]:
+            rank.give(each)
 
 
 class Player:
@@ -114,12 +114,6 @@ class Player:
             yield from self._reduce()
             if part + 1 < params.mini_batches and self.hosts:
                 yield from self._stage("refresh", self._refresh(), self.rank.now)
-
-    def give(self, operands: Operands) -> None:
-        """Hand over what every rank of the group has in the end, by the plan that the update carried out."""
-        for index, results in zip(self.ranks, self.prefetch.carried_out(operands).served, strict=True):
-            for each in results:
-                self.job.ranks[index].give(each)
 
     # ---- before the first layer
 
