@@ -53,7 +53,7 @@ class Transfers:
 @dataclass(frozen=True)
 class Speeds:
     """How long one expert's weights take on the idle machine, ps: to another GPU of the node, to one of another node,
-    from the node's host, and for each of many that leave the host at once."""
+    from the node's host, and for each of many that leave the host at once; 0 where hosts are not read."""
 
     near: int
     far: int
