@@ -163,8 +163,9 @@ def test_what_is_dropped_is_what_a_plain_search_drops(
 def test_the_update_counts_the_way_back_and_that_of_gradients(
     case: tuple[Group, Any, StepPlan], layer: int, buffers: int, gradient: int, window: int, path: Any
 ) -> None:
-    """Four layers, all alike. Weights come again on the way back but for the last layers, gradients go home by GPU;
-    each is hidden by the layers that other buffers belong to, thrice as long as there."""
+    """Four layers, all alike. Weights come again on the way back but for the last layers, after the gradients of the
+    layer that had their buffer are home, by GPU; both are hidden by the layers of the other buffers, thrice as long as
+    there."""
     group, counts, step = case
     (((plan,),),) = [step.plans]
     step = StepPlan([[plan]] * 4, step.relocated, step.copied, step.effort)
@@ -178,17 +179,23 @@ def test_the_update_counts_the_way_back_and_that_of_gradients(
     least = 3 * int(counts[0, 0].sum(axis=-1).max() // 2 + longest(plan))
     direct = Paths(Transfers("gpu"), group.ranks, group.per_node, [], Speeds(150, 400, 0, 0))
 
+    def home(moves: Any) -> int:
+        return gradient * direct.choose(direct.ways(moves, "update"), 0).latest
+
     def waits(left: list[int]) -> tuple[int, int]:
         moves = plan.moves[left]
         choice = paths.choose(paths.ways(moves, "update"), window)
         total = max(0, choice.latest - window)
         if layer + buffers < 4:
-            total += max(0, choice.latest - (buffers - 1) * least)
-        home = direct.choose(direct.ways(moves, "update"), 0).latest
-        total += max(0, gradient * home - min(buffers - 1, layer) * least) if gradient else 0
+            total += max(0, home(plan.moves) + choice.latest - (buffers - 1) * least)
+        if gradient:
+            after = all_come if layer >= buffers else 0
+            hidden = min(buffers - 1, layer) * least
+            total += max(0, home(moves) + after - hidden) - max(0, after - hidden)
         return total, left[max(range(len(left)), key=lambda one: (choice.ends[one], one))]
 
-    late = paths.choose(paths.ways(plan.moves, "update"), window).latest > window
+    all_come = paths.choose(paths.ways(plan.moves, "update"), window).latest
+    late = all_come > window or home(plan.moves) > min(buffers - 1, layer) * least
     _, gone, _ = searched(plan, 4, waits) if late else (0, [], (0, 0))
     kept = np.delete(plan.moves, gone, axis=0)
     assert found.tolist() == paths.choose(paths.ways(kept, "update"), window).messages.tolist()

@@ -47,7 +47,7 @@ class Prefetch:
             return moves[:, 1:]
         ways = self._paths.ways(moves, stage)
         choice = self._paths.choose(ways.only(left.kept) if left else ways, window)
-        if drops and self._about.drop and choice.latest > window and not left:
+        if drops and self._about.drop and not left and (choice.latest > window or self._home_late(stage, layer, m)):
             left = self._loads.without(layer, m, 1 if stage == "recompute" else 1 + BACK,
                 self._waits(stage, layer, m, ways, window))  # fmt: skip
             if left:
@@ -59,32 +59,58 @@ class Prefetch:
         self, stage: Stage, layer: int, m: int, ways: Ways, window: int
     ) -> Callable[[list[int]], tuple[int, int]]:  # fmt: skip
         """Return what says of the moves that are left how long ranks wait for them by estimate, and which comes last on
-        the way there; in the update the way back counts, and that of gradients.
+        the way there.
 
-        Model: the layers that hide what comes on the way back are reckoned as planned.
+        In the update the way back counts: weights that come again after the gradients of the layer that had their
+        buffer, and gradients before which those of another do not come. Model: the other layers are reckoned as decided
+        by then, or as planned; the wait for gradients at the end of a micro-step as that of each layer by itself.
         """
-        paths, about = self._paths, self._about
-        back = home = None
-        if stage == "update":
-            hiding = about.buffers - 1
-            if layer < self._layers - about.buffers:
-                back = self._least_back(range(layer + 1, layer + 1 + hiding), m)
-            if about.gradient:
-                home = self._least_back(range(max(0, layer - hiding), layer), m)
-        direct = ways if home is None else ways._replace(direct=paths.from_gpus(ways.moves), allowed=GPUS)
+        paths, buffers = self._paths, self._about.buffers
+        back = ways if stage == "update" and layer + buffers < self._layers else None
+        home = self._direct(layer, m) if stage == "update" and self._about.gradient else None
+        before, hidden = self._home(layer + buffers, m) if back else 0, self._hidden(layer + 1, layer + buffers, m)
+        after = self._again(layer - buffers, m) - self._hidden(layer - buffers + 1, layer, m)
 
         def waits(left: list[int]) -> tuple[int, int]:
             some = ways.only(left)
             there = paths.choose(some, window)
             took = max(0, there.latest - window)
-            if back is not None:
-                took += max(0, paths.choose(some, back).latest - back)
-            if home is not None:
-                took += max(0, about.gradient * paths.choose(direct.only(left), 0).latest - home)
+            if back:
+                took += max(0, before + paths.choose(some, hidden).latest - hidden)
+            if home:
+                gradients = self._about.gradient * paths.choose(home.only(left), 0).latest
+                took += max(0, gradients + after) - max(0, after)
             return took, left[int(np.flatnonzero(there.ends == there.latest)[-1])]
 
         return waits
 
-    def _least_back(self, layers: range, m: int) -> int:
-        """Return the time, ps, that layers take at least on the way back."""
-        return sum(BACK * self._loads.of(layer, m).least for layer in layers)
+    def _home_late(self, stage: Stage, layer: int, m: int) -> bool:
+        """Return whether gradients are longer on their way home than what hides it."""
+        if stage == "recompute" or not self._about.gradient:
+            return False
+        return self._home(layer, m) > self._hidden(layer - self._about.buffers + 1, layer, m)
+
+    def _direct(self, layer: int, m: int) -> Ways:
+        """Return the ways, from GPU to GPU, of what the update moves."""
+        moves, left = self._loads.moves(layer, m), self._left.get(("update", layer, m))
+        direct = self._paths.from_gpus(moves)
+        ways = Ways(moves, direct, direct, GPUS)
+        return ways.only(left.kept) if left else ways
+
+    def _home(self, layer: int, m: int) -> int:
+        """Return how long gradients are on their way home, ps."""
+        return self._about.gradient * self._paths.choose(self._direct(layer, m), 0).latest
+
+    def _again(self, layer: int, m: int) -> int:
+        """Return how long the weights of a layer take to come on the way back, ps; 0 where there is no such layer."""
+        if layer < 0:
+            return 0
+        moves, left = self._loads.moves(layer, m), self._left.get(("update", layer, m))
+        ways = self._paths.ways(moves, "update")
+        hidden = self._hidden(layer + 1, layer + self._about.buffers, m)
+        return self._paths.choose(ways.only(left.kept) if left else ways, hidden).latest
+
+    def _hidden(self, first: int, last: int, m: int) -> int:
+        """Return the time, ps, that the layers from ``first`` to before ``last`` take at least on the way back."""
+        layers = range(max(0, first), min(last, self._layers))
+        return sum(BACK * self.load("update", layer, m).least for layer in layers)
