@@ -40,7 +40,8 @@ class Prefetch:
     def weights(self, stage: Stage, layer: int, m: int, window: int, *, drops: bool) -> Counts:
         """Return the messages [n, 2] by which the weights for a layer come, ``window`` ps after they may begin.
 
-        Where the last would come later, replicas are dropped that are not worth the wait; what was decided stays.
+        Where the last would come later, or gradients too late home, replicas are dropped that are not worth the wait;
+        what was decided stays.
         """
         moves, left = self._loads.moves(layer, m), self._left.get((stage, layer, m))
         if not len(moves):
@@ -62,8 +63,9 @@ class Prefetch:
         the way there.
 
         In the update the way back counts: weights that come again after the gradients of the layer that had their
-        buffer, and gradients before which those of another do not come. Model: the other layers are reckoned as decided
-        by then, or as planned; the wait for gradients at the end of a micro-step as that of each layer by itself.
+        buffer, and gradients before which those of another do not come.
+
+        Model: other layers are reckoned as decided by then, or as planned, and gradients of each layer by themselves.
         """
         paths, buffers = self._paths, self._about.buffers
         back = ways if stage == "update" and layer + buffers < self._layers else None

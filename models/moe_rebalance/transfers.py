@@ -28,8 +28,8 @@ class Transfers:
     that go home in backward. Without ``fan_out`` no two of a layer's transfers share a source as far as
     there are GPUs enough, whether the expert is there or not (`spread`); hosts are read beside the destination.
 
-    ``drop``: a layer whose last weights would come too late, by estimate, does without the replicas that are not worth
-    the wait.
+    ``drop``: a layer whose last weights, or gradients, would come too late by estimate does without the replicas that
+    are not worth the wait.
     """
 
     path: Path = "dual"
