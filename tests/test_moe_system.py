@@ -269,7 +269,8 @@ def test_dual_takes_the_host_while_that_is_in_time_and_then_whichever_ends_first
     moves = np.array([[0, 0, 1], [1, 2, 1], [2, 0, 1]])
 
     def sources(about: Transfers, window: int, stage: Any = "recompute") -> list[int]:
-        return [source for source, _ in Paths(about, 4, 2, hosts, SPEEDS).choose(moves, stage, window)]
+        paths = Paths(about, 4, 2, hosts, SPEEDS)
+        return [source for source, _ in paths.choose(paths.ways(moves, stage), window).messages]
 
     assert sources(Transfers("dual"), 60) == [-10, -10, -10]
     assert sources(Transfers("dual"), 40) == [-10, -10, 0]
@@ -282,9 +283,11 @@ def test_dual_takes_the_host_while_that_is_in_time_and_then_whichever_ends_first
     assert sources(Transfers("split"), 0) == [-10, -10, -10]
 
 
-def plainly(moves: list[Any], host_of: Any, nodes_of: Any, local: bool, window: int) -> list[tuple[int, int]]:
-    """Return what `assign` does, by dictionaries of links."""
-    busy, found = dict[tuple[str, int], int](), []
+def plainly(
+    moves: list[Any], host_of: Any, nodes_of: Any, path: str, local: bool, window: int
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """Return what `assign` does, by dictionaries of links: messages, and when they end."""
+    busy, found, ended = dict[tuple[str, int], int](), [], []
 
     def ends(way: dict[tuple[str, int], int]) -> int:
         return max(busy.get(link, 0) + cost for link, cost in way.items())
@@ -298,27 +301,31 @@ def plainly(moves: list[Any], host_of: Any, nodes_of: Any, local: bool, window: 
         message = (host_of(target if near or local else source), target)
         name, cost = ("near", SPEEDS.near) if near else ("far", SPEEDS.far)
         direct = {(f"{name} out", source): cost, (f"{name} in", target): cost}
-        if ends(way) > window and ends(way) > ends(direct):
+        if path == "gpu" or (path == "dual" and ends(way) > window and ends(way) > ends(direct)):
             way, message = direct, (source, target)
+        ended.append(ends(way))
         for link, cost in way.items():
             busy[link] = busy.get(link, 0) + cost
         found.append(message)
-    return found
+    return found, ended
 
 
 @given(
     st.lists(st.tuples(st.just(0), st.integers(0, 5), st.integers(0, 5)), max_size=20),
+    st.sampled_from(["dual", "cpu", "gpu"]),
     st.booleans(),
     st.integers(0, 90),
 )
-def test_paths_are_those_of_a_plain_choice(moves: list[Any], everywhere: bool, window: int) -> None:
+def test_paths_are_those_of_a_plain_choice(moves: list[Any], path: Any, everywhere: bool, window: int) -> None:
     moves = [each for each in moves if each[1] != each[2]]
     hosts = [-1 - each for each in range(6)]
-    about = Transfers("dual", copies="everywhere" if everywhere else "home")
-    found = Paths(about, 6, 2, hosts, SPEEDS).choose(np.array(moves).reshape(-1, 3), "update", window)
+    paths = Paths(Transfers(path, copies="everywhere" if everywhere else "home"), 6, 2, hosts, SPEEDS)
+    found = paths.choose(paths.ways(np.array(moves, np.int64).reshape(-1, 3), "update"), window)
 
-    expected = plainly(moves, hosts.__getitem__, lambda rank: rank // 2, everywhere, window)
-    assert [tuple(each) for each in found.tolist()] == expected
+    messages, ends = plainly(moves, hosts.__getitem__, lambda rank: rank // 2, path, everywhere, window)
+    assert [tuple(each) for each in found.messages.tolist()] == messages
+    assert found.ends.tolist() == ends
+    assert found.latest == max(ends, default=0)
 
 
 @given(st.data())
@@ -349,7 +356,8 @@ def test_without_fan_out_no_two_transfers_share_a_source_where_that_can_be(data:
     moves = np.array([(0, *each) for each in ends])
     hosts = [-1 - each // per_node for each in range(ranks)]
     for about in (Transfers("gpu", fan_out=False), Transfers("dual", fan_out=False, copies="home")):
-        chosen = Paths(about, ranks, per_node, hosts, SPEEDS).choose(moves, "update", 25).tolist()
+        paths = Paths(about, ranks, per_node, hosts, SPEEDS)
+        chosen = paths.choose(paths.ways(moves, "update"), 25).messages.tolist()
         used = Counter(source for source, _ in chosen if source >= 0)
         assert max(used.values(), default=0) <= least
         assert all(hosts[target] == source for source, target in chosen if source < 0)
@@ -375,7 +383,7 @@ def test_weights_from_hosts_load_no_link_of_the_tokens() -> None:
     """What GPUs send each other in recompute: the exchange alone, or the exchange and the weights."""
     found, weights = {}, {}
     for path in ("cpu", "gpu"):
-        result = step(policy="foremoe_adjust", transfers__path=path)
+        result = step(policy="foremoe_adjust", transfers={"path": path, "drop": False})
         moved, layers = columns(result, "transfers"), columns(result, "layers")
         rows = zip(moved["src"], moved["dst"], moved["what"], moved["size_bytes"], strict=True)
         found[path] = sum(size for src, dst, what, size in rows if what == "recompute" and max(src, dst) < 8)

@@ -27,6 +27,8 @@ Messages = Counts | Sequence[tuple[int, int]]
 FORWARD = ("attention", "tensor", "dispatch", "experts", "combine")
 """Stages of a forward pass, in order; those of a backward pass are the same in the other direction."""
 COMPUTED = ("attention", "experts")
+BACK = 3
+"""How often a visit on the way back computes its load: there once more, and back twice as long."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class Visit:
 
     @property
     def times(self) -> int:
-        """How often it computes its load; back takes twice as long as there, after going there again."""
-        return 1 if self.kind == "forward" else 3
+        """How often it computes its load."""
+        return 1 if self.kind == "forward" else BACK
 
     @property
     def least(self) -> int:

@@ -35,6 +35,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("from_near", "int32", "weights that came from GPUs of the node"),
         Column("from_far", "int32", "weights that came from GPUs of other nodes"),
         Column("gradients", "int32", "gradients of replicas that went home"),
+        Column("dropped", "int32", "replicas of the plan that were done without, as their weights would come too late"),
     ),
     "stages": (
         Column("location", "string", "first rank of the EP group"),
@@ -73,6 +74,8 @@ METRICS: Sequence[Metric] = (
     Metric("transfers.near", "messages", "weights that came from GPUs of the node"),
     Metric("transfers.far", "messages", "weights that came from GPUs of other nodes"),
     Metric("transfers.gradients", "messages", "gradients of replicas that went home"),
+    Metric("transfers.dropped", "replicas", "done without, in recompute and in the update", "sum of layers.dropped of "
+        "forward rows"),
     Metric("planner.jobs", "plans", "plans of all EP groups"),
     Metric("planner.cpu_ps", "ps", "CPU time of all of them"),
     Metric("planner.longest_ps", "ps", "of the longest"),
@@ -116,6 +119,7 @@ def summarise(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "transfers": {
             **{name: int(layers[f"from_{name}"].sum()) for name in ("hosts", "near", "far")},
             "gradients": int(layers["gradients"].sum()),
+            "dropped": int(layers["dropped"][forward].sum()),
         },
         "planner": {
             "jobs": int(planner["jobs"].sum()),

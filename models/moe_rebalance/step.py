@@ -9,11 +9,13 @@ import numpy as np
 
 from simcore import Rank
 
-from .chunks import COMPUTED, FORWARD, Chunk, Frame, Kind, Load, Told, Visit
+from .chunks import COMPUTED, FORWARD, Chunk, Frame, Kind, Told, Visit
+from .loads import Loads
 from .placement import Counts, Group
 from .planned import Planned
 from .planning import served
 from .policies import POLICIES
+from .prefetch import Prefetch
 from .reduction import homes, reductions
 from .report import STAGES
 from .routing import Routing
@@ -87,16 +89,9 @@ class Player:
         self.planned = plan.planned[self.number]
         self.ranks = range(rank.index, rank.index + plan.group.ranks)
         self.frame = Frame(Exchange(plan.group.ranks, plan.group.per_node), self.params.tensor)
-        self.layer = Layer(rank, self.params.shape, self.params.rates, self.params.context)
         travels = POLICIES[self.params.policy].travels
-        self.measures = travels and self.params.transfers.path == "dual"
+        self.measures = travels and self.params.transfers.estimates
         self.hosts = [rank.host(each) for each in self.ranks] if travels and self.params.transfers.reads_hosts else []
-        self._loads: dict[tuple[int, int], Load] = {}
-        self._attention: dict[int, Counts] = {}
-        loads = self.planned.loads
-        nodes = loads.reshape(*loads.shape[:2], plan.group.nodes, -1).sum(axis=3)
-        # All tokens of a layer and micro-step, those of the rank with most, and of the node.
-        self.uneven = np.stack([loads.sum(axis=2), loads.max(axis=2), nodes.max(axis=2)], axis=2).tolist()
         self.last = 0
 
     def live(self) -> Program:
@@ -104,7 +99,11 @@ class Player:
         params = self.params
         if self.measures:
             yield from self._measure()
-        self.paths = Paths(params.transfers, self.group.ranks, self.group.per_node, self.hosts, self.job.speeds)
+        counts, _ = self.job.plan.routing.group(self.number)
+        layer = Layer(self.rank, params.shape, params.rates, params.context)
+        loads = Loads(self.planned, counts, layer, self.group, params.shape)
+        paths = Paths(params.transfers, self.group.ranks, self.group.per_node, self.hosts, self.job.speeds)
+        self.prefetch = Prefetch(params.transfers, paths, loads, params.layers)
         yield from self._roll_out()
         self.ready = self._plans(self.rank.now)
         yield from self._place()
@@ -122,7 +121,8 @@ class Player:
         if self.number == 0:
             everybody = range(len(self.job.plan.planned) * self.group.ranks)
             size = self.params.shape.expert_bytes
-            self.job.speeds = yield from measure(self.rank, everybody, self.job.plan.per_node, size)
+            per_node, hosts = self.job.plan.per_node, bool(self.hosts)
+            self.job.speeds = yield from measure(self.rank, everybody, per_node, size, hosts)
         last = yield from self.job.meet(self.rank)
         del last
         self._told(self.rank.now, "idle", "measure")
@@ -232,40 +232,22 @@ class Player:
 
         On the way back the weights of the last layers are there still: as many as there are buffers.
         """
-        params, layers, planned = self.params, self.params.layers, self.planned
+        layers, transfers = self.params.layers, self.params.transfers
         found: list[Visit] = []
         for layer in [*range(layers), *(reversed(range(layers)) if stage == "update" else ())][:most]:
             back = len(found) >= layers
-            home = self.paths.from_gpus(planned.moves[layer][m]) if back and params.transfers.gradient else NO_MESSAGES
-            weights = (
-                NO_MESSAGES
-                if back and layer >= layers - params.transfers.buffers
-                else self._weights(layer, m, stage, [*before, *found])
-            )
+            weights = gradients = NO_MESSAGES
+            if not back or layer < layers - transfers.buffers:
+                before_it = [*before, *found]
+                hidden = before_it[max(0, len(before_it) - transfers.buffers + 1) :]
+                window = sum(visit.least for visit in hidden)
+                weights = self.prefetch.weights(stage, layer, m, window, drops=not back)
+            if back and transfers.gradient:
+                gradients = self.prefetch.gradients(stage, layer, m)
             kind: Kind = "backward" if back else "forward"
             late = 0 if back else max(0, int(self.ready[m, layer]) - now)
-            found.append(Visit(kind, self._load(layer, m), weights, home[:, ::-1], late))
+            found.append(Visit(kind, self.prefetch.load(stage, layer, m), weights, gradients, late))
         return found
-
-    def _load(self, layer: int, m: int) -> Load:
-        if (layer, m) not in self._loads:
-            self._loads[layer, m] = self._made(layer, m)
-        return self._loads[layer, m]
-
-    def _made(self, layer: int, m: int) -> Load:
-        planned = self.planned
-        if m not in self._attention:
-            self._attention[m] = np.array([self.layer.attention(tokens) for tokens in planned.tokens[m].tolist()])
-        experts = [
-            self.layer.experts(*each)
-            for each in zip(planned.loads[layer, m].tolist(), planned.active[layer, m].tolist(), strict=True)
-        ]
-        return Load(self._attention[m], np.array(experts), planned.sizes[layer, m])
-
-    def _weights(self, layer: int, m: int, stage: Stage, before: Sequence[Visit]) -> Counts:
-        """Return the messages by which the weights for a layer come, while the visits ``before`` it compute."""
-        hidden = before[max(0, len(before) - self.params.transfers.buffers + 1) :]
-        return self.paths.choose(self.planned.moves[layer][m], stage, sum(visit.least for visit in hidden))
 
     def _tensor_bytes(self, m: int) -> int:
         """Return the bytes that a rank sends for tensor parallelism in a pass: an all-gather and a reduce-scatter.
@@ -343,6 +325,7 @@ class Player:
     ) -> None:  # fmt: skip
         layers = self.params.layers
         layer = index if index < layers else 2 * layers - 1 - index
+        uneven, dropped = self.prefetch.uneven(stage, layer, m)
         kinds = [0, 0, 0]
         if len(visit.weights):
             source, target = np.asarray(visit.weights).T
@@ -351,8 +334,7 @@ class Player:
             kinds = [hosts, near, len(source) - hosts - near]
         self.rank.record(
             "layers", self.number, stage, visit.kind, m, layer, at, plan, weights, *row.values(), end,
-            self.group.ranks, self.group.nodes, *self.uneven[layer][m], *kinds,
-            len(visit.gradients),
+            self.group.ranks, self.group.nodes, *uneven, *kinds, len(visit.gradients), dropped,
         )  # fmt: skip
 
     def _told(self, end: int, activity: str, what: str, reason: str = "") -> None:

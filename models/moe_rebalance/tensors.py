@@ -17,7 +17,10 @@ WIDTH = 4
 @dataclass(frozen=True)
 class Operands:
     """Of an EP group: random ``tokens`` [n, h] of every source, the experts that they chose, [n, K] each, the weights,
-    and the plan."""
+    and the plan.
+
+    Model: all of the plan is carried out, even where the step drops replicas, for results do not depend on links.
+    """
 
     tokens: Sequence[Any]
     choices: Sequence[Counts]

@@ -3,7 +3,7 @@ messages over the links of the machine, which they share with the exchange of to
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -27,6 +27,9 @@ class Transfers:
     1 when the experts before have ended. ``gradient``: bytes of a replica's gradients, in multiples of its weights,
     that go home in backward. Without ``fan_out`` no two of a layer's transfers share a source as far as
     there are GPUs enough, whether the expert is there or not (`spread`); hosts are read beside the destination.
+
+    ``drop``: a layer whose last weights, or gradients, would come too late by estimate does without the replicas that
+    are not worth the wait.
     """
 
     path: Path = "dual"
@@ -34,17 +37,23 @@ class Transfers:
     buffers: int = 2
     gradient: int = 2
     fan_out: bool = True
+    drop: bool = True
 
     @property
     def reads_hosts(self) -> bool:
         """Whether any transfer reads the memory of a host."""
         return self.path != "gpu"
 
+    @property
+    def estimates(self) -> bool:
+        """Whether it is estimated when weights come."""
+        return self.drop or self.path == "dual"
+
 
 @dataclass(frozen=True)
 class Speeds:
     """How long one expert's weights take on the idle machine, ps: to another GPU of the node, to one of another node,
-    from the node's host, and for each of many that leave the host at once."""
+    from the node's host, and for each of many that leave the host at once; 0 where hosts are not read."""
 
     near: int
     far: int
@@ -52,14 +61,17 @@ class Speeds:
     memory: int
 
 
-def measure(rank: Rank, ranks: Sequence[int], per_node: int, size: int) -> Generator[Any, Any, Speeds]:
+def measure(
+    rank: Rank, ranks: Sequence[int], per_node: int, size: int, hosts: bool
+) -> Generator[Any, Any, Speeds]:  # fmt: skip
     """Send one message of ``size`` bytes along each path, one after another, and then one to every GPU of the first
-    node from its host, while nothing else is on the links."""
+    node from its host, while nothing else is on the links; nothing from ``hosts`` that are not read."""
     group = list(ranks)
     node = group[:per_node]
     took = []
     ways = [[(0, 1)] if per_node > 1 else [], [(0, per_node)] if len(group) > per_node else []]
-    ways += [[(rank.host(group[0]), 0)], [(rank.host(each), place) for place, each in enumerate(node)]]
+    read = node if hosts else []
+    ways += [[(rank.host(each), place) for place, each in enumerate(some)] for some in (read[:1], read)]
     for pairs in ways:
         begin = rank.now
         if pairs:
@@ -77,35 +89,68 @@ def messages(pairs: Sequence[tuple[int, int]], sizes: Sequence[int]) -> Schedule
     return Schedule(src.copy(), dst.copy(), np.array(sizes, np.int64), nothing, begin, np.zeros(0, np.int64))
 
 
+class Ways(NamedTuple):
+    """The messages, source and destination [n, 2], of each of ``moves`` [n, 3] (expert, from, to) on either path, and
+    which may be taken: ``both``, or the one. What may not is any."""
+
+    moves: Counts
+    from_hosts: Counts
+    direct: Counts
+    allowed: int
+
+    def only(self, left: Any) -> "Ways":
+        """Return the ways of some of the moves."""
+        return Ways(self.moves[left], self.from_hosts[left], self.direct[left], self.allowed)
+
+
+class Choice(NamedTuple):
+    """The messages [n, 2] by which weights come, a source below zero is a host; when each has come, ps after all may
+    begin, and the last of them, by estimate; 0 where there is none."""
+
+    messages: Counts
+    ends: Counts
+    latest: int
+
+
+BOTH, HOSTS, GPUS = range(3)
+NOTHING = Choice(np.zeros((0, 2), np.int64), np.zeros(0, np.int64), 0)
+
+
 class Paths:
     """Chooses the path of every transfer of an EP group of ``ranks`` ranks; ``hosts`` [R] stand in schedules for the
-    memory beside each of them, where hosts are read."""
+    memory beside each of them, where hosts are read. Without ``speeds`` nothing is estimated, and chosen neither."""
 
     def __init__(
         self, about: Transfers, ranks: int, per_node: int, hosts: Sequence[int], speeds: Speeds | None
     ) -> None:  # fmt: skip
         self._about, self._ranks, self._per_node = about, ranks, per_node
         self._hosts, self._speeds = np.array(hosts, np.int64), speeds
+        self._local = about.copies == "everywhere" or not about.fan_out
 
-    def choose(self, moves: Counts, stage: Stage, window: int) -> Counts:
-        """Return source and destination, [n, 2], of the message of each of ``moves`` [n, 3] (expert, from, to), which a
-        layer needs together ``window`` ps after they may begin; a source below zero is a host."""
+    def ways(self, moves: Counts, stage: Stage) -> Ways:
+        """Return the messages of ``moves`` [n, 3] (expert, from, to) on the paths that they may take."""
         path = self._about.path
         if path == "split":
             path = "cpu" if stage == "recompute" else "gpu"
-        if not len(moves):
-            return np.zeros((0, 2), np.int64)
-        from_hosts = self._from_hosts(moves) if path != "gpu" else None
-        direct = self.from_gpus(moves) if path != "cpu" else None
-        if direct is None or from_hosts is None:
-            return direct if from_hosts is None else from_hosts  # type: ignore[return-value]
+        if path == "gpu":
+            direct = self.from_gpus(moves)
+            return Ways(moves, direct, direct, GPUS)
+        from_hosts = self._from_hosts(moves)
+        if path == "cpu":
+            return Ways(moves, from_hosts, from_hosts, HOSTS)
+        return Ways(moves, from_hosts, self.from_gpus(moves), BOTH)
+
+    def choose(self, ways: Ways, window: int) -> Choice:
+        """Return the messages for moves that a layer needs together ``window`` ps after they may begin."""
+        if not len(ways.moves):
+            return NOTHING
         speeds = self._speeds
-        assert speeds is not None
-        local = self._about.copies == "everywhere" or not self._about.fan_out
-        return assign(
-            moves, from_hosts, direct, self._ranks, self._per_node, local,
+        if speeds is None:
+            return Choice(ways.direct if ways.allowed == GPUS else ways.from_hosts, NOTHING.ends, 0)
+        return Choice(*assign(
+            ways.moves, ways.from_hosts, ways.direct, ways.allowed, self._ranks, self._per_node, self._local,
             speeds.near, speeds.far, speeds.host, speeds.memory, window,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def from_gpus(self, moves: Counts) -> Counts:
         """Return source and destination of the messages of ``moves``, all from GPU to GPU."""
@@ -113,7 +158,7 @@ class Paths:
 
     def _from_hosts(self, moves: Counts) -> Counts:
         source, target = moves[:, 1], moves[:, 2]
-        if self._about.copies == "home" and self._about.fan_out:
+        if not self._local:
             far = source // self._per_node != target // self._per_node
             return np.stack([self._hosts[np.where(far, source, target)], target], axis=1)
         return np.stack([self._hosts[target], target], axis=1)
@@ -121,19 +166,20 @@ class Paths:
 
 @njit(cache=True)
 def assign(
-    moves: Any, from_hosts: Any, direct: Any, ranks: int, per_node: int, local: bool,
+    moves: Any, from_hosts: Any, direct: Any, allowed: int, ranks: int, per_node: int, local: bool,
     near: int, far: int, host: int, memory: int, window: int,
 ) -> Any:  # fmt: skip
     """Give each transfer in turn the path of the host if it would end there within the ``window``, else that on which
-    it would end first, after those before it that share its links; ``from_hosts`` and ``direct`` are its messages on
-    the two, ``local`` says that it is the host of its destination that is read.
+    it would end first, after those before it that share its links, of those ``allowed``; ``from_hosts`` and ``direct``
+    are its messages on the two, ``local`` says that it is the host of its destination that is read. Return the fields
+    of a `Choice`.
 
     Model: estimates know of nothing else on the links.
     """
     # What links are busy with: NVLink out and in, network out and in, host to GPU; and the memories of hosts.
     busy = np.zeros((5, ranks), np.int64)
     memories = np.zeros(ranks // per_node, np.int64)
-    found = np.empty((len(moves), 2), np.int64)
+    found, ends, latest = np.empty((len(moves), 2), np.int64), np.empty(len(moves), np.int64), 0
     for index in range(len(moves)):
         source, target = moves[index, 1], moves[index, 2]
         home, there = source // per_node, target // per_node
@@ -146,10 +192,12 @@ def assign(
             late = max(late, busy[2, source] + far, busy[3, target] + far)
         sender = direct[index, 0]
         way, each = (0, near) if home == there else (2, far)
-        if late > window and late > max(busy[way, sender], busy[way + 1, target]) + each:
+        soon = max(busy[way, sender], busy[way + 1, target]) + each
+        if allowed == GPUS or (allowed == BOTH and late > window and late > soon):
             busy[way, sender] += each
             busy[way + 1, target] += each
-            found[index] = direct[index]
+            found[index], ends[index] = direct[index], soon
+            latest = max(latest, soon)
             continue
         memories[read] += memory
         if beside:
@@ -157,8 +205,9 @@ def assign(
         else:
             busy[2, source] += far
             busy[3, target] += far
-        found[index] = from_hosts[index]
-    return found
+        found[index], ends[index] = from_hosts[index], late
+        latest = max(latest, late)
+    return found, ends, latest
 
 
 def spread(ends: Counts, ranks: int, per_node: int) -> Counts:
