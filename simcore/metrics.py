@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simcore.trace import numbers, parted
+from simcore.trace import numbers, parted, says
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,6 +103,9 @@ METRICS: tuple[Metric, ...] = (
 
 Intervals = tuple["np.ndarray", "np.ndarray"]
 
+TRANSFERS = ("src", "dst", "size_bytes", "issued_ps", "arrived_ps", "queued_ps")
+"""Columns of numbers that metrics are made of."""
+
 
 @dataclass(frozen=True)
 class Members:
@@ -132,8 +135,13 @@ def summarise(
     """
     import numpy as np
 
-    columns = {kind: {name: numbers(table, name) for name in table.column_names} for kind, table in tables.items()}
-    spans, everything, links, flags = (columns[kind] for kind in ("spans", "transfers", "links", "flags"))
+    kinds = ("spans", "links", "flags")
+    spans, links, flags = ({name: numbers(tables[kind], name) for name in tables[kind].column_names} for kind in kinds)
+    # Of the longest table what is needed here alone, and no text, which is the slowest.
+    everything = {name: numbers(tables["transfers"], name) for name in TRANSFERS}
+    everything["flag"] = says(tables["transfers"], "kind", "flag")
+    if background:
+        everything["what"] = numbers(tables["transfers"], "what")
     # A work-group's reads are its rank's: rank0.wg17.
     rank_of = {location: parted(location)[0] for location in set(flags["location"])}
     flags["rank"] = np.array([rank_of[location] for location in flags["location"]], object)
@@ -168,9 +176,10 @@ def _of_job(
 ) -> dict[str, Any]:
     count = len(job.locations)
     sent = _chosen(transfers, (transfers["src"] >= job.first) & (transfers["src"] < job.first + count))
+    touching = _by_rank(sent, job.first, count)
     ranks = {}
     for rank, where in enumerate(job.locations):
-        found = _of_rank(spans, sent, flags, job.first + rank, where)
+        found = _of_rank(spans, touching[rank], flags, where)
         ranks[f"rank{rank}"] = found | dict(counters.get(where, {}))
     end = max(job.start, _last(sent["arrived_ps"]), *(found["end_ps"] for found in ranks.values()))
     return {
@@ -198,10 +207,11 @@ def _of_traffic(transfers: Any, world: int, names: Sequence[str]) -> dict[str, A
 
 
 def _moved(transfers: Any) -> dict[str, int]:
+    flag_bytes = int(transfers["size_bytes"][transfers["flag"]].sum())
     return {
         "messages": len(transfers["src"]),
-        "data_bytes": int(transfers["size_bytes"][transfers["kind"] == "data"].sum()),
-        "flag_bytes": int(transfers["size_bytes"][transfers["kind"] == "flag"].sum()),
+        "data_bytes": int(transfers["size_bytes"].sum()) - flag_bytes,
+        "flag_bytes": flag_bytes,
     }
 
 
@@ -214,13 +224,26 @@ def _last(*columns: "np.ndarray") -> int:
     return max((int(column.max()) for column in columns if len(column)), default=0)
 
 
-def _of_rank(spans: Any, transfers: Any, flags: Any, rank: int, where: str) -> dict[str, Any]:
+def _by_rank(transfers: Any, first: int, count: int) -> Sequence[Intervals]:
+    """Return for every rank when the messages from and to it were issued and when they arrived."""
+    import numpy as np
+
+    places = []
+    for end in ("src", "dst"):
+        # Sorting them once costs less than looking through all for every rank.
+        number = np.clip(transfers[end].astype(np.int64) - first, -1, count)
+        order = np.argsort(number.astype(np.int16 if count < 2**15 else np.int64), kind="stable")
+        places.append(np.split(order, np.searchsorted(number[order], np.arange(count + 1)))[1:-1])
+    issued, arrived = transfers["issued_ps"], transfers["arrived_ps"]
+    return [(issued[each], arrived[each]) for each in map(np.concatenate, zip(*places, strict=True))]
+
+
+def _of_rank(spans: Any, messages: Intervals, flags: Any, where: str) -> dict[str, Any]:
     here = spans["location"] == where
     lengths = spans["t1_ps"] - spans["t0_ps"]
     computing = here & (spans["activity"] == "compute")
-    touching = (transfers["src"] == rank) | (transfers["dst"] == rank)
     compute = _union(spans["t0_ps"][computing], spans["t1_ps"][computing])
-    communication = _union(transfers["issued_ps"][touching], transfers["arrived_ps"][touching])
+    communication = _union(*messages)
     both = _length(_joined(compute, communication))
     total = _length(communication)
     exposed = both - _length(compute)

@@ -224,20 +224,30 @@ def arrow_schema(columns: Sequence[Column]) -> "pa.Schema":
 def digest(tables: Mapping[str, "pa.Table"]) -> str:
     """Return the SHA-256 of all values of all tables, hexadecimal; independent of chunking and of the Parquet
     version."""
+    import numpy as np
+
     seen = hashlib.sha256()
     for kind in sorted(tables):
         for name in tables[kind].column_names:
-            column = tables[kind][name].combine_chunks()
+            column = tables[kind][name]
             seen.update(f"{kind}.{name}:{len(column)};".encode())
-            if column.type in _numeric():
-                seen.update(numbers(tables[kind], name).astype("<i8").tobytes())
-            else:
-                coded = column.dictionary_encode()
-                words = [f"{word}\0" for word in coded.dictionary.to_pylist()]
-                for begin in range(0, len(column), CHUNK):
-                    codes = coded.indices[begin : begin + CHUNK].to_pylist()
-                    seen.update("".join([words[code] for code in codes]).encode())
+            for chunk in column.chunks:
+                if column.type in _numeric():
+                    seen.update(np.ascontiguousarray(np.from_dlpack(chunk), "<i8").data)
+                elif len(chunk):
+                    coded = chunk.dictionary_encode()
+                    words = [f"{word}\0" for word in coded.dictionary.to_pylist()]
+                    runs = zip(*_runs(np.from_dlpack(coded.indices)), strict=True)
+                    seen.update("".join([words[code] * count for code, count in runs]).encode())
     return seen.hexdigest()
+
+
+def _runs(codes: "np.ndarray[Any, Any]") -> tuple[list[int], list[int]]:
+    """Return the codes that follow one another, and how often each stands there."""
+    import numpy as np
+
+    begins = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
+    return codes[begins].tolist(), np.diff(begins, append=len(codes)).tolist()
 
 
 def numbers(table: "pa.Table", name: str) -> "np.ndarray[Any, Any]":
@@ -252,6 +262,17 @@ def numbers(table: "pa.Table", name: str) -> "np.ndarray[Any, Any]":
     coded = column.dictionary_encode()
     words = np.array([*coded.dictionary.to_pylist(), ""], object)
     found: np.ndarray[Any, Any] = words[np.from_dlpack(coded.indices)]
+    return found
+
+
+def says(table: "pa.Table", name: str, word: str) -> "np.ndarray[Any, Any]":
+    """Return which rows of the text column ``name`` are ``word``."""
+    import numpy as np
+
+    column = table[name].combine_chunks()
+    coded = column.dictionary_encode()
+    words = coded.dictionary.to_pylist()
+    found: np.ndarray[Any, Any] = np.from_dlpack(coded.indices) == (words.index(word) if word in words else -1)
     return found
 
 

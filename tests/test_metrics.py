@@ -34,6 +34,18 @@ def test_communication_is_exposed_where_nothing_is_computed(
     assert found["overlap_fraction"] == (len(carried & compute) / len(carried) if carried else 0.0)
 
 
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 9)), max_size=20), st.integers(0, 2))
+def test_messages_of_a_rank_are_those_from_and_to_it(rows: list[tuple[int, int, int]], first: int) -> None:
+    src, dst, begin = np.array(rows, np.int64).reshape(-1, 3).T
+    found = metrics._by_rank({"src": src, "dst": dst, "issued_ps": begin, "arrived_ps": begin + 1}, first, 3)
+
+    for rank, (issued, arrived) in enumerate(found):
+        expected = [begin for a, b, begin in rows for end in (a, b) if end == first + rank]
+        assert sorted(issued.tolist()) == sorted(expected)
+        assert (arrived == issued + 1).all()
+    assert len(found) == 3
+
+
 def test_a_small_run_by_hand() -> None:
     recorder = Recorder()
     recorder.add("spans", Span("rank0", 0, 60, "compute", "", "", 0))

@@ -85,6 +85,59 @@ def test_what_is_written_is_read_again_zeros_and_all(tmp_path: Path, monkeypatch
     assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == 3
 
 
+def test_of_a_step_that_is_too_large_only_the_last_is_held_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = counted(choices(3, 4))
+    records.write(tmp_path / "a.parquet", list(steps), 2)
+
+    monkeypatch.setattr(records, "LARGEST", steps[-1].size)
+    assert np.array_equal(records.read(tmp_path / "a.parquet", ep=4).past, steps[:-1].sum(axis=(2, 3)))
+
+    monkeypatch.setattr(records, "LARGEST", steps[-1].size - 1)
+    with pytest.raises(InputError, match="3 x 2 x 4 x 6 counts are more than 143; give fewer"):
+        records.read(tmp_path / "a.parquet", ep=4)
+
+
+ASKED = {"gpus": 2, "ep": 2, "layers": 2, "micro": 1, "history": 1, "experts": 6, "top": 2}
+
+
+def test_a_part_is_the_first_layers_micro_steps_and_sources_and_the_last_steps_before(tmp_path: Path) -> None:
+    steps = counted(choices(4, 2))
+    records.write(tmp_path / "a.parquet", list(steps), 2)
+
+    found = records.read_part(tmp_path / "a.parquet", **ASKED)
+
+    assert np.array_equal(found.counts, steps[-1, :2, :1, :2])
+    assert np.array_equal(found.past, steps[2:3, :2].sum(axis=(2, 3)))
+    assert np.array_equal(found.whole, steps[-1, :2].sum(axis=(1, 2)))
+    assert (found.top, found.ep, found.groups) == (2, 2, 1)
+    assert len(records.read_part(tmp_path / "a.parquet", **{**ASKED, "history": 0}).past) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"gpus": 8}, r"a.parquet: holds 4 sources \(GPUs\), not 8"),
+        ({"gpus": 3}, "3 GPUs are not EP groups of 2"),
+        ({"ep": 0}, "2 GPUs are not EP groups of 0"),
+        ({"layers": 4}, "holds 3 layers, not 4"),
+        ({"micro": 3}, "holds 2 micro-steps, not 3"),
+        ({"history": 2}, r"holds 1 steps before the last \(history\), not 2"),
+        ({"experts": 8}, "has 6 experts, not 8"),
+        ({"experts": 5}, "has 6 experts, not 5"),
+        ({"top": 1}, "a token chose 2 experts, not 1"),
+    ],
+)
+def test_a_part_that_a_file_does_not_hold_is_refused_in_one_line(
+    tmp_path: Path, asked: dict[str, int], words: str
+) -> None:
+    records.write(tmp_path / "a.parquet", list(counted(choices(2, 3))), 2)
+
+    with pytest.raises(InputError, match=words):
+        records.read_part(tmp_path / "a.parquet", **{**ASKED, **asked})
+
+
 COUNTS = ["layer", "micro", "source", "expert", "count"]
 
 
@@ -121,10 +174,11 @@ def test_steps_are_counted_from_the_first_that_there_is(tmp_path: Path) -> None:
 
 
 def test_metadata_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    for text, words in (("[1]", "is not what simcore writes"), ("{}", "is not what"), ("nonsense", "is not what")):
+    none = '{"steps": 0, "layers": 1, "micro": 1, "sources": 1, "experts": 1, "top": 1}'
+    for text in ("[1]", "{}", "nonsense", none, none.replace("0", '"1"')):
         table = pa.table(dict(zip(COUNTS, [[0]] * 5, strict=True))).replace_schema_metadata({records.KEY: text})
         pq.write_table(table, tmp_path / "a.parquet")
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(InputError, match="is not what simcore writes"):
             records.read(tmp_path / "a.parquet", ep=1)
     records.write(tmp_path / "a.parquet", [np.ones((1, 1, 1, 2), np.int64)], 1)
     table = pq.read_table(tmp_path / "a.parquet")

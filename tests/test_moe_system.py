@@ -3,6 +3,7 @@ tables that say the same."""
 
 import heapq
 import itertools
+from collections import Counter
 from fractions import Fraction
 from typing import Any
 
@@ -10,19 +11,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simcore.models.moe_rebalance import measures
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_bipartite_matching
+from simcore.models.moe_rebalance import measures, records
 from simcore.models.moe_rebalance.chunks import Chunk, Frame, Load, Visit
 from simcore.models.moe_rebalance.planning import served
 from simcore.models.moe_rebalance.program import MoeRebalance, Params
 from simcore.models.moe_rebalance.routing import Synthetic
 from simcore.models.moe_rebalance.timing import Exchange, Rates
-from simcore.models.moe_rebalance.transfers import Paths, Speeds, Transfers
+from simcore.models.moe_rebalance.transfers import Paths, Speeds, Transfers, spread
 
 from simcore import InputError, run
 from simcore.fabric import Fabric
 from simcore.hardware import Host, LinkSpec, Network
+from simcore.scenario import fingerprint
 from simcore.shapes import RailOptimised
 from simcore.simulation import Simulation
+from simcore.source import bundle
 from simcore.topology import Topology
 
 KEY = "workloads.0.params."
@@ -217,6 +222,40 @@ def test_dual_takes_the_host_while_that_is_in_time_and_then_whichever_ends_first
     assert sources(Transfers("split"), 0) == [-10, -10, -10]
 
 
+@given(st.data())
+@settings(max_examples=40)
+def test_without_fan_out_no_two_transfers_share_a_source_where_that_can_be(data: st.DataObject) -> None:
+    """As few transfers from the busiest source as any choice of sources allows; near ones stay near, far ones far."""
+    per_node, nodes = data.draw(st.integers(2, 4)), data.draw(st.integers(1, 3))
+    ranks = per_node * nodes
+    rank = st.integers(0, ranks - 1)
+    ends = data.draw(st.lists(st.tuples(rank, rank).filter(lambda each: each[0] != each[1]), min_size=1, max_size=12))
+    found = spread(ends, ranks, per_node)
+    may = [
+        [
+            other != target and (other // per_node == target // per_node) == (source // per_node == target // per_node)
+            for other in range(ranks)
+        ]
+        for source, target in ends
+    ]
+    least = next(
+        room for room in itertools.count(1)
+        if (maximum_bipartite_matching(csr_matrix(np.repeat(may, room, axis=1)), "column") >= 0).all()
+    )  # fmt: skip
+
+    assert [target for _, target in found] == [target for _, target in ends]
+    assert all(row[source] for row, (source, _) in zip(may, found, strict=True))
+    assert max(Counter(source for source, _ in found).values()) == least
+
+    moves = np.array([(0, *each) for each in ends])
+    hosts = [-1 - each // per_node for each in range(ranks)]
+    for about in (Transfers("gpu", fan_out=False), Transfers("dual", fan_out=False, copies="home")):
+        chosen = Paths(about, ranks, per_node, hosts, SPEEDS).choose(moves, "update", 25)
+        used = Counter(source for source, _ in chosen if source >= 0)
+        assert max(used.values(), default=0) <= least
+        assert all(hosts[target] == source for source, target in chosen if source < 0)
+
+
 @given(st.lists(st.integers(0, 50), max_size=20), st.integers(1, 5))
 def test_threads_take_jobs_in_order(durations: list[int], threads: int) -> None:
     free = [0] * threads
@@ -301,7 +340,67 @@ def test_a_machine_without_hosts_is_refused_where_weights_come_from_them(tmp_pat
 
     with pytest.raises(InputError, match=r"the machine has no hosts; machine\.host"):
         run(str(scenario))
-    assert run(str(scenario), {KEY + "transfers.path": "gpu", KEY + "policy": "static"}).metrics["makespan_ps"] > 0
+    for changes in ({"transfers.path": "gpu"}, {"policy": "static"}):
+        assert run(str(scenario), {KEY + key: value for key, value in changes.items()}).metrics["makespan_ps"] > 0
+
+
+# ---- recorded routing
+
+RECORDED = {
+    "machine.nodes": 2, KEY + "trace": "moe_routing/routing.parquet", KEY + "gpus": 16, KEY + "micro": 8,
+    KEY + "tensor": 2, KEY + "shape": {"hidden": 64, "width": 32, "experts": 32, "top": 4},
+}  # fmt: skip
+
+
+def test_a_step_of_recorded_routing_has_the_tokens_and_plans_of_the_file() -> None:
+    result = run(JOB, {**RECORDED, KEY + "routing": {"ep": 8}})
+    layers = columns(result, "layers")
+    found = records.read(bundle("traces") / "moe_routing" / "routing.parquet", ep=8)
+
+    rows = zip(*(layers[name] for name in ("stage", "kind", "group", "layer", "micro", "tokens", "most")), strict=True)
+    for _, _, group, layer, micro, tokens, most in rows:
+        counts, _ = found.group(group)
+        assert tokens == counts[layer, micro].sum()
+        assert most >= -(-tokens // 8)
+    assert len(layers["stage"]) == 2 * 4 * 8 * 3
+    for policy, mean in (("static", 1.29), ("foremoe", 1.02)):
+        own = run(JOB, {**RECORDED, KEY + "policy": policy, "machine.node": "hgx-h800"}).metrics["jobs"][JOB]
+        assert own["imbalance"]["mean"] == pytest.approx(mean, abs=0.005)
+
+
+def test_what_is_set_beside_recorded_routing_and_not_read_is_named() -> None:
+    more = {KEY + "routing": {"ep": 8, "sequences": 4}, KEY + "tokens": 9, KEY + "preset": "ep16"}
+    warnings = run(JOB, {**RECORDED, **more, KEY + "micro": 2}).warnings
+
+    assert "preset 'ep16' is set, but not read: the routing is that of the trace" in warnings
+    for name in ("routing.sequences", "tokens"):
+        assert any(f"params.{name}" in each and "read" in each for each in warnings)
+    assert not any("routing.ep" in each for each in warnings)
+
+
+def test_another_file_is_another_run_and_what_does_not_fit_is_refused(tmp_path: Any) -> None:
+    counts = records.read(bundle("traces") / "moe_routing" / "routing.parquet", ep=8).counts.copy()
+    keys = []
+    for change in (0, 1):
+        # A token of the first GPU chooses another expert.
+        chosen = np.flatnonzero(counts[0, 0, 0] > 1)[0]
+        counts[0, 0, 0, chosen] -= change
+        counts[0, 0, 0, chosen - 1] += change
+        records.write(tmp_path / "own.parquet", [counts], 4)
+        asked = {**RECORDED, KEY + "trace": str(tmp_path / "own.parquet"), KEY + "history": 0}
+        result = run(JOB, asked)
+        keys.append((result.digest, fingerprint(result.scenario)))
+    for before, after in zip(*keys, strict=True):
+        assert before != after
+    for changes, words in (
+        ({KEY + "layers": 5}, "holds 4 layers, not 5"),
+        ({KEY + "history": 4}, "holds 3 steps before the last"),
+        ({KEY + "gpus": 32, "machine.nodes": 4}, "holds 16 sources"),
+        ({KEY + "shape": {}}, "a token chose 4 experts, not 8"),
+        ({KEY + "trace": "nowhere.parquet"}, "nowhere.parquet"),
+    ):
+        with pytest.raises(InputError, match=words):
+            run(JOB, {**RECORDED, **changes})
 
 
 # ---- what is reckoned from it
@@ -370,3 +469,13 @@ def test_real_tensors_give_what_one_rank_would(policy: str) -> None:
 def test_what_makes_no_step_is_refused(asked: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         MoeRebalance().world(Params(preset="", **asked))
+
+
+@pytest.mark.parametrize(("policy", "reads"), [("static", False), ("eplb_oracle", False), ("foremoe_base", False),
+    ("foremoe", True), ("ideal", False)])  # fmt: skip
+def test_hosts_get_weights_only_where_a_policy_moves_some_within_the_step(policy: str, reads: bool) -> None:
+    result = step(policy=policy, mini_batches=2, rollout="1 ms")
+    what = set(columns(result, "transfers")["what"])
+
+    assert ("refresh" in what) == ("measure" in what) == reads
+    assert (result.metrics["jobs"][JOB]["step"]["refresh_ps"] > 0) == reads

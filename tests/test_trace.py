@@ -1,5 +1,6 @@
 """The recorder: rows come back as they went in, whatever the chunks, and the digest sees every value."""
 
+import hashlib
 import os
 import signal
 from pathlib import Path
@@ -35,6 +36,28 @@ def test_rows_come_back_in_order_whatever_the_size_of_chunks(spans: list[Span], 
     rows = recorder.tables()["spans"].to_pylist()
 
     assert rows == [vars(span) for span in spans]
+
+
+@given(SPANS, st.integers(1, 4))
+def test_the_digest_is_that_of_all_values_one_by_one(spans: list[Span], chunk: int) -> None:
+    recorder = Recorder()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace, "CHUNK", chunk)
+        for span in spans:
+            recorder.add("spans", span)
+        tables = recorder.tables()
+    seen = hashlib.sha256()
+    for kind in sorted(tables):
+        for name in tables[kind].column_names:
+            values = tables[kind][name].to_pylist()
+            seen.update(f"{kind}.{name}:{len(values)};".encode())
+            for value in values:
+                seen.update(f"{value}\0".encode() if isinstance(value, str) else value.to_bytes(8, "little"))
+
+    assert trace.digest(tables) == seen.hexdigest()
+    for word in ("rank0", "nobody"):
+        expected = [span.location == word for span in spans]
+        assert trace.says(tables["spans"], "location", word).tolist() == expected
 
 
 def test_spilled_tables_are_those_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,14 @@ from .placement import NONE, Counts, Group, Mask, Plan, StepPlan
 
 class Policy(Protocol):
     """Plans a step of one EP group. ``whole`` and ``each`` name what it runs once a step and layer, and for every layer
-    and micro-step; empty where it runs nothing: `Paces` says how long that takes."""
+    and micro-step; empty where it runs nothing: `Paces` says how long that takes. ``travels``: whether weights move
+    within a step."""
 
     @property
     def whole(self) -> str: ...  # noqa: D102
+
+    @property
+    def travels(self) -> bool: ...  # noqa: D102
 
     @property
     def each(self) -> str: ...  # noqa: D102
@@ -38,6 +42,7 @@ class Static:
     """Experts stay where they were laid out; nothing moves."""
 
     whole = each = ""
+    travels = False
 
     def plan(self, counts: Counts, group: Group, past: Counts) -> StepPlan:
         """Return the same placement for every micro-step."""
@@ -55,6 +60,7 @@ class Ideal:
     """Every rank serves its equal share, and holds every expert for it: the bound, not a plan that `check` accepts."""
 
     whole = each = ""
+    travels = False
 
     def plan(self, counts: Counts, group: Group, past: Counts) -> StepPlan:
         """Return equal loads, within a token."""
@@ -82,6 +88,7 @@ class PerStep:
     whole: str
     knows: Literal["previous", "mean", "oracle"]
     split: Literal["even", "near", "flow", "highs"] = "even"
+    travels = False
 
     @property
     def each(self) -> str:
@@ -159,6 +166,11 @@ class PerMicroStep:
     def each(self) -> str:
         """What finds the replicas."""
         return "" if not self.adjust else "relocate" if self.adjust == "relocate" else "replicate"
+
+    @property
+    def travels(self) -> bool:
+        """Whatever is adjusted travels."""
+        return bool(self.adjust)
 
     def plan(self, counts: Counts, group: Group, past: Counts) -> StepPlan:
         """Return homes for the step, and replicas for every micro-step."""

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from simcore import Column, InputError, Metric, Time
+from simcore import Column, InputError, Metric, Time, TraceFile, locate
 
-from . import report, step
+from . import records, report, step
 from .placement import Group
 from .planned import Planned
 from .planning import Planner
 from .policies import POLICIES
-from .routing import PRESETS, Synthetic, generate
+from .routing import PRESETS, Routing, Synthetic, generate
 from .tensors import Operands
 from .timing import Rates, Shape
 from .transfers import Transfers
@@ -27,7 +27,9 @@ class Params:
     average, each in a sequence of ``context``; ``tensor`` ranks share the heads of a token.
 
     ``policy``: who places the experts, with ``slots`` more on every GPU than it is home to. ``preset`` names how the
-    routing is drawn, or is empty: as ``routing`` says. ``history``: earlier steps that policies know. The step begins
+    routing is drawn, or is empty: as ``routing`` says. With ``trace``, a file of `records`, it is the first layers and
+    micro-steps of the last step there; ``preset``, ``tokens`` and all of ``routing`` but its ``ep`` are then unread.
+    ``history``: earlier steps that policies know. The step begins
     with a ``rollout``; the update ends with an optimizer step after each of ``mini_batches`` parts. Where ``payload``
     is real, the first layer, micro-step and EP group is computed with small tensors besides, which takes no time.
     """
@@ -35,6 +37,7 @@ class Params:
     policy: str = "foremoe"
     preset: str = "ep8_same_prompt"
     routing: Synthetic = field(default_factory=Synthetic)
+    trace: TraceFile | None = None
     gpus: int = 64
     layers: int = 4
     micro: int = 4
@@ -68,17 +71,17 @@ class MoeRebalance:
     def plan(self, params: Params, world: int, nodes: int, rng: Any) -> step.Plan:
         """Return the routing of the step and what the policy makes of it, for every EP group; raises
         ``InputError``."""
-        about = synthetic(params)
+        ep = _ep(params)
         if world % nodes:
             raise InputError(f"{world} ranks are not shared evenly by {nodes} nodes")
-        per_node = min(world // nodes, about.ep)
-        if about.ep % per_node or world // nodes % per_node:
-            raise InputError(f"routing.ep: EP groups of {about.ep} GPUs do not fit nodes of {world // nodes}")
+        per_node = min(world // nodes, ep)
+        if ep % per_node or world // nodes % per_node:
+            raise InputError(f"routing.ep: EP groups of {ep} GPUs do not fit nodes of {world // nodes}")
         if per_node % params.tensor:
             raise InputError(f"tensor: {params.tensor} ranks do not divide the {per_node} of an EP group on a node")
         shape = params.shape
-        routing = generate(about, params.layers, params.micro, world, shape.experts, shape.top, params.history, rng)
-        group = Group(about.ep, per_node, shape.experts, params.slots)
+        routing = _routing(params, world, rng)
+        group = Group(ep, per_node, shape.experts, params.slots)
         policy = POLICIES[params.policy]
         planned, operands = [], []
         for index in range(routing.groups):
@@ -99,7 +102,26 @@ class MoeRebalance:
 
     def program(self, rank: "Rank", plan: step.Plan) -> Generator[Any, Any, None]:
         """Run the step."""
+        about = plan.params
+        if about.trace is not None and about.preset not in ("", Params.preset):
+            rank.warn(f"preset {about.preset!r} is set, but not read: the routing is that of the trace")
         yield from step.program(rank, plan)
+
+
+def _ep(params: Params) -> int:
+    """Return the GPUs of an EP group."""
+    return PRESETS[params.preset].ep if params.preset and not params.trace else params.routing.ep
+
+
+def _routing(params: Params, world: int, rng: Any) -> Routing:
+    """Return the routing of the step, recorded or drawn; raises ``InputError``."""
+    shape, layers, micro, history = params.shape, params.layers, params.micro, params.history
+    if params.trace is None:
+        return generate(synthetic(params), layers, micro, world, shape.experts, shape.top, history, rng)
+    return records.read_part(
+        locate(params.trace, "traces"), gpus=world, ep=params.routing.ep, layers=layers, micro=micro, history=history,
+        experts=shape.experts, top=shape.top,
+    )  # fmt: skip
 
 
 def synthetic(params: Params) -> Synthetic:
@@ -111,7 +133,8 @@ def synthetic(params: Params) -> Synthetic:
 
 
 def _check(params: Params) -> None:
-    for name in ("gpus", "layers", "micro", "tokens", "context", "tensor", "mini_batches"):
+    drawn = params.trace is None
+    for name in ("gpus", "layers", "micro", *(("tokens",) if drawn else ()), "context", "tensor", "mini_batches"):
         if getattr(params, name) < 1:
             raise InputError(f"{name} must be 1 or more, not {getattr(params, name)}")
     for name in ("slots", "history"):
@@ -125,7 +148,7 @@ def _check(params: Params) -> None:
         raise InputError(f"mini_batches: {params.mini_batches} do not divide {params.micro} micro-steps")
     for group, names in ((params.shape, ("hidden", "width", "experts", "top", "query_heads", "heads", "head")),
                          (params.planner, ("threads",)), (params.transfers, ("buffers",)),
-                         (params.routing, ("ep", "sequences", "length"))):  # fmt: skip
+                         (params.routing, ("ep", "sequences", "length") if drawn else ("ep",))):  # fmt: skip
         for name in names:
             if getattr(group, name) < 1:
                 raise InputError(f"{name} must be 1 or more, not {getattr(group, name)}")

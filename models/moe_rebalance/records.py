@@ -9,7 +9,7 @@ added. Our own files say in their metadata how large everything is.
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ KEY = b"simcore.routing"
 ROWS = 1 << 16
 """Rows of a chunk."""
 LARGEST = 1 << 28
-"""Counts of a file at most, all steps together: 2 GiB of memory."""
+"""Counts of a step at most, and sums by expert or by source of all steps together: 2 GiB of memory each."""
 
 
 @dataclass(frozen=True)
@@ -62,42 +62,95 @@ def read(path: Path, ep: int, top: int = 0, experts: int = 0) -> Routing:
     """Return the routing of the last step of a file, in EP groups of ``ep`` sources; the steps before are its past.
 
     ``top`` experts a token and ``experts`` in all need to be given where a file of counts does not say them; of choices
-    ``top`` follows. Raises ``InputError``.
+    ``top`` follows. The file is read chunk by chunk; of the steps before only sums are kept. Raises ``InputError``.
     """
     if path.suffix not in (".parquet", ".csv"):
         raise InputError(f"{path}: routing is read from .parquet or .csv, not {path.suffix or 'a file without suffix'}")
-    extent = _extent(path)
-    top, experts = extent.top or top, max(extent.experts, experts)
-    if top < 1:
-        raise InputError(f"{path}: counts do not say how many experts a token chose; give top")
-    shape = extent.steps, extent.layers, extent.micro, extent.sources, experts
-    if np.prod(shape, dtype=float) > LARGEST:
-        raise InputError(f"{path}: {' x '.join(map(str, shape))} counts are more than {LARGEST}; give fewer steps")
-    counts = np.zeros(shape, np.int64)
+    extent = _extent(path, top, experts)
+    steps, shape = extent.steps, (extent.layers, extent.micro, extent.sources, extent.experts)
+    _fits(path, shape)
+    _fits(path, (steps, extent.layers, extent.experts))
+    _fits(path, (steps, *shape[:-1]))
+    if ep < 1 or extent.sources % ep:
+        raise InputError(f"{path}: its {extent.sources} sources are not EP groups of {ep}")
+    counts, sums = np.zeros(shape, np.int64), np.zeros((steps, extent.layers, extent.experts), np.int64)
+    choices = np.zeros((steps, *shape[:-1]), np.int64)
     for chunk in _chunks(path):
-        place = chunk["step"] - extent.first, *(chunk[name] for name in PLACE[1:])
+        step = chunk["step"] - extent.first
+        layer, micro, source = (chunk[name] for name in PLACE[1:])
+        last = step == steps - 1
         for column in _choices(chunk):
+            expert, count = chunk[column], chunk.get("count", np.ones_like(step))
             try:
-                np.add.at(counts, (*place, chunk[column]), chunk.get("count", 1))
+                np.add.at(counts, tuple(each[last] for each in (layer, micro, source, expert)), count[last])
+                np.add.at(sums, (step, layer, expert), count)
+                np.add.at(choices, (step, layer, micro, source), count)
             except IndexError:
                 raise InputError(f"{path}: a row lies outside of what the metadata {KEY.decode()} says") from None
-    _check(path, counts, top, ep)
-    sums = counts.sum(axis=(2, 3))
-    return Routing(counts[-1], sums[:-1], sums[-1], top, ep)
+    _check(path, choices, extent.top)
+    return Routing(counts, sums[:-1], sums[-1], extent.top, ep)
 
 
-def _extent(path: Path) -> Extent:
-    """Return how large the counts of a file are: as its metadata says, or the largest of its rows."""
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
+def read_part(
+    path: Path, *, gpus: int, ep: int, layers: int, micro: int, history: int, experts: int, top: int
+) -> Routing:
+    """Return what `read` does of the first ``layers``, ``micro`` micro-steps and ``gpus`` sources, and of as many steps
+    before it as ``history`` says. Raises ``InputError`` where the file has fewer of these, or other experts."""
+    if ep < 1 or gpus % ep:
+        raise InputError(f"{path}: {gpus} GPUs are not EP groups of {ep}")
+    found = read(path, ep, top, experts)
+    for name, has, wanted in zip(
+        ("layers", "micro-steps", "sources (GPUs)", "steps before the last (history)"),
+        (*found.counts.shape[:3], len(found.past)),
+        (layers, micro, gpus, history),
+        strict=True,
+    ):
+        if has < wanted:
+            raise InputError(f"{path}: holds {has} {name}, not {wanted}")
+    counts, past = found.counts[:layers, :micro, :gpus], found.past[len(found.past) - history :, :layers]
+    return replace(found, counts=counts, past=past, whole=found.whole[:layers])
 
-        with _reading(path):
-            metadata = pq.read_schema(path).metadata or {}
-        if KEY in metadata:
-            try:
-                return Extent(**json.loads(metadata[KEY]))
-            except (ValueError, TypeError):
-                raise InputError(f"{path}: its metadata {KEY.decode()} is not what simcore writes") from None
+
+def _fits(path: Path, shape: tuple[int, ...]) -> None:
+    if np.prod(shape, dtype=float) > LARGEST:
+        raise InputError(f"{path}: {' x '.join(map(str, shape))} counts are more than {LARGEST}; give fewer")
+
+
+def _extent(path: Path, top: int, experts: int) -> Extent:
+    """Return how large the counts of a file are: as its metadata says, or the largest of its rows, with ``top`` and
+    ``experts`` where these are given; raises ``InputError`` where it has others."""
+    stated = _stated(path)
+    extent = stated or _counted(path)
+    if top and extent.top not in (0, top):
+        raise InputError(f"{path}: a token chose {extent.top} experts, not {top}")
+    if experts and (extent.experts > experts or (stated and stated.experts < experts)):
+        raise InputError(f"{path}: has {extent.experts} experts, not {experts}")
+    if extent.top + top < 1:
+        raise InputError(f"{path}: counts do not say how many experts a token chose; give top")
+    return replace(extent, top=extent.top or top, experts=max(extent.experts, experts))
+
+
+def _stated(path: Path) -> Extent | None:
+    """Return what the metadata of our own files says."""
+    if path.suffix != ".parquet":
+        return None
+    import pyarrow.parquet as pq
+
+    with _reading(path):
+        metadata = pq.read_schema(path).metadata or {}
+    if KEY not in metadata:
+        return None
+    try:
+        extent = Extent(**json.loads(metadata[KEY]))
+        if min(extent.steps, extent.layers, extent.micro, extent.sources, extent.experts, extent.top) < 1:
+            raise ValueError
+        return extent
+    except (ValueError, TypeError):
+        raise InputError(f"{path}: its metadata {KEY.decode()} is not what simcore writes") from None
+
+
+def _counted(path: Path) -> Extent:
+    """Return the largest of all rows."""
     largest = dict.fromkeys((*PLACE, "expert"), -1)
     top, first = 0, 2**62
     for chunk in _chunks(path):
@@ -188,12 +241,8 @@ def _reading(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _check(path: Path, counts: Counts, top: int, ep: int) -> None:
-    """Raise ``InputError`` for counts that no tokens can have made."""
-    sources = counts.shape[3]
-    if ep < 1 or sources % ep:
-        raise InputError(f"{path}: its {sources} sources are not EP groups of {ep}")
-    choices = counts.sum(axis=-1)
+def _check(path: Path, choices: Counts, top: int) -> None:
+    """Raise ``InputError`` for ``choices`` [steps, layers, micro-steps, sources] that no tokens can have made."""
     odd = choices % top != 0
     if odd.any():
         step, layer, micro, source = np.argwhere(odd)[0]

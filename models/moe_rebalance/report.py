@@ -57,7 +57,8 @@ _WAITS = "sum of layers.{}, mean of EP groups"
 METRICS: Sequence[Metric] = (
     *(Metric(f"step.{name}_ps", "ps", f"time of the stage {name}", "sum of end_ps - begin_ps, longest EP group")
       for name in STAGES),
-    Metric("step.train_ps", "ps", "placement, recompute, update and reduction of gradients",
+    Metric("step.train_ps", "ps", "placement, recompute, update, reduction of gradients, and what hosts get between "
+        "mini-batches; not the wait for what they get during the rollout",
         "last end of a stage - first begin of placement or recompute"),
     Metric("exposed.recompute_ps", "ps", "waits for weights of replicas in recompute", _WAITS.format("weights_ps")),
     Metric("exposed.forward_ps", "ps", "the same on the way there in the update", _WAITS.format("weights_ps")),

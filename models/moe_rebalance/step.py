@@ -91,14 +91,16 @@ class Player:
         self.ranks = range(rank.index, rank.index + plan.group.ranks)
         self.frame = Frame(Exchange(plan.group.ranks, plan.group.per_node), self.params.tensor)
         self.layer = Layer(rank, self.params.shape, self.params.rates, self.params.context)
-        self.hosts = [rank.host(each) for each in self.ranks] if self.params.transfers.reads_hosts else []
+        travels = POLICIES[self.params.policy].travels
+        self.measures = travels and self.params.transfers.path == "dual"
+        self.hosts = [rank.host(each) for each in self.ranks] if travels and self.params.transfers.reads_hosts else []
         self._loads: dict[tuple[int, int], Load] = {}
         self.last = 0
 
     def live(self) -> Program:
         """Go through the step."""
         params = self.params
-        if params.transfers.path == "dual":
+        if self.measures:
             yield from self._measure()
         self.paths = Paths(params.transfers, self.group.ranks, self.group.per_node, self.hosts, self.job.speeds)
         yield from self._roll_out()
@@ -109,7 +111,7 @@ class Player:
         for part in range(params.mini_batches):
             yield from self._chunks("update", range(part * each, (part + 1) * each))
             yield from self._reduce()
-            if part + 1 < params.mini_batches and params.transfers.reads_hosts:
+            if part + 1 < params.mini_batches and self.hosts:
                 yield from self._stage("refresh", self._refresh(), self.rank.now)
 
     # ---- before the first layer
@@ -124,9 +126,10 @@ class Player:
         self._told(self.rank.now, "idle", "measure")
 
     def _roll_out(self) -> Program:
-        """Let the rollout pass; meanwhile the hosts get the weights that the last optimizer step left."""
+        """Let the rollout pass; meanwhile the hosts get the weights that the last optimizer step left, where anything
+        will be read there."""
         begin, rollout = self.rank.now, self.params.rollout
-        copies = self._refresh() if self.params.transfers.reads_hosts else []
+        copies = self._refresh() if self.hosts else []
         ended = self._begin(copies, "refresh")
         if rollout:
             yield self.rank.at(begin + rollout)

@@ -24,7 +24,8 @@ class Transfers:
 
     Replicas of ``buffers`` layers have room on a GPU at once: weights come while the layers before are computed, with
     1 when the experts before have ended. ``gradient``: bytes of a replica's gradients, in multiples of its weights,
-    that go home in backward. Without ``fan_out`` no two of a layer's transfers share a source.
+    that go home in backward. Without ``fan_out`` no two of a layer's transfers share a source as far as
+    there are GPUs enough, whether the expert is there or not (`spread`); hosts are read beside the destination.
     """
 
     path: Path = "dual"
@@ -88,39 +89,37 @@ class Paths:
     def choose(self, moves: Counts, stage: Stage, window: int) -> list[tuple[int, int]]:
         """Return source and destination of the message of each of ``moves`` [n, 3] (expert, from, to), which a layer
         needs together ``window`` ps after they may begin; a source below zero is a host."""
+        if not len(moves):
+            return []
         path = self._about.path
         if path == "split":
             path = "cpu" if stage == "recompute" else "gpu"
         ends = moves[:, 1:].tolist()
-        if path == "dual":
-            return self._earliest(ends, window)
-        return [self._from_host(*each) if path == "cpu" else self._from_gpu(*each) for each in ends]
+        if path == "cpu":
+            return [self._from_host(*each) for each in ends]
+        direct = self.from_gpus(moves)
+        return direct if path == "gpu" else self._earliest(ends, direct, window)
 
     def from_gpus(self, moves: Counts) -> list[tuple[int, int]]:
         """Return source and destination of the messages of ``moves``, all from GPU to GPU."""
-        return [self._from_gpu(*each) for each in moves[:, 1:].tolist()]
+        ends = [(source, target) for _, source, target in moves.tolist()]
+        return ends if self._about.fan_out else spread(ends, self._ranks, self._per_node)
 
     def _from_host(self, source: int, target: int) -> tuple[int, int]:
         here = self._about.copies == "everywhere" or source // self._per_node == target // self._per_node
         return self._hosts[target if here or not self._about.fan_out else source], target
 
-    def _from_gpu(self, source: int, target: int) -> tuple[int, int]:
-        if self._about.fan_out:
-            return source, target
-        node, place = divmod(target, self._per_node)
-        if source // self._per_node == node:
-            return node * self._per_node + (place + 1) % self._per_node, target
-        return (target + self._per_node) % self._ranks, target
-
-    def _earliest(self, ends: Sequence[tuple[int, int]], window: int) -> list[tuple[int, int]]:
+    def _earliest(
+        self, ends: Sequence[tuple[int, int]], directly: Sequence[tuple[int, int]], window: int
+    ) -> list[tuple[int, int]]:
         """Give each transfer in turn the path of the host if it would end there within the ``window``, else that on
-        which it would end first, after those before it that share its links.
+        which it would end first, after those before it that share its links; ``directly`` are its ends on the other.
 
         Model: estimates know of nothing else on the links.
         """
         assert self._speeds is not None
         speeds, busy, found = self._speeds, dict[tuple[str, int], int](), list[tuple[int, int]]()
-        for source, target in ends:
+        for (source, target), direct in zip(ends, directly, strict=True):
             node, there = source // self._per_node, target // self._per_node
             near = node == there
             message = self._from_host(source, target)
@@ -135,7 +134,6 @@ class Paths:
             late = _ends(busy, way)
             if late > window:
                 kind, each = ("near", speeds.near) if near else ("far", speeds.far)
-                direct = self._from_gpu(source, target)
                 by_gpu = {(f"{kind} out", direct[0]): each, (f"{kind} in", target): each}
                 if late > _ends(busy, by_gpu):
                     way, message = by_gpu, direct
@@ -143,6 +141,48 @@ class Paths:
                 busy[key] = busy.get(key, 0) + cost
             found.append(message)
         return found
+
+
+def spread(ends: Sequence[tuple[int, int]], ranks: int, per_node: int) -> list[tuple[int, int]]:
+    """Return other sources for transfers between GPUs, as little shared as can be: none serves two transfers if that
+    can be avoided, else none three, and so on. What came from the node of its destination still does.
+
+    Transfers take seats at sources (Kuhn's augmenting paths), in order, and in every round there is one seat more.
+    """
+    seats: dict[int, list[int]] = {}
+    room = 1
+
+    def candidates(source: int, target: int) -> list[int]:
+        node, place = divmod(target, per_node)
+        if source // per_node == node:
+            return [node * per_node + (place + each) % per_node for each in range(1, per_node)]
+        # The same place on other nodes first, as far transfers cross no rails there.
+        return [
+            (node + far) % (ranks // per_node) * per_node + (place + each) % per_node
+            for each in range(per_node)
+            for far in range(1, ranks // per_node)
+        ]
+
+    def seat(transfer: int, seen: set[int]) -> bool:
+        for source in candidates(*ends[transfer]):
+            if source in seen:
+                continue
+            seen.add(source)
+            taken = seats.setdefault(source, [])
+            if len(taken) < room:
+                taken.append(transfer)
+                return True
+            for place, other in enumerate(taken):
+                if seat(other, seen):
+                    taken[place] = transfer
+                    return True
+        return False
+
+    for transfer in range(len(ends)):
+        while not seat(transfer, set()):
+            room += 1
+    chosen = {transfer: source for source, taken in seats.items() for transfer in taken}
+    return [(chosen[transfer], target) for transfer, (_, target) in enumerate(ends)]
 
 
 def _ends(busy: Mapping[tuple[str, int], int], way: Mapping[tuple[str, int], int]) -> int:
