@@ -18,7 +18,7 @@ from simcore import Virtual
 
 SEED = 7
 COUNT, HIDDEN, WIDTH, EXPERTS, TOP = 13, 6, 5, 8, 3
-PLANNED = [name for name in POLICIES if name != "ideal"]
+PLANNED = [name for name in POLICIES if name != "ideal"]  # plans for other counts, as static does
 
 
 def tensors(*shapes: tuple[int, ...], seed: int = SEED) -> list[Any]:

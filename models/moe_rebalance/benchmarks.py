@@ -10,7 +10,7 @@ from simcore import Benchmark, Work
 
 from . import bases, kernel, quotas, rivals, splits
 from .placement import Group
-from .policies import at_home, by_eplb
+from .policies import at_home, by_eplb, by_laer
 from .routing import PRESETS, generate
 
 SEED = 20261125
@@ -57,12 +57,13 @@ def planners(preset: str, micro: int) -> Iterator[Benchmark]:
     counts, past = routing.group(0)
     group, loads, history = Group(about.ep, min(8, about.ep), 128, 2), counts[0].sum(axis=1), past[0, 0]
     home, load = at_home(group), loads[0]
-    resident = by_eplb(home, history, group)[0] > 0
+    laid = (home[:, None] == np.arange(group.ranks)).astype(np.int64)
+    resident = by_eplb(home, laid, history, group)[0] > 0
     words = f"128 experts, {about.ep} GPUs, 2 slots"
     for name, run in (
-        ("eplb", lambda: by_eplb(home, history, group)),
-        ("flexmoe", lambda: rivals.shadow(home, history, group)),
-        ("laer", lambda: rivals.lay_out(history, group)),
+        ("eplb", lambda: by_eplb(home, laid, history, group)),
+        ("flexmoe", lambda: rivals.shadow(home, laid, history, group)),
+        ("laer", lambda: by_laer(home, laid, history, group)),
         ("exchange", lambda: bases.exchange(home, loads, group)),
         ("replicate", lambda: quotas.replicate(home, load, group, True)),
         ("relocate", lambda: quotas.relocate(home, load, group)),

@@ -21,9 +21,9 @@ class Pace:
 class Paces:
     """The pace of everything that a policy runs, by the names that `Policy.whole` and `Policy.each` give; ps."""
 
-    eplb: Pace = field(default_factory=lambda: Pace(11_000_000, 1150))
-    flexmoe: Pace = field(default_factory=lambda: Pace(22_000_000, 8300))
-    laer: Pace = field(default_factory=lambda: Pace(14_000_000, 2600))
+    eplb: Pace = field(default_factory=lambda: Pace(24_000_000, 1150))
+    flexmoe: Pace = field(default_factory=lambda: Pace(6_000_000, 3600))
+    laer: Pace = field(default_factory=lambda: Pace(30_000_000, 2000))
     exchange: Pace = field(default_factory=lambda: Pace(9_000_000, 1600))
     replicate: Pace = field(default_factory=lambda: Pace(16_000_000, 1900))
     relocate: Pace = field(default_factory=lambda: Pace(8_000_000, 6500))

@@ -20,6 +20,9 @@ Mask = NDArray[np.bool_]
 
 NONE: Counts = np.zeros((0, 3), np.int64)
 """No moves."""
+OWNED = 7
+"""What moves with the home of an expert, in multiples of its weights of 2 B an element: these, and 12 B of the
+optimizer."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,6 @@ import numpy as np
 from .placement import Counts, Group, StepPlan, check, flows
 from .timing import Exchange, Shape
 
-UNCHECKED = ("ideal",)
-"""Policies whose plans no GPU has room for: bounds."""
-
 
 @dataclass(frozen=True)
 class Planned:
@@ -30,7 +27,7 @@ class Planned:
     copied: Counts
 
     @classmethod
-    def of(cls, plan: StepPlan, counts: Counts, group: Group, shape: Shape, policy: str) -> Self:
+    def of(cls, plan: StepPlan, counts: Counts, group: Group, shape: Shape) -> Self:
         """Return the meaning of ``plan`` for ``counts`` [L, M, R, E]; raises ``SimulationError`` for plans that are
         none."""
         layers, micro = counts.shape[:2]
@@ -42,8 +39,7 @@ class Planned:
         for layer in range(layers):
             for m in range(micro):
                 one, here = plan.plans[layer][m], counts[layer, m]
-                if policy not in UNCHECKED:
-                    check(one, here, group)
+                check(one, here, group)
                 loads[layer, m], active[layer, m] = one.loads, (one.quota > 0).sum(axis=0)
                 sizes[layer, m] = exchange.sizes(flows(one, here, group), tokens[m], shape.top, shape.token_bytes)
                 efforts[m, layer] = one.effort

@@ -8,7 +8,7 @@ import numpy as np
 
 from simcore import InputError
 
-from . import bases, eplb, quotas, rivals, splits
+from . import bases, eplb, matching, quotas, rivals, splits
 from .placement import NONE, Counts, Group, Mask, Plan, StepPlan
 
 
@@ -56,35 +56,47 @@ class Static:
 
 
 @dataclass(frozen=True)
-class Ideal:
-    """Every rank serves its equal share, and holds every expert for it: the bound, not a plan that `check` accepts."""
+class Ideal(Static):
+    """Force-balanced routing, the yardstick of ReLibra (arXiv:2605.08639) and UltraEP (arXiv:2606.04101): the router
+    chooses all experts equally often, and they stay where they were laid out. It plans for `balanced` counts, which
+    are to be routed in place of those that were drawn.
 
-    whole = each = ""
-    travels = False
+    It is no bound on time: its tokens go everywhere, and a plan that keeps them near their source may be faster.
+    """
 
     def plan(self, counts: Counts, group: Group, past: Counts) -> StepPlan:
-        """Return equal loads, within a token."""
-        home, everywhere = at_home(group), np.ones((group.experts, group.ranks), bool)
+        """Return the plans of static homes for `balanced` counts."""
+        return super().plan(balanced(counts), group, past)
 
-        def quota(load: Counts) -> Counts:
-            # Tokens laid end to end, expert by expert, and cut into equal shares.
-            ends = np.concatenate([[0], np.cumsum(load)])
-            cuts = int(ends[-1]) * np.arange(group.ranks + 1) // group.ranks
-            low = np.maximum(ends[:-1, None], cuts[None, :-1])
-            high = np.minimum(ends[1:, None], cuts[None, 1:])
-            return np.maximum(high - low, 0)
 
-        plans = [[Plan(home, everywhere, quota(load), NONE) for load in loads] for loads in counts.sum(axis=2)]
-        return StepPlan(plans, _table([]), _table([]), [0] * len(plans))
+def balanced(counts: Counts) -> Counts:
+    """Return ``counts`` [..., R, E] with what every source has spread evenly over all experts. What does not divide
+    goes on where the source before ended, a rank after the other: where R divides E, the loads of static homes are
+    equal within a token."""
+    ranks, experts = counts.shape[-2:]
+    home = np.arange(experts) * ranks // experts
+    order = np.lexsort((home, np.arange(experts) - np.searchsorted(home, home)))
+    each, left = np.divmod(counts.sum(axis=-1), experts)
+    begin = np.cumsum(left, axis=-1) - left
+    found = np.empty_like(counts)
+    found[..., order] = each[..., None] + ((np.arange(experts) - begin[..., None]) % experts < left[..., None])
+    return found
 
 
 @dataclass(frozen=True)
 class PerStep:
-    """One placement with replicas for the whole step. ``place`` makes it, [E, R] copies, from the homes and loads [E]
-    of the layer; it ``knows`` the step before, the mean of all steps before, or, an oracle, this one. Tokens are then
-    ``split`` evenly over copies, near their source first, or so that the largest load is the least (`splits`)."""
+    """One placement with replicas for the whole step. ``place`` makes it, [E, R] copies, from the homes and copies of
+    the step before and loads [E] of the layer; it ``knows`` the step before, the mean of all steps before, or, an
+    oracle, this one. Tokens are then ``split`` evenly over copies, near their source first, or so that the largest load
+    is the least (`splits`).
 
-    place: Callable[[Counts, Counts, Group], tuple[Counts, int]]
+    Earlier steps were placed in the same way, from the layout of static homes on.
+
+    No law says that it is better than static homes: a micro-step has other loads than the step that was known, and
+    homes are others, so that even an oracle's best split may leave one worse.
+    """
+
+    place: Callable[[Counts, Counts, Counts, Group], tuple[Counts, int]]
     whole: str
     knows: Literal["previous", "mean", "oracle"]
     split: Literal["even", "near", "flow", "highs"] = "even"
@@ -97,35 +109,29 @@ class PerStep:
 
     def plan(self, counts: Counts, group: Group, past: Counts) -> StepPlan:
         """Return one placement for all micro-steps, tokens split for each."""
-        if len(past) == 0:
-            raise InputError(
-                f"{self.whole} places experts by earlier steps; there must be one at least, and there is none"
-            )
+        if self.knows != "oracle" and len(past) == 0:
+            raise InputError(f"history must be 1 or more, not 0: {self.whole} places experts by earlier steps")
         plans, efforts = [], []
         relocated: list[Sequence[int]] = []
         copied: list[Sequence[int]] = []
         for layer in range(len(counts)):
-            before, had = self._before(past[:, layer], group)
-            known = self._known(past[:, layer], counts[layer].sum(axis=(0, 1)))
-            copies, effort = self.place(at_home(group), known, group)
-            now = _homes(copies > 0, group)
-            _note(layer, before, now, had, copies > 0, relocated, copied)
-            plans.append([self._split(now, copies, here, group) for here in counts[layer]])
+            home, copies, effort = at_home(group), _resident(at_home(group), group).astype(np.int64), 0
+            before, had = home, copies > 0
+            for known in self._known(past[:, layer], counts[layer].sum(axis=(0, 1))):
+                before, had = home, copies > 0
+                copies, effort = self.place(home, copies, known, group)
+                home = matching.rehome(copies > 0, before, had)
+            _note(layer, before, home, had, copies > 0, relocated, copied)
+            plans.append([self._split(home, copies, here, group) for here in counts[layer]])
             efforts.append(effort)
         return StepPlan(plans, _table(relocated), _table(copied), efforts)
 
-    def _before(self, past: Counts, group: Group) -> tuple[Counts, Mask]:
-        """Return homes [E] and residence [E, R] in the step before; as laid out where nobody knew how to place it."""
-        if self.knows != "oracle" and len(past) == 1:
-            return at_home(group), _resident(at_home(group), group)
-        copies, _ = self.place(at_home(group), self._known(past[:-1], past[-1]), group)
-        return _homes(copies > 0, group), copies > 0
-
-    def _known(self, past: Counts, own: Counts) -> Counts:
-        """Return the loads [E] by which a step is placed, of which these are the histograms before and its own."""
+    def _known(self, past: Counts, own: Counts) -> Sequence[Counts]:
+        """Return the loads [E] by which every step was placed, this one the last, of which these are the histograms
+        before and its own."""
         if self.knows == "oracle":
-            return own
-        return past[-1] if self.knows == "previous" else past.sum(axis=0)
+            return [*past, own]
+        return list(past if self.knows == "previous" else past.cumsum(axis=0))
 
     def _split(self, home: Counts, copies: Counts, counts: Counts, group: Group) -> Plan:
         load, resident = counts.sum(axis=0), copies > 0
@@ -150,7 +156,9 @@ class PerMicroStep:
     Without ``foresight`` replicas are those that the micro-step before would have wanted, and tokens are split so that
     the largest load is the least.
 
-    A layer whose largest loads would be larger in sum than those of static homes keeps these.
+    A layer whose largest loads would be larger in sum than those of static homes keeps these: no policy of this kind is
+    worse than static by that sum. It may be in a single micro-step, or in time, by what moves. Without foresight nobody
+    knows that they would be: it may be worse.
     """
 
     base: Literal["micro", "whole", ""] = "micro"
@@ -238,12 +246,6 @@ def _resident(home: Counts, group: Group) -> Mask:
     return resident
 
 
-def _homes(resident: Mask, group: Group) -> Counts:
-    """Return the homes [E] where experts are at some ranks: where they were laid out, or else the first that has it."""
-    home = at_home(group)
-    return np.where(resident[np.arange(len(home)), home], home, resident.argmax(axis=1))
-
-
 def _note(
     layer: int, before: Counts, home: Counts, had: Mask, has: Mask,
     relocated: list[Sequence[int]], copied: list[Sequence[int]],
@@ -261,18 +263,22 @@ def _table(rows: list[Sequence[int]]) -> Counts:
     return np.array(rows, np.int64).reshape(-1, 4)
 
 
-def by_eplb(home: Counts, load: Counts, group: Group) -> tuple[Counts, int]:
-    """Return the copies [E, R] that EPLB makes; its policy without groups of experts, which is the same whatever the
-    nodes are."""
+def by_eplb(home: Counts, before: Counts, load: Counts, group: Group) -> tuple[Counts, int]:
+    """Return the copies [E, R] that EPLB makes, on the ranks where most of ``home`` [E] and of the copies ``before``
+    stays; its policy without groups of experts, which is the same whatever the nodes are."""
     places = group.room * group.ranks
     found, effort = eplb.place(load, places, 1, 1, group.ranks)
     copies = np.zeros((group.experts, group.ranks), np.int64)
     np.add.at(copies, (found, np.arange(places) // group.room), 1)
-    return copies, effort
+    matched, more = matching.match(copies, home, before > 0, group, by_node=False)
+    return matched, effort + more
 
 
-def _by_laer(home: Counts, load: Counts, group: Group) -> tuple[Counts, int]:
-    return rivals.lay_out(load, group)
+def by_laer(home: Counts, before: Counts, load: Counts, group: Group) -> tuple[Counts, int]:
+    """Return the copies [E, R] of a LAER-like placement, matched in the same way, by nodes."""
+    copies, effort = rivals.lay_out(load, group)
+    matched, more = matching.match(copies, home, before > 0, group, by_node=True)
+    return matched, effort + more
 
 
 POLICIES: Mapping[str, Policy] = {
@@ -285,7 +291,7 @@ POLICIES: Mapping[str, Policy] = {
     "eplb_oracle_lp": PerStep(by_eplb, "eplb", "oracle", "flow"),
     "eplb_highs": PerStep(by_eplb, "eplb", "previous", "highs"),
     "flexmoe": PerStep(rivals.shadow, "flexmoe", "previous"),
-    "laer": PerStep(_by_laer, "laer", "previous", "near"),
+    "laer": PerStep(by_laer, "laer", "previous", "near"),
     "relibra": PerMicroStep("whole", "node"),
     "stale": PerMicroStep("micro", "anywhere", foresight=False),
     "foremoe_base": PerMicroStep("micro", ""),

@@ -11,7 +11,7 @@ from . import records, report, step
 from .placement import Group
 from .planned import Planned
 from .planning import Planner
-from .policies import POLICIES
+from .policies import POLICIES, balanced
 from .routing import PRESETS, Routing, Synthetic, generate
 from .tensors import Operands
 from .timing import Rates, Shape
@@ -86,8 +86,10 @@ class MoeRebalance:
         planned, operands = [], []
         for index in range(routing.groups):
             counts, past = routing.group(index)
+            if params.policy == "ideal":
+                counts = balanced(counts)
             plans = policy.plan(counts, group, past)
-            planned.append(Planned.of(plans, counts, group, shape, params.policy))
+            planned.append(Planned.of(plans, counts, group, shape))
             if params.payload == "real" and not index:
                 operands.append(Operands.draw(counts[0, 0], shape.top, plans.plans[0][0], group, rng))
         return step.Plan(params, group, world // nodes, planned, routing, operands)

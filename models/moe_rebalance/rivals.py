@@ -10,24 +10,30 @@ from .placement import Counts, Group
 
 ROUNDS = 10
 """Exchanges of replicas that the FlexMoE-like policy makes at most."""
+ROUNDED = 1e-9
+"""Sums of loads that differ by this share are equal."""
 
 
-def shadow(home: Counts, load: Counts, group: Group) -> tuple[Counts, int]:
+def shadow(home: Counts, before: Counts, load: Counts, group: Group) -> tuple[Counts, int]:
     """Return the copies [E, R] of a FlexMoE-like placement, and how much was looked at; ``load`` [E].
 
-    Slots hold the experts of the ranks after theirs at first. A round takes the expert with the highest load a copy and
-    the replicated one with the lowest, and turns one replica of the latter on each node into one of the former; it is
-    kept while the largest load falls, tokens being split evenly over copies. `ROUNDS` at most.
+    It goes on from the copies ``before``, free slots filled with experts of the ranks after theirs. A round takes the
+    expert with the highest load a copy and the replicated one with the lowest, and turns one replica of the latter on
+    each node into one of the former; it is kept unless the largest load rises, tokens being split evenly over copies.
+    `ROUNDS` at most, none where ranks' loads are equal.
+
+    Slow by construction, as ten rounds exchange few of many replicas: of the known loads of the preset ep64 the largest
+    is 2.5 times the mean without replicas, 1.7 after the first step, 1.4 after four and 1.2 after six. It would stop
+    at 1.9 if every round had to lower the largest load: the expert with the most a copy is seldom on that rank.
 
     Model: the original's score has the time of exchanges too.
     """
-    copies = np.zeros((group.experts, group.ranks), np.int64)
-    copies[np.arange(group.experts), home] = 1
+    copies = before.copy()
     for rank in range(group.ranks):
-        for slot in range(group.slots):
+        for slot in range(group.experts):
             there = np.flatnonzero(home == (rank + slot + 1) % group.ranks)
             absent = there[copies[there, rank] == 0]
-            if len(absent):
+            if len(absent) and copies[:, rank].sum() < group.room:
                 copies[absent[slot % len(absent)], rank] = 1
     return copies, int(_shadow(home, load, copies, group.per_node))
 
@@ -36,35 +42,35 @@ def shadow(home: Counts, load: Counts, group: Group) -> tuple[Counts, int]:
 def _shadow(home: Any, load: Any, copies: Any, per_node: int) -> int:
     experts, ranks = copies.shape
     effort = 2 * experts * ranks
-    largest = _largest(load, copies)
+    loads = _loads(load, copies)
     before = np.empty_like(copies)
     for _ in range(ROUNDS):
         counts = copies.sum(axis=1)
         each = load / counts
-        effort += 2 * experts * ranks
         hot, cold = np.argmax(each), -1
         for expert in range(experts):
             if expert != hot and counts[expert] > 1 and (cold < 0 or each[expert] < each[cold]):
                 cold = expert
-        if cold < 0:
+        if cold < 0 or loads.max() <= loads.min() * (1 + ROUNDED):
             break
+        effort += 2 * experts * ranks
         before[:] = copies
         for first in range(0, ranks, per_node):
             for rank in range(first, min(first + per_node, ranks)):
                 if copies[cold, rank] and home[cold] != rank and not copies[hot, rank]:
                     copies[cold, rank], copies[hot, rank] = 0, 1
                     break
-        now = _largest(load, copies)
-        if now >= largest:
+        now = _loads(load, copies)
+        if now.max() > loads.max() * (1 + ROUNDED):
             copies[:] = before
             break
-        largest = now
+        loads = now
     return effort
 
 
 @njit(cache=True)
-def _largest(load: Any, copies: Any) -> float:
-    """Return the largest load of a rank where tokens are split evenly over copies."""
+def _loads(load: Any, copies: Any) -> Any:
+    """Return the loads of ranks where tokens are split evenly over copies."""
     experts, ranks = copies.shape
     sums = np.zeros(ranks)
     for expert in range(experts):
@@ -73,7 +79,7 @@ def _largest(load: Any, copies: Any) -> float:
             count += copies[expert, rank]
         for rank in range(ranks):
             sums[rank] += load[expert] * copies[expert, rank] / count
-    return float(sums.max())
+    return sums
 
 
 def lay_out(load: Counts, group: Group) -> tuple[Counts, int]:
@@ -94,7 +100,7 @@ def lay_out(load: Counts, group: Group) -> tuple[Counts, int]:
     even[np.argsort(-load, kind="stable")[: extra % group.experts]] += 1
     candidates = by_load, np.minimum(even, group.ranks)
     found = [_lay_out(load, counts, group.ranks, group.per_node, room, effort) for counts in candidates]
-    return min(found, key=lambda copies: float(_largest(load, copies))), int(effort[0])
+    return min(found, key=lambda copies: float(_loads(load, copies).max())), int(effort[0])
 
 
 @njit(cache=True)

@@ -10,7 +10,7 @@ import numpy as np
 from simcore import Rank, Schedule
 
 from .chunks import COMPUTED, FORWARD, Chunk, Frame, Kind, Load, Told, Visit
-from .placement import Counts, Group
+from .placement import OWNED, Counts, Group
 from .planned import Planned
 from .planning import served
 from .policies import POLICIES
@@ -27,9 +27,6 @@ Program = Generator[Any, Any, None]
 
 GRADIENT = 4
 """Bytes of an element of gradients that are reduced."""
-OWNED = 7
-"""What moves with the home of an expert, in multiples of its weights of 2 B an element: these, and 12 B of the
-optimizer."""
 
 
 @dataclass(frozen=True)
