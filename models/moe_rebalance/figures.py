@@ -1,6 +1,6 @@
-"""Figures of the model: what policies are worth by preset, who is faster than whom, what is left of it with rollout, how
-even the loads are, what each part is worth, by which path weights come, how slow a planner may be, and where 1.45 is
-reached."""
+"""Figures of the model: what policies are worth by preset, who is faster than whom, what is left of it with rollout,
+how even the loads are, what each part is worth, by which path weights come, how slow a planner may be, and where 1.45
+is reached."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
