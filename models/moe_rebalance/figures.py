@@ -45,8 +45,8 @@ def speedup(title: str, steps: Any, width: str) -> Any:
     policies = [policy for policy in _values(steps.rows, "policy") if policy != "static"]
     panels = [_worth(steps.rows, policies, column, said) for column, said in
               (("layers_ms", LAYERS), ("train_ms", TRAINING))]  # fmt: skip
-    said = "Qwen3-30B-A3B on 64 H800, no rollout; a line goes around 1.45 and more"
-    return cells(panels, title=title, subtitle=said, label=FASTER, mark=HEADLINE, stacked=True, width=width)
+    said = "times faster than static; Qwen3-30B-A3B on 64 H800, no rollout; a line goes around 1.45 and more"
+    return cells(panels, title=title, subtitle=said, label="times faster", digits=3, mark=HEADLINE, stacked=True, width=width)
 
 
 def _worth(rows: Sequence[Row], policies: Iterable[str], column: str, title: str) -> CellPanel:
@@ -141,23 +141,23 @@ def ablation(
     """Return the figure of what is left without a part, with fewer slots, smaller micro-steps, shorter steps and slower
     PCIe."""
     both = ("foremoe", "eplb_oracle_lp")
-    panels = [_worth(steps.rows, PARTS, "layers_ms", "parts")]
+    panels = [_worth(steps.rows, PARTS, "layers_ms", "parts; 64 GPUs")]
     counts = _values(slots.rows, "slots")
     panels.append(_grid(
         slots.rows, "slots", counts,
         {f"{NAMES[policy]}; {PRESETS[preset]}": {"preset": preset, "policy": policy}
          for preset in _values(slots.rows, "preset") for policy in both},
-        "experts that a GPU holds beside its own", "",
+        "experts that a GPU holds beside its own; one EP group", "",
     ))  # fmt: skip
     panels.append(_grid(
         sizes.rows, "tokens", _values(sizes.rows, "tokens"),
         {f"{NAMES[policy]}; {'one prompt' if same else 'any prompts'}": {"same_prompt": same, "policy": policy}
          for same in (True, False) for policy in both},
-        "size of micro-steps, EP32", "tokens a GPU",
+        "size of micro-steps; one EP group of 32", "tokens a GPU",
     ))  # fmt: skip
     panels.append(_grid(
         lengths.rows, "micro", _values(lengths.rows, "micro"), {NAMES[policy]: {"policy": policy} for policy in both},
-        "length of the step, EP32", "micro-steps",
+        "length of the step; one EP group of 32", "micro-steps",
     ))  # fmt: skip
     still = {row["policy"]: row["layers_ms"] for row in unmoved.rows}
     speeds = _values(pcie.rows, "gb_s")
@@ -168,11 +168,11 @@ def ablation(
     }
     times = [[still["static"] / took for took in line] for line in lines.values()]
     panels.append(CellPanel(
-        "PCIe; EP32, one prompt, Qwen3-235B-A22B, 2,048 tokens a GPU", [f"{each} GB/s" for each in speeds],
+        "PCIe; 64 GPUs, EP32, one prompt, Qwen3-235B-A22B, 2,048 tokens a GPU", [f"{each} GB/s" for each in speeds],
         list(lines)[::-1], times[::-1], "", "",
     ))  # fmt: skip
-    said = f"{LAYERS}, 64 H800, Qwen3-30B-A3B where not said otherwise; a line goes around 1.45 and more"
-    return cells(panels, title=title, subtitle=said, label=FASTER, mark=HEADLINE, stacked=True, width=width)
+    said = f"{FASTER}; {LAYERS}; Qwen3-30B-A3B on H800 where not said otherwise; a line goes around 1.45 and more"
+    return cells(panels, title=title, subtitle=said, label="times faster", digits=3, mark=HEADLINE, stacked=True, width=width)
 
 
 def _grid(
@@ -249,9 +249,9 @@ def map(title: str, map: Any, width: str) -> Any:
     ]  # fmt: skip
     said = (
         f"foresight, {LAYERS}; sigma of log-weights with which prompts prefer experts; two sequences for eight GPUs, "
-        "Qwen3-30B-A3B on 64 H800; a line goes around 1.45 and more"
+        "Qwen3-30B-A3B, one EP group of H800; a line goes around 1.45 and more"
     )
-    return cells(panels, title=title, subtitle=said, label="times faster", mark=HEADLINE, width=width)
+    return cells(panels, title=title, subtitle=said, label="times faster", digits=3, mark=HEADLINE, width=width)
 
 
 def _chosen(rows: Iterable[Row], **where: Any) -> list[Row]:
