@@ -479,3 +479,14 @@ def test_hosts_get_weights_only_where_a_policy_moves_some_within_the_step(policy
 
     assert ("refresh" in what) == ("measure" in what) == reads
     assert (result.metrics["jobs"][JOB]["step"]["refresh_ps"] > 0) == reads
+
+
+def test_homes_move_with_their_groups_share_of_the_optimizer() -> None:
+    """One size of a message for replicas, and one for homes: 2 B of weights and 12 B of the optimizer an element, which
+    the EP groups share as they share its gradients."""
+    for ep, groups in ((8, 1), (4, 2)):
+        routing = {"ep": ep, "sequences": 4, "prompts": 16, "responses": 4, "drawn": 32}
+        moved = columns(step(policy="eplb_previous", routing=routing), "transfers")
+        sizes = {size for size, what in zip(moved["size_bytes"], moved["what"], strict=True) if what == "placement"}
+        elements = 3 * 2048 * 768
+        assert sizes == {2 * elements, (2 + 12 // groups) * elements}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .placement import OWNED, Counts, Group, Mask
+from .placement import OPTIMIZER, Counts, Group, Mask
 
 COMPARED, ASSIGNED = 16, 2000
 """Visits that take as long as to compare what two ranks have, and as an assignment (`linear_sum_assignment`)."""
@@ -14,12 +14,12 @@ COMPARED, ASSIGNED = 16, 2000
 
 def match(copies: Counts, home: Counts, had: Mask, group: Group, by_node: bool) -> tuple[Counts, int]:
     """Return ``copies`` [E, R] with its columns in another order, and how much was looked at: the order in which most
-    of ``had`` [E, R] and of ``home`` [E] stays, a home counting as the optimizer that moves with it.
+    of ``had`` [E, R] and of ``home`` [E] stays, a home counting as the share of the optimizer that moves with it.
 
     ``by_node``: the placement knows nodes: nodes change places with each other, and ranks inside them.
     """
-    weight = had.astype(np.float64)
-    weight[np.arange(group.experts), home] += OWNED - 1
+    weight = had * float(group.groups)
+    weight[np.arange(group.experts), home] += OPTIMIZER
     kept = np.rint((copies > 0).T.astype(np.float64) @ weight).astype(np.int64)
     size = group.per_node if by_node else group.ranks
     nodes = [slice(first, min(first + size, group.ranks)) for first in range(0, group.ranks, size)]
@@ -47,7 +47,10 @@ def _assign(kept: Counts) -> Counts:
 
 def rehome(resident: Mask, home: Counts, had: Mask) -> Counts:
     """Return the homes [E]: where they were, if a copy is there still; or else where a copy comes new, as its weights
-    travel with the home, and of these the rank with the fewest homes."""
+    travel with the home, and of these the rank with the fewest homes.
+
+    Model: a home that goes where a replica was takes its weights along all the same.
+    """
     found = home.copy()
     _rehome(resident, had, found)
     return found

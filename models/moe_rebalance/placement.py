@@ -20,20 +20,20 @@ Mask = NDArray[np.bool_]
 
 NONE: Counts = np.zeros((0, 3), np.int64)
 """No moves."""
-OWNED = 7
-"""What moves with the home of an expert, in multiples of its weights of 2 B an element: these, and 12 B of the
-optimizer."""
+OPTIMIZER = 6
+"""State of the optimizer, in multiples of weights of 2 B an element: 12 B."""
 
 
 @dataclass(frozen=True)
 class Group:
     """An EP group: ``ranks``, ``per_node`` of them on a node, consecutive; every rank has room for its equal share of
-    the ``experts`` and ``slots`` more."""
+    the ``experts`` and ``slots`` more. The job has ``groups`` of them, which share the state of its optimizer."""
 
     ranks: int
     per_node: int
     experts: int
     slots: int
+    groups: int = 1
 
     @property
     def nodes(self) -> int:
@@ -44,6 +44,11 @@ class Group:
     def room(self) -> int:
         """Experts that a rank has room for."""
         return -(-self.experts // self.ranks) + self.slots
+
+    def owned(self, size: int) -> int:
+        """Return what moves with the home of an expert of ``size`` bytes: its weights, and this group's share of the
+        optimizer."""
+        return size + OPTIMIZER * size // self.groups
 
     def node(self, rank: int) -> int:
         """Return the node of ``rank``."""

@@ -90,7 +90,10 @@ class PerStep:
     oracle, this one. Tokens are then ``split`` evenly over copies, near their source first, or so that the largest load
     is the least (`splits`).
 
-    Earlier steps were placed in the same way, from the layout of static homes on.
+    Earlier steps were placed in the same way, from the layout of static homes on: with the shortest history that will
+    do, the first placement of all moves in this step.
+
+    Model: they were placed by the histograms of the whole job; an oracle places this one by those of its EP group.
 
     No law says that it is better than static homes: a micro-step has other loads than the step that was known, and
     homes are others, so that even an oracle's best split may leave one worse.
@@ -199,7 +202,10 @@ class PerMicroStep:
         return StepPlan(plans, _table(relocated), _table([]), efforts)
 
     def _before(self, past: Counts, group: Group) -> Counts:
-        """Return the homes [E] that earlier steps, of histograms [H, E], left."""
+        """Return the homes [E] that earlier steps, of histograms [H, E], left.
+
+        Model: of earlier steps the histograms of the whole job are known, not what its EP groups and micro-steps had.
+        """
         home = at_home(group)
         for load in past:
             home, _ = self._based(home, load[None], group)

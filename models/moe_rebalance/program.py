@@ -81,7 +81,7 @@ class MoeRebalance:
             raise InputError(f"tensor: {params.tensor} ranks do not divide the {per_node} of an EP group on a node")
         shape = params.shape
         routing = _routing(params, world, rng)
-        group = Group(ep, per_node, shape.experts, params.slots)
+        group = Group(ep, per_node, shape.experts, params.slots, world // ep)
         policy = POLICIES[params.policy]
         planned, operands = [], []
         for index in range(routing.groups):

@@ -62,7 +62,8 @@ def read(path: Path, ep: int, top: int = 0, experts: int = 0) -> Routing:
     """Return the routing of the last step of a file, in EP groups of ``ep`` sources; the steps before are its past.
 
     ``top`` experts a token and ``experts`` in all need to be given where a file of counts does not say them; of choices
-    ``top`` follows. The file is read chunk by chunk; of the steps before only sums are kept. Raises ``InputError``.
+    ``top`` follows. The file is read chunk by chunk; of the steps before only sums are kept: 48 layers,
+    12 micro-steps, 64 sources and 128 experts take 38 MB, and 0.3 MB a step before. Raises ``InputError``.
     """
     if path.suffix not in (".parquet", ".csv"):
         raise InputError(f"{path}: routing is read from .parquet or .csv, not {path.suffix or 'a file without suffix'}")

@@ -29,13 +29,23 @@ def shadow(home: Counts, before: Counts, load: Counts, group: Group) -> tuple[Co
     Model: the original's score has the time of exchanges too.
     """
     copies = before.copy()
-    for rank in range(group.ranks):
-        for slot in range(group.experts):
-            there = np.flatnonzero(home == (rank + slot + 1) % group.ranks)
-            absent = there[copies[there, rank] == 0]
-            if len(absent) and copies[:, rank].sum() < group.room:
-                copies[absent[slot % len(absent)], rank] = 1
+    _fill(home, copies, group.room)
     return copies, int(_shadow(home, load, copies, group.per_node))
+
+
+@njit(cache=True)
+def _fill(home: Any, copies: Any, room: int) -> None:
+    """Fill free slots: the first with an expert of the next rank, the second with another of the rank after, ..."""
+    experts, ranks = copies.shape
+    for rank in range(ranks):
+        held = copies[:, rank].sum()
+        for slot in range(experts):
+            if held == room:
+                break
+            there = np.flatnonzero((home == (rank + slot + 1) % ranks) & (copies[:, rank] == 0))
+            if len(there):
+                copies[there[slot % len(there)], rank] = 1
+                held += 1
 
 
 @njit(cache=True)

@@ -10,7 +10,7 @@ import numpy as np
 from simcore import Rank, Schedule
 
 from .chunks import COMPUTED, FORWARD, Chunk, Frame, Kind, Load, Told, Visit
-from .placement import OWNED, Counts, Group
+from .placement import Counts, Group
 from .planned import Planned
 from .planning import served
 from .policies import POLICIES
@@ -180,9 +180,9 @@ class Player:
         return np.maximum(ready, self.placed)
 
     def _place(self) -> Program:
-        """Move what is placed for the whole step: homes with their optimizer, and replicas."""
+        """Move what is placed for the whole step: homes with their share of the optimizer, and replicas."""
         size = self.params.shape.expert_bytes
-        moved = [((int(a), int(b)), OWNED * size) for _, _, a, b in self.planned.relocated]
+        moved = [((int(a), int(b)), self.group.owned(size)) for _, _, a, b in self.planned.relocated]
         moved += [((int(a), int(b)), size) for _, _, a, b in self.planned.copied]
         begin = self.rank.now
         if moved and self.placed > begin:
