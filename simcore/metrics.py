@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simcore.trace import numbers, parted, says
+from simcore.trace import CHUNK, numbers, parted, says
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,20 +137,15 @@ def summarise(
 
     kinds = ("spans", "links", "flags")
     spans, links, flags = ({name: numbers(tables[kind], name) for name in tables[kind].column_names} for kind in kinds)
-    # Of the longest table what is needed here alone, and no text, which is the slowest.
-    everything = {name: numbers(tables["transfers"], name) for name in TRANSFERS}
-    everything["flag"] = says(tables["transfers"], "kind", "flag")
-    if background:
-        everything["what"] = numbers(tables["transfers"], "what")
     # A work-group's reads are its rank's: rank0.wg17.
     rank_of = {location: parted(location)[0] for location in set(flags["location"])}
     flags["rank"] = np.array([rank_of[location] for location in flags["location"]], object)
     world = sum(len(job.locations) for job in jobs)
-    transfers = _chosen(everything, everything["src"] < world)
-    last = _last(spans["t1_ps"], everything["arrived_ps"])
+    transfers, others = _transfers(tables["transfers"], world)
+    last = _last(spans["t1_ps"], transfers["arrived_ps"], others["arrived_ps"])
     of_jobs = {job.name: _of_job(spans, transfers, flags, job, counters) for job in jobs}
     single = {"ranks": of_jobs[jobs[0].name].pop("ranks")} if len(jobs) == 1 else {}
-    apart = {"traffic": _of_traffic(everything, world, background)} if background else {}
+    apart = {"traffic": _of_traffic(others, background)} if background else {}
     return {
         "makespan_ps": _last(spans["t1_ps"], transfers["arrived_ps"]),
         **single,
@@ -169,6 +164,27 @@ def summarise(
         "transfers": _moved(transfers),
         "bytes_per_pair": _pairs(transfers),
     }
+
+
+def _transfers(table: "pa.Table", world: int) -> tuple[Any, Any]:
+    """Return the columns of messages from ranks below ``world``, and those of all others."""
+    import numpy as np
+
+    ours, others = ({name: [np.zeros(0, np.int64)] for name in TRANSFERS} for _ in range(2))
+    ours["flag"], others["flag"], others["what"] = [np.zeros(0, bool)], [np.zeros(0, bool)], [np.zeros(0, object)]
+    # Part by part: each column is copied once, and only what is looked at.
+    for first in range(0, len(table), CHUNK):
+        part = table.slice(first, CHUNK)
+        columns = {name: numbers(part, name) for name in TRANSFERS}
+        columns["flag"] = says(part, "kind", "flag")
+        mine = columns["src"] < world
+        for found, rows in ((ours, mine), (others, ~mine)):
+            for name, column in columns.items():
+                found[name].append(column[rows])
+        if not mine.all():
+            others["what"].append(numbers(part, "what")[~mine])
+    whole = [{name: np.concatenate(each) for name, each in found.items()} for found in (ours, others)]
+    return whole[0], whole[1]
 
 
 def _of_job(
@@ -193,10 +209,10 @@ def _of_job(
     }
 
 
-def _of_traffic(transfers: Any, world: int, names: Sequence[str]) -> dict[str, Any]:
+def _of_traffic(transfers: Any, names: Sequence[str]) -> dict[str, Any]:
     found = {}
     for name in names:
-        mine = _chosen(transfers, (transfers["src"] >= world) & (transfers["what"] == name))
+        mine = _chosen(transfers, transfers["what"] == name)
         moved = _moved(mine)
         found[name] = {
             "messages": moved["messages"],

@@ -160,7 +160,11 @@ class Recorder:
             import pyarrow.parquet as pq
 
             assert self._folder is not None
-            self._writers[kind] = pq.ParquetWriter(self._folder / f"{kind}.parquet", arrow_schema(self.schemas[kind]))
+            # Instants hardly ever repeat: looking whether they do takes as long as writing them.
+            words = [column.name for column in self.schemas[kind] if column.type != "int64"]
+            self._writers[kind] = pq.ParquetWriter(
+                self._folder / f"{kind}.parquet", arrow_schema(self.schemas[kind]), use_dictionary=words
+            )
         return self._writers[kind]
 
     def tables(self) -> dict[str, "pa.Table"]:

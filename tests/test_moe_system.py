@@ -230,7 +230,7 @@ def test_without_fan_out_no_two_transfers_share_a_source_where_that_can_be(data:
     ranks = per_node * nodes
     rank = st.integers(0, ranks - 1)
     ends = data.draw(st.lists(st.tuples(rank, rank).filter(lambda each: each[0] != each[1]), min_size=1, max_size=12))
-    found = spread(ends, ranks, per_node)
+    found = spread(np.array(ends), ranks, per_node).tolist()
     may = [
         [
             other != target and (other // per_node == target // per_node) == (source // per_node == target // per_node)
@@ -250,7 +250,7 @@ def test_without_fan_out_no_two_transfers_share_a_source_where_that_can_be(data:
     moves = np.array([(0, *each) for each in ends])
     hosts = [-1 - each // per_node for each in range(ranks)]
     for about in (Transfers("gpu", fan_out=False), Transfers("dual", fan_out=False, copies="home")):
-        chosen = Paths(about, ranks, per_node, hosts, SPEEDS).choose(moves, "update", 25)
+        chosen = Paths(about, ranks, per_node, hosts, SPEEDS).choose(moves, "update", 25).tolist()
         used = Counter(source for source, _ in chosen if source >= 0)
         assert max(used.values(), default=0) <= least
         assert all(hosts[target] == source for source, target in chosen if source < 0)

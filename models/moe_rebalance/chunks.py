@@ -9,6 +9,8 @@ Model: a layer begins when all weights that it needs are there, though its atten
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +21,8 @@ from .placement import Counts
 from .timing import Exchange
 
 Kind = Literal["forward", "backward"]
-Messages = Sequence[tuple[int, int]]
+Messages = Counts | Sequence[tuple[int, int]]
+"""Source and destination of each, [n, 2]."""
 
 FORWARD = ("attention", "tensor", "dispatch", "experts", "combine")
 """Stages of a forward pass, in order; those of a backward pass are the same in the other direction."""
@@ -35,6 +38,16 @@ class Load:
     experts: Counts
     sizes: Counts
 
+    @cached_property
+    def computes(self) -> Counts:
+        """What every rank computes, ps, [R]."""
+        return self.attention + self.experts
+
+    @cached_property
+    def least(self) -> int:
+        """Time, ps, that it takes at least."""
+        return int(self.attention.max() + self.experts.max())
+
 
 @dataclass(frozen=True)
 class Visit:
@@ -48,10 +61,19 @@ class Visit:
     planned: int
 
     @property
-    def computes(self) -> int:
-        """Time, ps, that the visit computes at least; back takes twice as long as there, after going there again."""
-        once = int(self.load.attention.max() + self.load.experts.max())
-        return once if self.kind == "forward" else 3 * once
+    def passes(self) -> Sequence[Kind]:
+        """Its passes, in order."""
+        return ("forward",) if self.kind == "forward" else ("forward", "backward")
+
+    @property
+    def times(self) -> int:
+        """How often it computes its load; back takes twice as long as there, after going there again."""
+        return 1 if self.kind == "forward" else 3
+
+    @property
+    def least(self) -> int:
+        """Time, ps, that it takes at least."""
+        return self.times * self.load.least
 
 
 class Frame:
@@ -71,15 +93,19 @@ class Frame:
             "combine": (dst, src),
         }
         back = {name: ends[name][::-1] for name in ends}
-        self.blocks: dict[Kind, Block] = {"forward": Block(ends, FORWARD), "backward": Block(back, FORWARD[::-1])}
+        self.blocks: dict[Kind, Block] = {
+            "forward": Block(ends, FORWARD, 1),
+            "backward": Block(back, FORWARD[::-1], 2),
+        }
 
 
 class Block:
     """Rows of a pass, counted from 0: every stage, and after each of them one row that takes no time and ends with it,
-    ``joins`` [stages]. What stage i begins after is the row that ends the one before, -1 the row before the pass."""
+    ``joins`` [stages]. What stage i begins after is the row that ends the one before, -1 the row before the pass.
+    Computations take ``times`` as long as a load says."""
 
-    def __init__(self, ends: Any, order: Sequence[str]) -> None:
-        self.order = order
+    def __init__(self, ends: Any, order: Sequence[str], times: int) -> None:
+        self.order, self.times = order, times
         rank, peer, stream, counts, after = [], [], [], [], []
         joins, self.spans = [], dict[str, slice]()
         row, before = 0, -1
@@ -103,14 +129,16 @@ class Block:
     def __len__(self) -> int:
         return len(self.rank)
 
-    def filled(self, load: Load, tensor_bytes: int, times: int) -> tuple[Counts, Counts]:
-        """Return size and duration of every row; computations take ``times`` as long."""
-        size, duration = np.zeros(len(self), np.int64), np.zeros(len(self), np.int64)
-        size[self.spans["tensor"]] = tensor_bytes
-        size[self.spans["dispatch"]] = size[self.spans["combine"]] = load.sizes
-        duration[self.spans["attention"]] = times * load.attention
-        duration[self.spans["experts"]] = times * load.experts
-        return size, duration
+    def fill(self, rows: Counts, loads: Sequence[Load], tensor_bytes: int) -> None:
+        """Write the passes of ``loads`` into ``rows`` [6, passes, rows of a pass]: rank, peer, size, duration, stream,
+        how many each is after."""
+        rank, peer, size, duration, stream, counts = rows
+        rank[:], peer[:], stream[:], counts[:] = self.rank, self.peer, self.stream, self.counts
+        size[:, self.spans["tensor"]] = tensor_bytes
+        for name in ("dispatch", "combine"):
+            size[:, self.spans[name]] = [load.sizes for load in loads]
+        for name in COMPUTED:
+            duration[:, self.spans[name]] = self.times * np.array([getattr(load, name) for load in loads])
 
 
 @dataclass(frozen=True)
@@ -139,21 +167,20 @@ class Chunk:
         tensor_bytes: int, weights: int, gradients: int,
     ) -> None:  # fmt: skip
         self._frame, self._visits = frame, visits
-        self._rows: list[tuple[Any, Any, Any, Any, Any, Any, Any]] = []
         self._count = 0
         self._gates: list[int] = []
         self._passes: list[list[int]] = []
-        self._weights: list[list[int]] = [[] for _ in visits]
+        self._weights = [range(0)] * len(visits)
         self._plans = [-1] * (len(visits) + len(ahead))
-        self._place(visits, tensor_bytes)
+        self._place()
         self._last = self._count - 1
         more = _Rows(self._count)
         for index, visit in enumerate([*visits, *ahead]):
             # A plan without weights to come is for the next chunk to wait for.
-            if visit.planned and (index < len(visits) or visit.weights):
+            if visit.planned and (index < len(visits) or len(visit.weights)):
                 self._plans[index] = more.delay(visit.planned)
         self._homes = [
-            [more.message(each, gradients, [self._experts_end(index)]) for each in visit.gradients]
+            more.messages(visit.gradients, gradients, [self._experts_end(index)] if len(visit.gradients) else [])
             for index, visit in enumerate(visits)
         ]
         for index in range(loaded, len(visits)):
@@ -163,34 +190,30 @@ class Chunk:
             for place, visit in enumerate(ahead)
             for row in self._come(more, len(visits) + place, visit, buffers, weights)
         ]
-        self.schedule = self._made(more)
+        self.schedule = self._made(more, tensor_bytes)
 
-    def _place(self, visits: Sequence[Visit], tensor_bytes: int) -> None:
+    def _place(self) -> None:
         """Lay out the rows of all visits: a gate, then one pass or two."""
-        for visit in visits:
+        for visit in self._visits:
             self._gates.append(self._count)
             self._count += 1
-            kinds: list[Kind] = ["forward"] if visit.kind == "forward" else ["forward", "backward"]
             begins = []
-            for kind in kinds:
-                block = self._frame.blocks[kind]
-                size, duration = block.filled(visit.load, tensor_bytes, 1 if kind == "forward" else 2)
+            for kind in visit.passes:
                 begins.append(self._count)
-                self._rows.append(
-                    (block.rank, block.peer, size, duration, block.stream, block.counts, block.after + self._count)
-                )
-                self._count += len(block)
+                self._count += len(self._frame.blocks[kind])
             self._passes.append(begins)
 
-    def _come(self, more: "_Rows", index: int, visit: Visit, buffers: int, weights: int) -> list[int]:
+    def _come(self, more: "_Rows", index: int, visit: Visit, buffers: int, weights: int) -> range:
         """Add the messages of the weights for a visit, after the plan and the visit whose buffer they take."""
+        if not len(visit.weights):
+            return range(0)
         count = len(self._visits)
         first = 0 if index >= count or visit.kind == "forward" else self._first_back()
         held = index - buffers
         after = [self._plans[index]] if self._plans[index] >= 0 else []
         if held >= first:
             after += [self._experts_end(held), *self._homes[held]]
-        return [more.message(each, weights, after) for each in visit.weights]
+        return more.messages(visit.weights, weights, after)
 
     def _first_back(self) -> int:
         return next(index for index, visit in enumerate(self._visits) if visit.kind == "backward")
@@ -201,21 +224,34 @@ class Chunk:
         block = self._frame.blocks[self._visits[index].kind]
         return begin + int(block.joins[block.order.index("experts")])
 
-    def _made(self, more: "_Rows") -> Schedule:
-        rows = iter(self._rows)
-        parts: list[tuple[Any, ...]] = []
-        for index, begins in enumerate(self._passes):
-            before = [self._gates[index] - 1] if index else []
-            plan = [self._plans[index]] if self._plans[index] >= 0 else []
-            after = [*before, *plan, *self._weights[index]]
-            zero = np.zeros(1, np.int64)
-            parts.append((zero, zero, zero, zero, np.full(1, DELAY), np.array([len(after)]), np.array(after, np.int64)))
-            parts += [next(rows) for _ in begins]
-        parts.append(more.columns())
-        rank, peer, size, duration, stream, counts, after_ = (np.concatenate(each) for each in zip(*parts, strict=True))
+    def _made(self, more: "_Rows", tensor_bytes: int) -> Schedule:
+        columns = np.zeros((6, self._count), np.int64)
+        waits = [
+            [*([gate - 1] if index else []), *([plan] if plan >= 0 else []), *weights]
+            for index, (gate, plan, weights) in enumerate(zip(self._gates, self._plans, self._weights, strict=False))
+        ]
+        columns[4, self._gates], columns[5, self._gates] = DELAY, [len(each) for each in waits]
+        end, parts = 0, []
+        for _, run in groupby(self._visits, key=lambda visit: visit.kind):
+            # Visits of one kind lie at equal distances.
+            visits = list(run)
+            blocks = [self._frame.blocks[kind] for kind in visits[0].passes]
+            begin, end = end, end + len(visits) * (1 + sum(map(len, blocks)))
+            place, rows = 1, columns[:, begin:end].reshape(6, len(visits), -1)
+            loads = [visit.load for visit in visits]
+            gates = begin + np.arange(len(visits))[:, None] * rows.shape[2]
+            afters = []
+            for block in blocks:
+                block.fill(rows[:, :, place : place + len(block)], loads, tensor_bytes)
+                afters.append(block.after + gates + place)
+                place += len(block)
+            parts += list(np.concatenate(afters, axis=1))
+        after = np.concatenate([np.array(each, np.int64) for pair in zip(waits, parts, strict=True) for each in pair])
+        *others, last = more.columns()
+        rank, peer, size, duration, stream, counts = np.concatenate([columns, others], axis=1)
         begin = np.zeros(len(rank) + 1, np.int64)
         np.cumsum(counts, out=begin[1:])
-        return Schedule(rank, peer, size, duration, begin, after_, stream)
+        return Schedule(rank, peer, size, duration, begin, np.concatenate([after, last]), stream)
 
     def told(self, begin: int, ended: Counts) -> Told:
         """Return what became of it; ``ended`` is when each row did."""
@@ -223,13 +259,11 @@ class Chunk:
         before = np.concatenate([[begin], ended[gates[1:] - 1]])
         plans = self._plans[: len(gates)]
         planned = np.array([ended[row] if row >= 0 else begin for row in plans], np.int64)
-        loaded = np.array([ended[rows].max() if rows else begin for rows in self._weights], np.int64)
-        stages = []
-        for visit, begins in zip(self._visits, self._passes, strict=True):
-            kinds: list[Kind] = ["forward"] if visit.kind == "forward" else ["forward", "backward"]
-            stages.append(
-                np.array([ended[at + self._frame.blocks[k].joins] for k, at in zip(kinds, begins, strict=True)])
-            )
+        loaded = np.array([ended[rows.start : rows.stop].max(initial=begin) for rows in self._weights], np.int64)
+        stages = [
+            ended[[at + self._frame.blocks[kind].joins for kind, at in zip(visit.passes, begins, strict=True)]]
+            for visit, begins in zip(self._visits, self._passes, strict=True)
+        ]
         last = np.concatenate([gates[1:] - 1, [self._last]])
         homes = [row for rows in self._homes for row in rows]
         home = int(ended[homes].max()) if homes else begin
@@ -238,28 +272,32 @@ class Chunk:
 
 
 class _Rows:
-    """Rows behind those of the visits, one by one."""
+    """Rows behind those of the visits."""
 
     def __init__(self, first: int) -> None:
-        self._first = first
+        self._next = first
+        self._ends: list[Counts] = []
         self._rows: list[tuple[int, int, int, int, int]] = []
-        self._after: list[list[int]] = []
+        self._after: list[int] = []
 
     def delay(self, duration: int) -> int:
         """Add a row that ends ``duration`` ps after the schedule's begin; return its number."""
-        return self._add((0, 0, 0, duration, DELAY), [])
+        return self._add(np.zeros((1, 2), np.int64), 0, duration, DELAY, []).start
 
-    def message(self, ends: tuple[int, int], size: int, after: list[int]) -> int:
-        """Add a message after other rows; return its number."""
-        return self._add((*ends, size, 0, COMPUTE), after)
+    def messages(self, ends: Messages, size: int, after: list[int]) -> range:
+        """Add messages of one size, each after the same other rows; return their numbers."""
+        return self._add(np.asarray(ends, np.int64).reshape(-1, 2), size, 0, COMPUTE, after)
 
-    def _add(self, row: tuple[int, int, int, int, int], after: list[int]) -> int:
-        self._rows.append(row)
-        self._after.append(after)
-        return self._first + len(self._rows) - 1
+    def _add(self, ends: Counts, size: int, duration: int, stream: int, after: list[int]) -> range:
+        count = len(ends)
+        self._ends.append(ends)
+        self._rows.append((count, size, duration, stream, len(after)))
+        self._after += after * count
+        self._next += count
+        return range(self._next - count, self._next)
 
     def columns(self) -> tuple[Any, ...]:
         """Return the rows as columns: rank, peer, size, duration, stream, how many each is after, and after which."""
-        columns = np.array(self._rows, np.int64).reshape(-1, 5).T
-        counts = np.array([len(each) for each in self._after], np.int64)
-        return (*columns, counts, np.array([row for rows in self._after for row in rows], np.int64))
+        rank, peer = np.concatenate([np.zeros((0, 2), np.int64), *self._ends]).T
+        count, *same = np.array(self._rows, np.int64).reshape(-1, 5).T
+        return (rank, peer, *(np.repeat(each, count) for each in same), np.array(self._after, np.int64))

@@ -184,8 +184,9 @@ def _weights(about: Synthetic, root: int, layer: int, back: int, prompts: Counts
     rng = _stream(root, f"trajectories {back} {layer}")
     u = rng.standard_normal((about.prompts, experts))
     v = rng.standard_normal((len(prompts), experts))
-    weights: NDArray[np.float64] = np.exp(about.bias * b + about.prompt * u[prompts] + about.trajectory * v)
-    return weights
+    weights: NDArray[np.float64] = (about.bias * b + about.prompt * u)[prompts]
+    weights += np.multiply(about.trajectory, v, out=v)
+    return np.exp(weights, out=weights)
 
 
 def _stream(root: int, name: str) -> np.random.Generator:

@@ -27,6 +27,7 @@ Program = Generator[Any, Any, None]
 
 GRADIENT = 4
 """Bytes of an element of gradients that are reduced."""
+NO_MESSAGES: Counts = np.zeros((0, 2), np.int64)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ class Player:
         self.measures = travels and self.params.transfers.path == "dual"
         self.hosts = [rank.host(each) for each in self.ranks] if travels and self.params.transfers.reads_hosts else []
         self._loads: dict[tuple[int, int], Load] = {}
+        self._attention: dict[int, Counts] = {}
+        loads = self.planned.loads
+        nodes = loads.reshape(*loads.shape[:2], plan.group.nodes, -1).sum(axis=3)
+        # All tokens of a layer and micro-step, those of the rank with most, and of the node.
+        self.uneven = np.stack([loads.sum(axis=2), loads.max(axis=2), nodes.max(axis=2)], axis=2).tolist()
         self.last = 0
 
     def live(self) -> Program:
@@ -236,15 +242,15 @@ class Player:
         found: list[Visit] = []
         for layer in [*range(layers), *(reversed(range(layers)) if stage == "update" else ())][:most]:
             back = len(found) >= layers
-            home = self.paths.from_gpus(planned.moves[layer][m]) if back and params.transfers.gradient else []
+            home = self.paths.from_gpus(planned.moves[layer][m]) if back and params.transfers.gradient else NO_MESSAGES
             weights = (
-                []
+                NO_MESSAGES
                 if back and layer >= layers - params.transfers.buffers
                 else self._weights(layer, m, stage, [*before, *found])
             )
             kind: Kind = "backward" if back else "forward"
             late = 0 if back else max(0, int(self.ready[m, layer]) - now)
-            found.append(Visit(kind, self._load(layer, m), weights, [(b, a) for a, b in home], late))
+            found.append(Visit(kind, self._load(layer, m), weights, home[:, ::-1], late))
         return found
 
     def _load(self, layer: int, m: int) -> Load:
@@ -254,17 +260,18 @@ class Player:
 
     def _made(self, layer: int, m: int) -> Load:
         planned = self.planned
-        attention = [self.layer.attention(tokens) for tokens in planned.tokens[m].tolist()]
+        if m not in self._attention:
+            self._attention[m] = np.array([self.layer.attention(tokens) for tokens in planned.tokens[m].tolist()])
         experts = [
             self.layer.experts(*each)
             for each in zip(planned.loads[layer, m].tolist(), planned.active[layer, m].tolist(), strict=True)
         ]
-        return Load(np.array(attention), np.array(experts), planned.sizes[layer, m])
+        return Load(self._attention[m], np.array(experts), planned.sizes[layer, m])
 
-    def _weights(self, layer: int, m: int, stage: Stage, before: Sequence[Visit]) -> list[tuple[int, int]]:
+    def _weights(self, layer: int, m: int, stage: Stage, before: Sequence[Visit]) -> Counts:
         """Return the messages by which the weights for a layer come, while the visits ``before`` it compute."""
         hidden = before[max(0, len(before) - self.params.transfers.buffers + 1) :]
-        return self.paths.choose(self.planned.moves[layer][m], stage, sum(visit.computes for visit in hidden))
+        return self.paths.choose(self.planned.moves[layer][m], stage, sum(visit.least for visit in hidden))
 
     def _tensor_bytes(self, m: int) -> int:
         """Return the bytes that a rank sends for tensor parallelism in a pass: an all-gather and a reduce-scatter.
@@ -318,7 +325,7 @@ class Player:
         Model: spans stand for a whole micro-step, computation first; the table of layers has the order.
         """
         compute = np.zeros(self.group.ranks, np.int64)
-        slowest, exchange, waits = np.zeros(self.group.ranks, np.int64), 0, {"plan": 0, "weights of experts": 0}
+        computing, exchange, waits = 0, 0, {"plan": 0, "weights of experts": 0}
         for index, visit in enumerate(visits):
             row = dict.fromkeys(FORWARD, 0)
             at = int(told.before[index])
@@ -328,16 +335,12 @@ class Player:
             waits["weights of experts"] += weights
             begin = at + plan + weights
             for number, ends in enumerate(told.stages[index].tolist()):
-                times = 1 + (number > 0)
                 for name, end in zip(FORWARD if number == 0 else FORWARD[::-1], ends, strict=True):
                     row[name] += end - begin
-                    if name in COMPUTED:
-                        own = times * getattr(visit.load, name)
-                        compute += own
-                        slowest += end - begin - own
-                    else:
-                        exchange += end - begin
                     begin = end
+            compute += visit.times * visit.load.computes
+            took = sum(row[name] for name in COMPUTED)
+            computing, exchange = computing + took, exchange + sum(row.values()) - took
             self._row_of_layer(stage, m, visit, index, at, plan, weights, row, begin)
         ended = int(told.ended[-1])
         waits["gradients of replicas"] = max(0, told.home - max(ended, told.tail))
@@ -347,7 +350,7 @@ class Player:
             parts = [
                 ("compute", "", int(compute[place])),
                 ("wait", "exchange of tokens", exchange),
-                ("wait", "slowest rank", int(slowest[place])),
+                ("wait", "slowest rank", computing - int(compute[place])),
                 *(("wait", why, took) for why, took in waits.items()),
             ]
             for activity, why, took in parts:
@@ -363,15 +366,15 @@ class Player:
     ) -> None:  # fmt: skip
         layers = self.params.layers
         layer = index if index < layers else 2 * layers - 1 - index
-        loads = self.planned.loads[layer, m]
-        nodes = loads.reshape(self.group.nodes, -1).sum(axis=1)
-        per_node = self.group.per_node
         kinds = [0, 0, 0]
-        for source, target in visit.weights:
-            kinds[0 if source < 0 else 1 if source // per_node == target // per_node else 2] += 1
+        if len(visit.weights):
+            source, target = np.asarray(visit.weights).T
+            near = int((source // self.group.per_node == target // self.group.per_node).sum())
+            hosts = int((source < 0).sum())
+            kinds = [hosts, near, len(source) - hosts - near]
         self.rank.record(
             "layers", self.number, stage, visit.kind, m, layer, at, plan, weights, *row.values(), end,
-            self.group.ranks, self.group.nodes, int(loads.sum()), int(loads.max()), int(nodes.max()), *kinds,
+            self.group.ranks, self.group.nodes, *self.uneven[layer][m], *kinds,
             len(visit.gradients),
         )  # fmt: skip
 

@@ -1,11 +1,12 @@
 """How the weights of replicas come to the GPUs that need them: two paths, from GPU to GPU or from a host's memory, as
 messages over the links of the machine, which they share with the exchange of tokens."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numba import njit
 
 from simcore import Rank, Schedule
 
@@ -84,71 +85,90 @@ class Paths:
         self, about: Transfers, ranks: int, per_node: int, hosts: Sequence[int], speeds: Speeds | None
     ) -> None:  # fmt: skip
         self._about, self._ranks, self._per_node = about, ranks, per_node
-        self._hosts, self._speeds = hosts, speeds
+        self._hosts, self._speeds = np.array(hosts, np.int64), speeds
 
-    def choose(self, moves: Counts, stage: Stage, window: int) -> list[tuple[int, int]]:
-        """Return source and destination of the message of each of ``moves`` [n, 3] (expert, from, to), which a layer
-        needs together ``window`` ps after they may begin; a source below zero is a host."""
-        if not len(moves):
-            return []
+    def choose(self, moves: Counts, stage: Stage, window: int) -> Counts:
+        """Return source and destination, [n, 2], of the message of each of ``moves`` [n, 3] (expert, from, to), which a
+        layer needs together ``window`` ps after they may begin; a source below zero is a host."""
         path = self._about.path
         if path == "split":
             path = "cpu" if stage == "recompute" else "gpu"
-        ends = moves[:, 1:].tolist()
-        if path == "cpu":
-            return [self._from_host(*each) for each in ends]
-        direct = self.from_gpus(moves)
-        return direct if path == "gpu" else self._earliest(ends, direct, window)
+        if not len(moves):
+            return np.zeros((0, 2), np.int64)
+        from_hosts = self._from_hosts(moves) if path != "gpu" else None
+        direct = self.from_gpus(moves) if path != "cpu" else None
+        if direct is None or from_hosts is None:
+            return direct if from_hosts is None else from_hosts  # type: ignore[return-value]
+        speeds = self._speeds
+        assert speeds is not None
+        local = self._about.copies == "everywhere" or not self._about.fan_out
+        return assign(
+            moves, from_hosts, direct, self._ranks, self._per_node, local,
+            speeds.near, speeds.far, speeds.host, speeds.memory, window,
+        )  # fmt: skip
 
-    def from_gpus(self, moves: Counts) -> list[tuple[int, int]]:
+    def from_gpus(self, moves: Counts) -> Counts:
         """Return source and destination of the messages of ``moves``, all from GPU to GPU."""
-        ends = [(source, target) for _, source, target in moves.tolist()]
-        return ends if self._about.fan_out else spread(ends, self._ranks, self._per_node)
+        return moves[:, 1:] if self._about.fan_out else spread(moves[:, 1:], self._ranks, self._per_node)
 
-    def _from_host(self, source: int, target: int) -> tuple[int, int]:
-        here = self._about.copies == "everywhere" or source // self._per_node == target // self._per_node
-        return self._hosts[target if here or not self._about.fan_out else source], target
-
-    def _earliest(
-        self, ends: Sequence[tuple[int, int]], directly: Sequence[tuple[int, int]], window: int
-    ) -> list[tuple[int, int]]:
-        """Give each transfer in turn the path of the host if it would end there within the ``window``, else that on
-        which it would end first, after those before it that share its links; ``directly`` are its ends on the other.
-
-        Model: estimates know of nothing else on the links.
-        """
-        assert self._speeds is not None
-        speeds, busy, found = self._speeds, dict[tuple[str, int], int](), list[tuple[int, int]]()
-        for (source, target), direct in zip(ends, directly, strict=True):
-            node, there = source // self._per_node, target // self._per_node
-            near = node == there
-            message = self._from_host(source, target)
-            if near or self._about.copies == "everywhere":
-                way = {("host in", target): speeds.host, ("memory", there): speeds.memory}
-            else:
-                way = {
-                    ("far in", target): speeds.far,
-                    ("far out", source): speeds.far,
-                    ("memory", node): speeds.memory,
-                }
-            late = _ends(busy, way)
-            if late > window:
-                kind, each = ("near", speeds.near) if near else ("far", speeds.far)
-                by_gpu = {(f"{kind} out", direct[0]): each, (f"{kind} in", target): each}
-                if late > _ends(busy, by_gpu):
-                    way, message = by_gpu, direct
-            for key, cost in way.items():
-                busy[key] = busy.get(key, 0) + cost
-            found.append(message)
-        return found
+    def _from_hosts(self, moves: Counts) -> Counts:
+        source, target = moves[:, 1], moves[:, 2]
+        if self._about.copies == "home" and self._about.fan_out:
+            far = source // self._per_node != target // self._per_node
+            return np.stack([self._hosts[np.where(far, source, target)], target], axis=1)
+        return np.stack([self._hosts[target], target], axis=1)
 
 
-def spread(ends: Sequence[tuple[int, int]], ranks: int, per_node: int) -> list[tuple[int, int]]:
-    """Return other sources for transfers between GPUs, as little shared as can be: none serves two transfers if that
-    can be avoided, else none three, and so on. What came from the node of its destination still does.
+@njit(cache=True)
+def assign(
+    moves: Any, from_hosts: Any, direct: Any, ranks: int, per_node: int, local: bool,
+    near: int, far: int, host: int, memory: int, window: int,
+) -> Any:  # fmt: skip
+    """Give each transfer in turn the path of the host if it would end there within the ``window``, else that on which
+    it would end first, after those before it that share its links; ``from_hosts`` and ``direct`` are its messages on
+    the two, ``local`` says that it is the host of its destination that is read.
+
+    Model: estimates know of nothing else on the links.
+    """
+    # What links are busy with: NVLink out and in, network out and in, host to GPU; and the memories of hosts.
+    busy = np.zeros((5, ranks), np.int64)
+    memories = np.zeros(ranks // per_node, np.int64)
+    found = np.empty((len(moves), 2), np.int64)
+    for index in range(len(moves)):
+        source, target = moves[index, 1], moves[index, 2]
+        home, there = source // per_node, target // per_node
+        beside = local or home == there
+        read = there if beside else home
+        late = memories[read] + memory
+        if beside:
+            late = max(late, busy[4, target] + host)
+        else:
+            late = max(late, busy[2, source] + far, busy[3, target] + far)
+        sender = direct[index, 0]
+        way, each = (0, near) if home == there else (2, far)
+        if late > window and late > max(busy[way, sender], busy[way + 1, target]) + each:
+            busy[way, sender] += each
+            busy[way + 1, target] += each
+            found[index] = direct[index]
+            continue
+        memories[read] += memory
+        if beside:
+            busy[4, target] += host
+        else:
+            busy[2, source] += far
+            busy[3, target] += far
+        found[index] = from_hosts[index]
+    return found
+
+
+def spread(ends: Counts, ranks: int, per_node: int) -> Counts:
+    """Return transfers between GPUs, source and destination [n, 2], with other sources, as little shared as can be:
+    none serves two transfers if that can be avoided, else none three, and so on. What came from the node of its
+    destination still does.
 
     Transfers take seats at sources (Kuhn's augmenting paths), in order, and in every round there is one seat more.
     """
+    pairs: list[tuple[int, int]] = [(source, target) for source, target in ends.tolist()]
     seats: dict[int, list[int]] = {}
     room = 1
 
@@ -164,7 +184,7 @@ def spread(ends: Sequence[tuple[int, int]], ranks: int, per_node: int) -> list[t
         ]
 
     def seat(transfer: int, seen: set[int]) -> bool:
-        for source in candidates(*ends[transfer]):
+        for source in candidates(*pairs[transfer]):
             if source in seen:
                 continue
             seen.add(source)
@@ -178,14 +198,10 @@ def spread(ends: Sequence[tuple[int, int]], ranks: int, per_node: int) -> list[t
                     return True
         return False
 
-    for transfer in range(len(ends)):
+    for transfer in range(len(pairs)):
         while not seat(transfer, set()):
             room += 1
-    chosen = {transfer: source for source, taken in seats.items() for transfer in taken}
-    return [(chosen[transfer], target) for transfer, (_, target) in enumerate(ends)]
-
-
-def _ends(busy: Mapping[tuple[str, int], int], way: Mapping[tuple[str, int], int]) -> int:
-    """Return when a transfer ends that takes so long on each link of its ``way``, after what these are ``busy`` with;
-    ps."""
-    return max([busy.get(key, 0) + cost for key, cost in way.items()])
+    found = ends.copy()
+    for source, taken in seats.items():
+        found[taken, 0] = source
+    return found

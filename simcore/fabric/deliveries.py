@@ -54,14 +54,18 @@ class Deliveries:
     def _record_transfers(self, until: int) -> None:
         """Hand the recorder the deliveries before ``until``, ps, in the order of (arrival, source, sequence)."""
         rows = np.concatenate([np.zeros((0, kernels.DELIVERY_COLUMNS), np.int64), *self._rows])
-        ripe = rows[:, kernels.D_ARRIVED] < until
-        self._rows = [rows[~ripe]]
+        places = np.lexsort((rows[:, kernels.D_ORDER], rows[:, kernels.D_ARRIVED]))
+        ripe = int(np.searchsorted(rows[places, kernels.D_ARRIVED], until))
+        self._rows = [rows[places[ripe:]]]
         # Those still held back are sorted again next time: wait until there are twice as many.
         self._undescribed = len(self._rows[0])
         self._enough = 2 * (CHUNK + self._undescribed)
-        rows = rows[ripe]
-        rows = rows[np.lexsort((rows[:, kernels.D_ORDER], rows[:, kernels.D_ARRIVED]))]
-        meta = rows[:, kernels.D_META]
+        order, meta, size, issued, arrived, queued = (
+            rows[places[:ripe], column]
+            for column in (
+                kernels.D_ORDER, kernels.D_META, kernels.D_SIZE, kernels.D_ISSUED, kernels.D_ARRIVED, kernels.D_QUEUED
+            )
+        )  # fmt: skip
         what = (meta >> META_WHAT) & kernels.WHAT_MASK
         sets = (meta & META_WORD) > 0
         what[sets] = self._state[kernels.T_STORES][what[sets], kernels.STORE_WHAT]
@@ -69,14 +73,14 @@ class Deliveries:
         self._recorder.extend(
             "transfers",
             {
-                "src": (rows[:, kernels.D_ORDER] >> kernels.ORDER_SOURCE).astype(np.int32),
+                "src": (order >> kernels.ORDER_SOURCE).astype(np.int32),
                 "dst": (meta >> META_DST).astype(np.int32),
-                "sequence": rows[:, kernels.D_ORDER] & kernels.SEQUENCE_MASK,
-                "size_bytes": rows[:, kernels.D_SIZE],
+                "sequence": order & kernels.SEQUENCE_MASK,
+                "size_bytes": size,
                 "kind": Coded(KINDS, meta & META_FLAG),
-                "issued_ps": rows[:, kernels.D_ISSUED],
-                "arrived_ps": rows[:, kernels.D_ARRIVED],
-                "queued_ps": rows[:, kernels.D_QUEUED],
+                "issued_ps": issued,
+                "arrived_ps": arrived,
+                "queued_ps": queued,
                 "what": Coded([*self._names, ""], what),
             },
         )
