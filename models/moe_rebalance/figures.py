@@ -46,7 +46,9 @@ def speedup(title: str, steps: Any, width: str) -> Any:
     panels = [_worth(steps.rows, policies, column, said) for column, said in
               (("layers_ms", LAYERS), ("train_ms", TRAINING))]  # fmt: skip
     said = "times faster than static; Qwen3-30B-A3B on 64 H800, no rollout; a line goes around 1.45 and more"
-    return cells(panels, title=title, subtitle=said, label="times faster", digits=3, mark=HEADLINE, stacked=True, width=width)
+    return cells(
+        panels, title=title, subtitle=said, label="times faster", digits=3, mark=HEADLINE, stacked=True, width=width
+    )
 
 
 def _worth(rows: Sequence[Row], policies: Iterable[str], column: str, title: str) -> CellPanel:
@@ -172,7 +174,9 @@ def ablation(
         list(lines)[::-1], times[::-1], "", "",
     ))  # fmt: skip
     said = f"{FASTER}; {LAYERS}; Qwen3-30B-A3B on H800 where not said otherwise; a line goes around 1.45 and more"
-    return cells(panels, title=title, subtitle=said, label="times faster", digits=3, mark=HEADLINE, stacked=True, width=width)
+    return cells(
+        panels, title=title, subtitle=said, label="times faster", digits=3, mark=HEADLINE, stacked=True, width=width
+    )
 
 
 def _grid(
