@@ -21,7 +21,7 @@ from simcore.models.moe_rebalance.routing import Synthetic
 from simcore.models.moe_rebalance.timing import Exchange, Rates
 from simcore.models.moe_rebalance.transfers import Paths, Speeds, Transfers, spread
 
-from simcore import InputError, run
+from simcore import COMPUTE, DELAY, InputError, run
 from simcore.fabric import Fabric
 from simcore.hardware import Host, LinkSpec, Network
 from simcore.scenario import fingerprint
@@ -141,6 +141,66 @@ def chunk(visits: list[Visit], ahead: list[Visit], **more: Any) -> Any:
     return made.told(0, ended.value[1])
 
 
+def rows_one_by_one(visits: list[Visit], weights: int, gradients: int) -> list[tuple[Any, ...]]:
+    """Return the rows of a chunk whose weights come at once (buffers for all): rank, peer, size, duration, stream, and
+    which rows each is after."""
+    src, dst = Exchange(4, 2).pairs
+    rows: list[tuple[Any, ...]] = []
+    gates, experts = [], []
+    for each in visits:
+        gates.append(len(rows))
+        rows.append((0, 0, 0, 0, DELAY, []))
+        for kind in ("forward", "backward")[: 1 + (each.kind == "backward")]:
+            stages: list[tuple[str, Any]] = [("attention", each.load.attention), ("tensor", None),
+                ("dispatch", (src, dst)), ("experts", each.load.experts), ("combine", (dst, src))]  # fmt: skip
+            for name, what in stages if kind == "forward" else stages[::-1]:
+                before, first = len(rows) - 1, len(rows)
+                if name in ("attention", "experts"):
+                    rows += [(rank, rank, 0, (1 + (kind == "backward")) * int(took), COMPUTE, [before])
+                             for rank, took in enumerate(what)]  # fmt: skip
+                elif what:
+                    ends = what if kind == "forward" else what[::-1]
+                    rows += [(int(a), int(b), int(size), 0, COMPUTE, [before])
+                             for a, b, size in zip(*ends, each.load.sizes, strict=True)]  # fmt: skip
+                rows.append((0, 0, 0, 0, DELAY, list(range(first, len(rows))) or [before]))
+                if name == "experts":
+                    last = len(rows) - 1
+        experts.append(last)
+    plans = {}
+    for index, each in enumerate(visits):
+        if each.planned:
+            plans[index] = len(rows)
+            rows.append((0, 0, 0, each.planned, DELAY, []))
+    for index, each in enumerate(visits):
+        rows += [(a, b, gradients, 0, COMPUTE, [experts[index]]) for a, b in each.gradients]
+    for index, each in enumerate(visits):
+        plan = [plans[index]] if index in plans else []
+        come = list(range(len(rows), len(rows) + len(each.weights)))
+        rows += [(a, b, weights, 0, COMPUTE, plan) for a, b in each.weights]
+        rows[gates[index]] = (0, 0, 0, 0, DELAY, [*([gates[index] - 1] if index else []), *plan, *come])
+    return rows
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 2), st.integers(0, 2), st.sampled_from([0, 7])), min_size=1,
+    max_size=4), st.integers(0, 4))  # fmt: skip
+def test_rows_of_a_chunk_are_those_of_plain_loops(drawn: list[Any], forward: int) -> None:
+    visits = []
+    for index, (took, come, go, planned) in enumerate(drawn):
+        kind = "forward" if index < forward else "backward"
+        load = Load(np.arange(4) + took, np.arange(4) * took, np.arange(8) * took)
+        gradients = [(1, 0), (3, 1)][:go] if kind == "backward" else []
+        visits.append(Visit(kind, load, [(0, 1), (2, 3)][:come], gradients, planned))
+    made = Chunk(Frame(Exchange(4, 2), 1), visits, [], buffers=9, loaded=0, tensor_bytes=5, weights=11, gradients=13)
+    schedule, begin = made.schedule, made.schedule.after_begin.tolist()
+    stream = schedule.stream
+    assert stream is not None
+    columns = (schedule.rank, schedule.peer, schedule.size, schedule.duration, stream)
+    after = [schedule.after[a:b].tolist() for a, b in itertools.pairwise(begin)]
+
+    found = [(*row, rest) for *row, rest in zip(*(each.tolist() for each in columns), after, strict=True)]
+    assert found == rows_one_by_one(visits, 11, 13)
+
+
 def visit(experts: int, weights: list[tuple[int, int]], kind: Any = "forward", **more: Any) -> Visit:
     load = Load(np.full(4, 100), np.array([experts, 1, 1, 1]), np.zeros(8, np.int64))
     return Visit(kind, load, weights, more.get("gradients", []), more.get("planned", 0))
@@ -220,6 +280,45 @@ def test_dual_takes_the_host_while_that_is_in_time_and_then_whichever_ends_first
     assert sources(Transfers("cpu", copies="home"), 0) == [-10, -11, -10]
     assert sources(Transfers("split"), 0, "update") == [0, 2, 0]
     assert sources(Transfers("split"), 0) == [-10, -10, -10]
+
+
+def plainly(moves: list[Any], host_of: Any, nodes_of: Any, local: bool, window: int) -> list[tuple[int, int]]:
+    """Return what `assign` does, by dictionaries of links."""
+    busy, found = dict[tuple[str, int], int](), []
+
+    def ends(way: dict[tuple[str, int], int]) -> int:
+        return max(busy.get(link, 0) + cost for link, cost in way.items())
+
+    for _, source, target in moves:
+        near = nodes_of(source) == nodes_of(target)
+        way = {("host in", target): SPEEDS.host, ("memory", nodes_of(target)): SPEEDS.memory}
+        if not (near or local):
+            way = {("far in", target): SPEEDS.far, ("far out", source): SPEEDS.far,
+                   ("memory", nodes_of(source)): SPEEDS.memory}  # fmt: skip
+        message = (host_of(target if near or local else source), target)
+        name, cost = ("near", SPEEDS.near) if near else ("far", SPEEDS.far)
+        direct = {(f"{name} out", source): cost, (f"{name} in", target): cost}
+        if ends(way) > window and ends(way) > ends(direct):
+            way, message = direct, (source, target)
+        for link, cost in way.items():
+            busy[link] = busy.get(link, 0) + cost
+        found.append(message)
+    return found
+
+
+@given(
+    st.lists(st.tuples(st.just(0), st.integers(0, 5), st.integers(0, 5)), max_size=20),
+    st.booleans(),
+    st.integers(0, 90),
+)
+def test_paths_are_those_of_a_plain_choice(moves: list[Any], everywhere: bool, window: int) -> None:
+    moves = [each for each in moves if each[1] != each[2]]
+    hosts = [-1 - each for each in range(6)]
+    about = Transfers("dual", copies="everywhere" if everywhere else "home")
+    found = Paths(about, 6, 2, hosts, SPEEDS).choose(np.array(moves).reshape(-1, 3), "update", window)
+
+    expected = plainly(moves, hosts.__getitem__, lambda rank: rank // 2, everywhere, window)
+    assert [tuple(each) for each in found.tolist()] == expected
 
 
 @given(st.data())

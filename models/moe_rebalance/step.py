@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simcore import Rank, Schedule
+from simcore import Rank
 
 from .chunks import COMPUTED, FORWARD, Chunk, Frame, Kind, Load, Told, Visit
 from .placement import Counts, Group
 from .planned import Planned
 from .planning import served
 from .policies import POLICIES
+from .reduction import homes, reductions
 from .report import STAGES
 from .routing import Routing
 from .tensors import Operands
-from .timing import ELEMENT, Exchange, Layer
+from .timing import Exchange, Layer
 from .transfers import Paths, Speeds, Stage, measure, messages
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 Program = Generator[Any, Any, None]
 
-GRADIENT = 4
-"""Bytes of an element of gradients that are reduced."""
 NO_MESSAGES: Counts = np.zeros((0, 2), np.int64)
 
 
@@ -148,7 +147,7 @@ class Player:
         are everywhere, to the other nodes of the group."""
         params, group = self.params, self.group
         size = params.layers * params.shape.expert_bytes
-        here = [(self._homes(rank), rank) for rank in range(group.ranks)]
+        here = [(homes(group, rank), rank) for rank in range(group.ranks)]
         found = []
         for count, rank in here:
             nodes = range(group.nodes) if params.transfers.copies == "everywhere" else [rank // group.per_node]
@@ -156,11 +155,6 @@ class Player:
                 beside = node * group.per_node + rank % group.per_node
                 found.append(((rank, self.hosts[beside]), count * size))
         return [each for each in found if each[1]]
-
-    def _homes(self, rank: int) -> int:
-        """Return of how many experts ``rank`` is the home."""
-        experts, ranks = self.group.experts, self.group.ranks
-        return experts * (rank + 1) // ranks - experts * rank // ranks
 
     def _plans(self, now: int) -> Counts:
         """Return when the plan of every micro-step and layer is there, [M, L], ps; plans for the whole step come first,
@@ -292,30 +286,13 @@ class Player:
         begin = self.rank.now
         self._told(begin, "wait", "reduction", "other EP groups")
         if last:
-            for operation, element in (("reduce_scatter", GRADIENT), ("all_gather", ELEMENT)):
-                schedule = self._merged(operation, element)
+            everybody = range(len(self.job.ranks))
+            for operation, schedule in reductions(self.rank, self.params, self.group, len(everybody)):
                 if len(schedule):
-                    everybody = range(len(self.job.ranks))
                     yield from self.rank.play(schedule, operation, ranks=everybody)
         yield from self.job.meet(self.rank)
         self._told(self.rank.now, "wait", "reduction", "gradients of all groups")
         self._row("reduction", begin)
-
-    def _merged(self, operation: str, element: int) -> Schedule:
-        """Return one collective of every set of ranks that have copies of the same weights: experts by their place in
-        the group, all other weights by their share of the heads."""
-        params, world, ep = self.params, len(self.job.ranks), self.group.ranks
-        parameters = params.shape.expert_bytes // ELEMENT
-        sets = [(list(range(k, world, ep)), self._homes(k) * parameters) for k in range(ep)]
-        sets += [
-            (list(range(k, world, params.tensor)), params.shape.dense // params.tensor) for k in range(params.tensor)
-        ]
-        parts = [
-            (self.rank.schedule(operation, params.layers * count * element, ranks), np.array(ranks))
-            for ranks, count in sets
-            if len(ranks) > 1
-        ]
-        return _together(parts)
 
     # ---- what is told of it
 
@@ -388,22 +365,3 @@ class Player:
     def _row(self, name: str, begin: int) -> None:
         assert name in STAGES
         self.rank.record("stages", self.number, name, begin, self.rank.now)
-
-
-def _together(parts: Sequence[tuple[Schedule, Counts]]) -> Schedule:
-    """Return schedules as one; rank i of each is ``ranks[i]`` of the job."""
-    columns: list[list[Any]] = [[], [], [], [], [], [], []]
-    rows = 0
-    for schedule, ranks in parts:
-        ends = [np.where(each >= 0, ranks[np.maximum(each, 0)], each) for each in (schedule.rank, schedule.peer)]
-        stream = np.zeros(len(schedule), np.int64) if schedule.stream is None else schedule.stream
-        counts, after = np.diff(schedule.after_begin), schedule.after + rows
-        for column, values in zip(
-            columns, (*ends, schedule.size, schedule.duration, counts, after, stream), strict=True
-        ):
-            column.append(values)
-        rows += len(schedule)
-    none = np.zeros(0, np.int64)
-    rank, peer, size, duration, counts, after, stream = (np.concatenate([none, *each]) for each in columns)
-    begin = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    return Schedule(rank, peer, size, duration, begin, after, stream)
