@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from simcore.errors import SimulationError
 from simcore.hardware import EnergySpec, GpuSpec
@@ -84,12 +84,14 @@ class Virtual:
 @dataclass(frozen=True)
 class Kernel:
     """A reference kernel and its formula: ``run(*arrays)`` and ``cost(*virtuals)`` both return (outputs, Work), and
-    agree on Work. ``timing`` says how long its work takes, where that is known better than by the roofline."""
+    agree on Work. ``timing`` says how long its work takes, where that is known better than by the roofline. The
+    operations of its Work are all arithmetic, or, as many papers count, that of products of matrices alone."""
 
     name: str
     run: Callable[..., tuple[Any, Work]]
     cost: Callable[..., tuple[Any, Work]]
     timing: "CostModel | None" = None
+    counts: Literal["all", "products"] = "all"
 
     def __call__(self, *payloads: Any) -> tuple[Any, Work]:
         """Run on real payloads, or apply the formula when any payload is ``Virtual``."""

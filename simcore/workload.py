@@ -64,6 +64,11 @@ class Workload(Protocol):
         """Return metrics of a job from its rows in the workload's own ``tables``, columns as arrays."""
         return {}
 
+    def kernels(self, rng: Any) -> Iterable[tuple[Kernel, Sequence[Any]]]:
+        """Return the kernels whose time its programs take from formulas and not from `Rank.compute`, each with real
+        payloads to try it on."""
+        return ()
+
     def program(self, rank: "Rank", plan: Any) -> Program:
         """Run the life of one rank: a generator that waits through the methods of ``rank``."""
         ...

@@ -300,6 +300,7 @@ def long_profile(path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_a_valid_marked_run_and_exits_130(tmp_path: Path) -> None:
     long_profile(tmp_path / "p.csv")
     command = [sys.executable, "-m", "simcore.cli", "run", "fused_allreduce", "--out", "r"]

@@ -109,6 +109,7 @@ def test_a_file_that_no_pattern_carries_would_be_missed(tree: Path, tmp_path: Pa
     assert "simcore/traces/ddp_4ranks/profile.csv" in lost
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_runs_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")

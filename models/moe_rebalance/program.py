@@ -1,13 +1,13 @@
 """Which step of which model is simulated, by which policy, and what its ranks do."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from simcore import Column, InputError, Metric, Time, TraceFile, locate
 
-from . import records, report, step
+from . import records, report, step, trials
 from .placement import Group
 from .planned import Planned
 from .planning import Planner
@@ -18,7 +18,7 @@ from .timing import Rates, Shape
 from .transfers import Transfers
 
 if TYPE_CHECKING:
-    from simcore import Rank
+    from simcore import Kernel, Rank
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,10 @@ class MoeRebalance:
     def summarise(self, params: Params, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return how long the stages took, what was waited for, and how even the loads were."""
         return report.summarise(tables)
+
+    def kernels(self, rng: Any) -> Iterable[tuple["Kernel", Sequence[Any]]]:
+        """Return the kernels, each with payloads; their time comes from formulas."""
+        return trials.trials(rng)
 
     def program(self, rank: "Rank", plan: step.Plan) -> Generator[Any, Any, None]:
         """Run the step."""

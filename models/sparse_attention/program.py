@@ -1,18 +1,18 @@
 """Which question is asked, and what one rank does for it: a layer by itself, or requests that ranks serve together."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from simcore import Column, Metric
 
 from . import serving as system
-from . import single
+from . import single, trials
 from .layer import Across, Attention, Shape
 from .timing import Rates
 
 if TYPE_CHECKING:
-    from simcore import Rank
+    from simcore import Kernel, Rank
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,10 @@ class SparseAttention:
         if params.mode == "serving":
             return system.summarise(params.serving, tables)
         return single.summarise(params, tables)
+
+    def kernels(self, rng: Any) -> Iterable[tuple["Kernel", Sequence[Any]]]:
+        """Return the kernels, each with payloads; their time comes from formulas."""
+        return trials.trials(rng)
 
     def program(self, rank: "Rank", plan: Plan) -> Generator[Any, Any, None]:
         """Compute, or serve."""

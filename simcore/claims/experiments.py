@@ -67,10 +67,10 @@ def run(paper: Paper, name: str) -> Found:
 def scenarios(paper: Paper, name: str) -> Iterator[tuple[Point, scenario.Scenario]]:
     """Yield the points of the experiment ``name`` and the scenario of each; raises ``InputError`` that names both."""
     about, document = paper.sheet.experiments[name], paper.document.at("experiments", name)
-    base = source.read(_scenario(paper, about, document))
+    base, known = source.read(_scenario(paper, about, document)), scenario.Known()
     for point in _points(about, document):
         try:
-            yield point, sweep.asked(base, point, name)
+            yield point, sweep.asked(base, point, name, known)
         except InputError as error:
             raise InputError(f"{error}{_where(name, point)}") from None
 

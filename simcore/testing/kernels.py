@@ -1,4 +1,4 @@
-"""Checks of kernels, on the payloads that the model's own cases call them with."""
+"""Checks of kernels, on the payloads that the model's own cases call them with, and on those that it offers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -32,10 +32,13 @@ def check_counted_work(subject: Subject) -> str:
         returned = sum(each.nbytes for each in _parts(outputs))
         if written < returned:
             raise Unmet(f"{call} counts {written} B written, but returns {returned} B")
-        if count.unknown or (stated and not count.most):
-            unseen.add(f"{call.kernel.name} computes with {count.unknown or 'something'} that cannot be counted")
-        elif not count.least <= stated <= count.most:
-            raise Unmet(f"{call} counts {stated} operations, but does {count.least}")
+        products = call.kernel.counts == "products"
+        unknown = count.hidden or ("" if products else count.unknown)
+        least, most = (count.products, count.products) if products else (count.least, count.most)
+        if unknown or (stated and not most):
+            unseen.add(f"{call.kernel.name} computes with {unknown or 'something'} that cannot be counted")
+        elif not least <= stated <= most:
+            raise Unmet(f"{call} counts {stated} operations, but does {least}")
     if len(unseen) == len({call.kernel.name for call in calls}):
         raise Inapplicable(min(unseen))
     return _looked_at(calls) + "".join(f"; {sentence}" for sentence in sorted(unseen))
@@ -61,8 +64,10 @@ def _calls(subject: Subject) -> list[Call]:
         for call in subject.run(case, *subject.real(case)).calls:
             if call.is_real:
                 found.setdefault(str(call), call)
+    for call in subject.offered:
+        found.setdefault(str(call), call)
     if not found:
-        raise Inapplicable("it computes on no real payloads")
+        raise Inapplicable("it has no kernels, or none that compute on real payloads")
     return list(found.values())
 
 

@@ -105,6 +105,15 @@ class Subject:
         hint = source.type_hints(self.workload.Params).get("payload")
         return "real" in get_args(hint)
 
+    @property
+    def offered(self) -> list[Call]:
+        """The kernels that the model offers to be tried, with their payloads."""
+        import numpy as np
+
+        offer = getattr(self.workload, "kernels", None)
+        pairs = offer(np.random.default_rng(0)) if offer else ()
+        return [Call(kernel, tuple(payloads)) for kernel, payloads in pairs]
+
     def asked(self, case: str, *overrides: str) -> Scenario:
         """Return the scenario of a case with ``overrides`` as for ``--set``; raises ``InputError``."""
         path = self.folder / "scenario.yaml"

@@ -93,17 +93,28 @@ FREE = ("negative", "positive", "absolute", "isfinite", "equal", "not_equal", "l
 
 @dataclass
 class Count:
-    """Operations seen so far: ``least``, and ``most``, where the first element of a sum is an addition too; and the
-    first function that the witness could not count, or ""."""
+    """Operations seen so far: ``least``, and ``most``, where the first element of a sum is an addition too; those of
+    ``products`` of matrices among them. The first function that the witness could not count, or "", is ``unknown``, and
+    ``hidden`` where it may multiply matrices."""
 
     least: int = 0
     most: int = 0
+    products: int = 0
     unknown: str = ""
+    hidden: str = ""
 
     def add(self, least: int, most: int | None = None) -> None:
         """Count operations, their number known or between two."""
         self.least += least
         self.most += least if most is None else most
+
+    def multiply(self, found: Any, inner: int) -> None:
+        """Count a product of matrices that gave ``found``, each element of so many terms."""
+        import numpy as np
+
+        operations = 2 * int(np.size(found)) * inner
+        self.add(operations)
+        self.products += operations
 
 
 def counted(run: Callable[..., Any], payloads: Sequence[Any]) -> Count:
@@ -137,10 +148,11 @@ def _counting() -> Any:
             if function.__name__ in _PRODUCTS:
                 left, right = (np.asarray(each) for each in arguments[:2])
                 found = function(left, right)
-                self.count.add(2 * int(np.size(found)) * left.shape[-1])
+                self.count.multiply(found, left.shape[-1])
                 return found.view(Counting) if np.ndim(found) else found
             if function.__name__ in _UNSEEN:
                 self.count.unknown = self.count.unknown or function.__name__
+                self.count.hidden = self.count.hidden or function.__name__
             return super().__array_function__(function, types, arguments, keywords)
 
     return Counting
@@ -154,7 +166,7 @@ def _add(count: Count, name: str, method: str, inputs: list[Any], found: Any) ->
     import numpy as np
 
     if name in ("matmul", "vecdot", "matvec", "vecmat"):
-        count.add(2 * int(np.size(found)) * inputs[0].shape[-1])
+        count.multiply(found, inputs[0].shape[-1])
     elif name in ELEMENTWISE:
         size, read = int(np.size(found)), int(inputs[0].size)
         count.add(*((read - size, read) if method == "reduce" else (size,)))
