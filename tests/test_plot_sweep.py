@@ -249,6 +249,32 @@ def test_cells_show_what_they_hold_and_bars_lie_on_one_another() -> None:
     assert boxes[0][2:] == boxes[1][2:]
 
 
+def test_bars_have_a_legend_where_series_change() -> None:
+    panels = [
+        plot.BarPanel([plot.Bar("one", 0, 1, series=name) for name in names], "x", "above")
+        for names in ("ab", "ab", "bc", "a", "ab")
+    ]
+
+    axes = plot.bars(panels, title="t").axes
+
+    assert [each.get_legend() is not None for each in axes] == [True, False, True, False, True]
+
+
+def test_a_line_goes_around_the_cells_that_reach_the_mark() -> None:
+    held = [[1.0, 2.0, 3.0], [float("nan"), 1.9, 2.5]]
+    panel = plot.CellPanel("t", list("abc"), list("de"), held, "x", "y")
+
+    (lines,) = plot.cells([panel], title="t", label="l", mark=2).axes[0].collections
+    drawn = {tuple(sorted(map(tuple, each.tolist()))) for each in lines.get_segments()}
+
+    # Every side of every cell that is inside, less those that two of them share.
+    sides: list[tuple[tuple[float, float], tuple[float, float]]] = []
+    for x, y in ((1, 0), (2, 0), (2, 1)):
+        for a, b in (((0, 0), (1, 0)), ((0, 1), (1, 1)), ((0, 0), (0, 1)), ((1, 0), (1, 1))):
+            sides.append(((x + a[0] - 0.5, y + a[1] - 0.5), (x + b[0] - 0.5, y + b[1] - 0.5)))
+    assert drawn == {side for side in sides if sides.count(side) == 1}
+
+
 def test_files_are_the_same_in_every_process_and_no_window_is_opened(place: Path, tmp_path: Path) -> None:
     program = f"""
 import hashlib, sys

@@ -48,19 +48,24 @@ class BarPanel:
 
 
 def bars(panels: Sequence[BarPanel], *, title: str, subtitle: str = "", width: str = "screen") -> Drawing:
-    """Return a figure of ``panels`` one below the other."""
+    """Return a figure of ``panels`` one below the other; a legend stands above the panel whose series are others than
+    those of the panel before."""
     with sheet_of(width) as sheet:
         heights = [ROW * max(1, len(panel.labels)) + 16 for panel in panels]
-        keys = [panel.series if len(panel.series) > 1 else [] for panel in panels]
+        before: list[list[str]] = [[], *(panel.series for panel in panels)]
+        keys = [
+            panel.series if len(panel.series) > 1 and panel.series != last else []
+            for panel, last in zip(panels, before, strict=False)
+        ]
         legends = [sheet.legend_room(names, sheet.width - 2 * EDGE) for names in keys]
         above = [legend + (24 if panel.title else 0) + 4 for panel, (_, legend) in zip(panels, legends, strict=True)]
         head, bottom = sheet.head(title, subtitle), 64
         sheet.begin(head + sum(heights) + sum(above) + bottom * len(panels), title, subtitle)
         top, placed = head, []
-        for panel, height, free, (columns, _) in zip(panels, heights, above, legends, strict=True):
+        for panel, height, free, (columns, _), named in zip(panels, heights, above, legends, keys, strict=True):
             axes = sheet.axes(90, top + free, sheet.width - 90 - 30, height)
             handles = _draw(sheet, axes, panel)
-            if len(panel.series) > 1:
+            if named:
                 sheet.legend(axes, handles, (EDGE, top + 4), columns)
             placed.append(axes)
             top += free + height + bottom

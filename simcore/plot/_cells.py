@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from simcore.plot._canvas import Drawing, Sheet, sheet_of
-from simcore.plot._style import HEAT, INK
+from simcore.plot._style import HEAT, INK, MARK
 
 CELL = 44
 """Pixels that a row is high."""
@@ -31,11 +32,11 @@ class CellPanel:
 
 def cells(
     panels: Sequence[CellPanel], *, title: str, label: str, subtitle: str = "", digits: int = 2, log: bool = False,
-    stacked: bool = False, width: str = "screen",
+    stacked: bool = False, mark: float | None = None, width: str = "screen",
 ) -> Drawing:  # fmt: skip
     """Return a figure of ``panels`` one beside the other, or one below the other (``stacked``, and in a figure for a
     paper); ``label`` says what the colours are, on a logarithmic scale where wanted; each cell holds its number, with
-    so many ``digits`` or, on that scale, significant ones."""
+    so many ``digits`` or, on that scale, significant ones. A line goes around the cells that hold ``mark`` or more."""
     held = [np.asarray(panel.rows, float) for panel in panels]
     norm = (LogNorm if log else Normalize)(min(map(np.nanmin, held)), max(map(np.nanmax, held)))
     with sheet_of(width) as sheet:
@@ -49,12 +50,24 @@ def cells(
             for place, k in enumerate(row):
                 axes = sheet.axes(left + place * across, top, across - left, CELL * len(panels[k].y))
                 shown = _draw(sheet, axes, panels[k], held[k], norm, lambda value: _text(value, digits, log))
+                if mark is not None:
+                    lines = LineCollection(_border(held[k] >= mark), colors=MARK, linewidths=sheet.points(2.4))
+                    axes.add_collection(lines)
+                    lines.set_clip_on(False)
             bar = sheet.colour_bar(shown, sheet.width - SCALE + 14, top, height, sheet.elide(label, height))
             bar.ax.yaxis.set_minor_locator(NullLocator())
             bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
             sheet.part(bar.ax)
             top += height + ABOVE + BELOW
         return sheet.figure
+
+
+def _border(inside: Any) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """Return the sides of cells, each from corner to corner, that part those ``inside`` from all others."""
+    padded = np.pad(inside, 1)
+    across = np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1]) - 0.5
+    along = np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1]) - 0.5
+    return [((x, y), (x + 1, y)) for y, x in across.tolist()] + [((x, y), (x, y + 1)) for y, x in along.tolist()]
 
 
 def _text(value: float, digits: int, log: bool) -> str:

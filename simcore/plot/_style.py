@@ -65,6 +65,8 @@ INK, GRID, GROUND = to_hex(stated()["text.color"]), to_hex(stated()["grid.color"
 FAINT, REFERENCE = "#555555", "#777777"
 HEAT = LinearSegmentedColormap.from_list("heat", ["#C6DBEF", "#9E9AC8", "#6A51A3", "#2D004B"])
 """Colours of amounts, from little to much: ever darker."""
+MARK = PALETTE[1]
+"""What is drawn over `HEAT`: no hue of it, and readable on all of its colours."""
 
 
 def width_of(name: str) -> Width:
