@@ -485,6 +485,18 @@ def test_what_is_set_beside_recorded_routing_and_not_read_is_named() -> None:
     assert not any("routing.ep" in each for each in warnings)
 
 
+def test_what_is_set_beside_a_preset_and_not_read_is_named() -> None:
+    more = {
+        KEY + "preset": "ep8_same_prompt",
+        KEY + "tensor": 4,
+        KEY + "routing": {"ep": 4, "sequences": 4, "prompts": 9},
+    }
+    warnings = run(JOB, {**SMALL, **more}).warnings
+
+    for name in ("ep", "sequences", "prompts"):
+        assert any(f"params.routing.{name}" in each and "read" in each for each in warnings)
+
+
 def test_another_file_is_another_run_and_what_does_not_fit_is_refused(tmp_path: Any) -> None:
     counts = records.read(bundle("traces") / "moe_routing" / "routing.parquet", ep=8).counts.copy()
     keys = []

@@ -152,9 +152,11 @@ def _check(params: Params) -> None:
         raise InputError(f"preset: there is no {params.preset!r}; there are {', '.join(PRESETS)}, or '' for routing")
     if params.micro % params.mini_batches:
         raise InputError(f"mini_batches: {params.mini_batches} do not divide {params.micro} micro-steps")
+    # What a preset says is not read here either, so that a run can tell what was set for nothing.
+    routing = ("ep",) if not drawn else () if params.preset else ("ep", "sequences", "length")
     for group, names in ((params.shape, ("hidden", "width", "experts", "top", "query_heads", "heads", "head")),
                          (params.planner, ("threads",)), (params.transfers, ("buffers",)),
-                         (params.routing, ("ep", "sequences", "length") if drawn else ("ep",))):  # fmt: skip
+                         (params.routing, routing)):  # fmt: skip
         for name in names:
             if getattr(group, name) < 1:
                 raise InputError(f"{name} must be 1 or more, not {getattr(group, name)}")
