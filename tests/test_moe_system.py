@@ -580,8 +580,11 @@ def test_real_tensors_give_what_one_rank_would(policy: str) -> None:
         ({"routing": Synthetic(ep=-8)}, "ep must be 1 or more, not -8"),
         ({"routing": Synthetic(sequences=0)}, "sequences must be 1 or more, not 0"),
         ({"routing": Synthetic(length=0)}, "length must be 1 or more, not 0"),
-        ({"rates": Rates(half=-1000)}, "rates.half must be 0 or more, not -1000"),
-        ({"rates": Rates(permute=-6)}, "rates.permute must be 0 or more, not -6"),
+        ({"tokens": 10**9}, "tokens must be at most 4194304, not 1000000000"),
+        ({"context": 10**17}, "context must be at most 4194304, not 1"),
+        ({"rates": Rates(half=-1000)}, "rates.half must be from 0 to 65536, not -1000"),
+        ({"rates": Rates(permute=10**14)}, "rates.permute must be from 0 to 65536, not 100000000000000"),
+        ({"transfers": Transfers(gradient=10**15)}, "transfers.gradient must be from 0 to 65536, not 1"),
         ({"rates": Rates(experts="5")}, "rates.experts is a share of the peak, at most 1, not 5"),
     ],
 )

@@ -20,6 +20,9 @@ from .transfers import Transfers
 if TYPE_CHECKING:
     from simcore import Kernel, Rank
 
+MOST_TOKENS, MOST = 1 << 22, 1 << 16
+"""Tokens of a GPU and micro-step or of a sequence, and factors of what takes time, that are simulated at most."""
+
 
 @dataclass(frozen=True)
 class Params:
@@ -160,11 +163,13 @@ def _check(params: Params) -> None:
         for name in names:
             if getattr(group, name) < 1:
                 raise InputError(f"{name} must be 1 or more, not {getattr(group, name)}")
-    for name in ("half", "permute"):
-        if getattr(params.rates, name) < 0:
-            raise InputError(f"rates.{name} must be 0 or more, not {getattr(params.rates, name)}")
+    for name in (*(("tokens",) if drawn else ()), "context"):
+        if getattr(params, name) > MOST_TOKENS:
+            raise InputError(f"{name} must be at most {MOST_TOKENS}, not {getattr(params, name)}")
+    for name, factor in (("rates.half", params.rates.half), ("rates.permute", params.rates.permute),
+                         ("transfers.gradient", params.transfers.gradient)):  # fmt: skip
+        if not 0 <= factor <= MOST:
+            raise InputError(f"{name} must be from 0 to {MOST}, not {factor}")
     for name in ("attention", "experts"):
         if Fraction(getattr(params.rates, name)) > 1:
             raise InputError(f"rates.{name} is a share of the peak, at most 1, not {getattr(params.rates, name)}")
-    if params.transfers.gradient < 0:
-        raise InputError(f"transfers.gradient must be 0 or more, not {params.transfers.gradient}")
