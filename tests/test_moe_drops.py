@@ -165,7 +165,7 @@ def test_the_update_counts_the_way_back_and_that_of_gradients(
 ) -> None:
     """Four layers, all alike. Weights come again on the way back but for the last layers, after the gradients of the
     layer that had their buffer are home, by GPU; both are hidden by the layers of the other buffers, thrice as long as
-    there."""
+    there, and gradients by what their own layer has left to do, attention, twice as long."""
     group, counts, step = case
     (((plan,),),) = [step.plans]
     step = StepPlan([[plan]] * 4, step.relocated, step.copied, step.effort)
@@ -176,7 +176,8 @@ def test_the_update_counts_the_way_back_and_that_of_gradients(
     prefetch = Prefetch(about, paths, loads, 4)
     found = prefetch.weights("update", layer, 0, window, drops=True)
 
-    least = 3 * int(counts[0, 0].sum(axis=-1).max() // 2 + longest(plan))
+    attention = int(counts[0, 0].sum(axis=-1).max() // 2)
+    least, rest = 3 * (attention + longest(plan)), 2 * attention
     direct = Paths(Transfers("gpu"), group.ranks, group.per_node, [], Speeds(150, 400, 0, 0))
 
     def home(moves: Any) -> int:
@@ -187,15 +188,15 @@ def test_the_update_counts_the_way_back_and_that_of_gradients(
         choice = paths.choose(paths.ways(moves, "update"), window)
         total = max(0, choice.latest - window)
         if layer + buffers < 4:
-            total += max(0, home(plan.moves) + choice.latest - (buffers - 1) * least)
+            total += max(0, home(plan.moves) - rest + choice.latest - (buffers - 1) * least)
         if gradient:
             after = all_come if layer >= buffers else 0
-            hidden = min(buffers - 1, layer) * least
+            hidden = rest + min(buffers - 1, layer) * least
             total += max(0, home(moves) + after - hidden) - max(0, after - hidden)
         return total, left[max(range(len(left)), key=lambda one: (choice.ends[one], one))]
 
     all_come = paths.choose(paths.ways(plan.moves, "update"), window).latest
-    late = all_come > window or home(plan.moves) > min(buffers - 1, layer) * least
+    late = all_come > window or home(plan.moves) > rest + min(buffers - 1, layer) * least
     _, gone, _ = searched(plan, 4, waits) if late else (0, [], (0, 0))
     kept = np.delete(plan.moves, gone, axis=0)
     assert found.tolist() == paths.choose(paths.ways(kept, "update"), window).messages.tolist()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .chunks import BACK, Load
+from .chunks import BACK, BACKWARD, Load
 from .loads import Left, Loads
 from .placement import Counts
 from .transfers import GPUS, Paths, Stage, Transfers, Ways
@@ -65,13 +65,16 @@ class Prefetch:
         In the update the way back counts: weights that come again after the gradients of the layer that had their
         buffer, and gradients before which those of another do not come.
 
-        Model: other layers are reckoned as decided by then, or as planned, and gradients of each layer by themselves.
+        Model: other layers are reckoned as decided by then, or as planned, and gradients of each layer by themselves;
+        what hides them is what is computed, not the exchange of tokens.
         """
         paths, buffers = self._paths, self._about.buffers
         back = ways if stage == "update" and layer + buffers < self._layers else None
         home = self._direct(layer, m) if stage == "update" and self._about.gradient else None
-        before, hidden = self._home(layer + buffers, m) if back else 0, self._hidden(layer + 1, layer + buffers, m)
-        after = self._again(layer - buffers, m) - self._hidden(layer - buffers + 1, layer, m)
+        before, hidden = 0, self._hidden(layer + 1, layer + buffers, m)
+        if back:
+            before = self._home(layer + buffers, m) - self._rest(layer + buffers, m)
+        after = self._again(layer - buffers, m) - self._while_home(layer, m)
 
         def waits(left: list[int]) -> tuple[int, int]:
             some = ways.only(left)
@@ -90,7 +93,15 @@ class Prefetch:
         """Return whether gradients are longer on their way home than what hides it."""
         if stage == "recompute" or not self._about.gradient:
             return False
-        return self._home(layer, m) > self._hidden(layer - self._about.buffers + 1, layer, m)
+        return self._home(layer, m) > self._while_home(layer, m)
+
+    def _while_home(self, layer: int, m: int) -> int:
+        """Return the time, ps, that hides the gradients of a layer at least, until another needs its buffer."""
+        return self._rest(layer, m) + self._hidden(layer - self._about.buffers + 1, layer, m)
+
+    def _rest(self, layer: int, m: int) -> int:
+        """Return the time, ps, that a layer takes at least on the way back once it has sent off its gradients."""
+        return BACKWARD * int(self.load("update", layer, m).attention.max())
 
     def _direct(self, layer: int, m: int) -> Ways:
         """Return the ways, from GPU to GPU, of what the update moves."""
