@@ -158,10 +158,10 @@ def test_what_is_dropped_is_what_a_plain_search_drops(
 
 
 @given(layers(), st.integers(0, 3), st.sampled_from([1, 2, 3]), st.sampled_from([0, 2]), st.sampled_from([0, 300]),
-    st.sampled_from(["cpu", "gpu"]))  # fmt: skip
-@settings(max_examples=60, deadline=None)
+    st.sampled_from(["cpu", "gpu"]), st.integers(1, 40))  # fmt: skip
+@settings(max_examples=200, deadline=None)
 def test_the_update_counts_the_way_back_and_that_of_gradients(
-    case: tuple[Group, Any, StepPlan], layer: int, buffers: int, gradient: int, window: int, path: Any
+    case: tuple[Group, Any, StepPlan], layer: int, buffers: int, gradient: int, window: int, path: Any, slow: int
 ) -> None:
     """Four layers, all alike. Weights come again on the way back but for the last layers, after the gradients of the
     layer that had their buffer are home, by GPU; both are hidden by the layers of the other buffers, thrice as long as
@@ -171,14 +171,14 @@ def test_the_update_counts_the_way_back_and_that_of_gradients(
     step = StepPlan([[plan]] * 4, step.relocated, step.copied, step.effort)
     _, loads = loads_of(group, np.repeat(counts, 4, axis=0), step)
     about = Transfers(path, buffers=buffers, gradient=gradient)
-    paths = Paths(about, group.ranks, group.per_node, [-1 - each for each in range(group.ranks)],
-        Speeds(near=150, far=400, host=260, memory=20))  # fmt: skip
+    speeds = Speeds(near=15 * slow, far=40 * slow, host=26 * slow, memory=2 * slow)
+    paths = Paths(about, group.ranks, group.per_node, [-1 - each for each in range(group.ranks)], speeds)
     prefetch = Prefetch(about, paths, loads, 4)
     found = prefetch.weights("update", layer, 0, window, drops=True)
 
     attention = int(counts[0, 0].sum(axis=-1).max() // 2)
     least, rest = 3 * (attention + longest(plan)), 2 * attention
-    direct = Paths(Transfers("gpu"), group.ranks, group.per_node, [], Speeds(150, 400, 0, 0))
+    direct = Paths(Transfers("gpu"), group.ranks, group.per_node, [], speeds)
 
     def home(moves: Any) -> int:
         return gradient * direct.choose(direct.ways(moves, "update"), 0).latest
