@@ -205,6 +205,23 @@ def test_the_update_counts_the_way_back_and_that_of_gradients(
     assert prefetch.load("recompute", layer, 0) is loads.of(layer, 0)
 
 
+def test_what_was_decided_stays() -> None:
+    """Of the first layers of a micro-step weights come in the one before, and what is known then decides."""
+    group, home = Group(2, 2, 4, 2), np.arange(4) // 2
+    resident = home[:, None] == np.arange(2)
+    resident[0, 1] = True
+    plan = Plan(home, resident, np.array([[2, 2], [4, 0], [0, 4], [0, 4]]), np.array([[0, 0, 1]]))
+    counts = np.full((1, 1, 2, 4), 2)
+    none = np.zeros((0, 4), np.int64)
+    paths = Paths(Transfers("gpu"), 2, 2, [], Speeds(near=1200, far=1200, host=0, memory=0))
+
+    for first, kept in ((1200, 1), (0, 0)):
+        _, loads = loads_of(group, counts, StepPlan([[plan]], none, none, []))
+        prefetch = Prefetch(Transfers("gpu"), paths, loads, 1)
+        for window in (first, 0, 1200):
+            assert len(prefetch.weights("recompute", 0, 0, window, drops=True)) == kept
+
+
 def alone(window: int, experts: Any, weights: Any) -> int:
     """Return when a layer ends that computes so, on four GPUs of a node with nothing else on the links, whose weights
     come meanwhile the layer before computes for ``window`` ps; links of 1 B/ps, weights of 1200 B."""

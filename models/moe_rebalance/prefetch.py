@@ -19,7 +19,8 @@ class Prefetch:
 
     def __init__(self, about: Transfers, paths: Paths, loads: Loads, layers: int) -> None:
         self._about, self._paths, self._loads, self._layers = about, paths, loads, layers
-        self._left: dict[tuple[Stage, int, int], Left] = {}
+        # What was decided; nothing where all replicas stay.
+        self._left: dict[tuple[Stage, int, int], Left | None] = {}
 
     def load(self, stage: Stage, layer: int, m: int) -> Load:
         """Return what a pass takes."""
@@ -48,13 +49,13 @@ class Prefetch:
             return moves[:, 1:]
         ways = self._paths.ways(moves, stage)
         choice = self._paths.choose(ways.only(left.kept) if left else ways, window)
-        if drops and self._about.drop and not left and (choice.latest > window or self._home_late(stage, layer, m)):
+        if not drops or not self._about.drop or (stage, layer, m) in self._left:
+            return choice.messages
+        if choice.latest > window or self._home_late(stage, layer, m):
             left = self._loads.without(layer, m, 1 if stage == "recompute" else 1 + BACK,
                 self._waits(stage, layer, m, ways, window))  # fmt: skip
-            if left:
-                self._left[stage, layer, m] = left
-                choice = self._paths.choose(ways.only(left.kept), window)
-        return choice.messages
+        self._left[stage, layer, m] = left
+        return self._paths.choose(ways.only(left.kept), window).messages if left else choice.messages
 
     def _waits(
         self, stage: Stage, layer: int, m: int, ways: Ways, window: int
