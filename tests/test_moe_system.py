@@ -612,3 +612,19 @@ def test_homes_move_with_their_groups_share_of_the_optimizer() -> None:
         sizes = {size for size, what in zip(moved["size_bytes"], moved["what"], strict=True) if what == "placement"}
         elements = 3 * 2048 * 768
         assert sizes == {2 * elements, (2 + 12 // groups) * elements}
+
+
+def test_gradients_are_added_up_over_the_copies_of_every_weight() -> None:
+    """Two EP groups of four, heads shared by two: rings, on which a rank sends what it has but for one of n parts."""
+    routing = {"ep": 4, "sequences": 4, "prompts": 16, "responses": 4, "drawn": 32}
+    moved = columns(step(policy="static", routing=routing), "transfers")
+    elements = {4: 3 * 32 * 3 * 2048 * 768, 2: 3 * (2 * 2048 * 36 * 128 + 2048 * 128) // 2}
+
+    for what, size in (("reduce_scatter", 4), ("all_gather", 2)):
+        found = Counter[tuple[int, int]]()
+        for name, src, dst, sent in zip(*(moved[key] for key in ("what", "src", "dst", "size_bytes")), strict=True):
+            if name == what:
+                found[src, dst] += sent
+        experts = {(rank, (rank + 4) % 8): size * elements[4] // 2 for rank in range(8)}
+        others = {(rank, (rank + 2) % 8): size * elements[2] * 3 // 4 for rank in range(8)}
+        assert found == {**experts, **others}
