@@ -12,7 +12,7 @@ from .placement import Group
 from .planned import Planned
 from .planning import Planner
 from .policies import POLICIES, balanced
-from .routing import PRESETS, Routing, Synthetic, generate
+from .routing import MOST_TOKENS, PRESETS, Routing, Synthetic, generate
 from .tensors import Operands
 from .timing import Rates, Shape
 from .transfers import Transfers
@@ -20,8 +20,8 @@ from .transfers import Transfers
 if TYPE_CHECKING:
     from simcore import Kernel, Rank
 
-MOST_TOKENS, MOST = 1 << 22, 1 << 16
-"""Tokens of a GPU and micro-step or of a sequence, and factors of what takes time, that are simulated at most."""
+MOST = 1 << 16
+"""Factors of what takes time, at most."""
 
 
 @dataclass(frozen=True)

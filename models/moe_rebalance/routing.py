@@ -18,6 +18,8 @@ from simcore import InputError
 
 from .placement import Counts
 
+MOST_TOKENS = 1 << 22
+"""Tokens of a GPU and micro-step, or of a sequence, that are simulated at most."""
 LONGEST = 1 << 26
 """Tokens of a trajectory at most: their square, times the experts of a token, is counted."""
 TRIES = 16
