@@ -72,10 +72,12 @@ class Prefetch:
         paths, buffers = self._paths, self._about.buffers
         back = ways if stage == "update" and layer + buffers < self._layers else None
         home = self._direct(layer, m) if stage == "update" and self._about.gradient else None
-        before, hidden = 0, self._hidden(layer + 1, layer + buffers, m)
+        before = hidden = after = 0
         if back:
             before = self._home(layer + buffers, m) - self._rest(layer + buffers, m)
-        after = self._again(layer - buffers, m) - self._while_home(layer, m)
+            hidden = self._hidden(layer + 1, layer + buffers, m)
+        if home:
+            after = self._again(layer - buffers, m) - self._while_home(layer, m)
 
         def waits(left: list[int]) -> tuple[int, int]:
             some = ways.only(left)
