@@ -158,26 +158,27 @@ def test_what_is_dropped_is_what_a_plain_search_drops(
 
 
 @given(layers(), st.integers(0, 3), st.sampled_from([1, 2, 3]), st.sampled_from([0, 2]), st.sampled_from([0, 300]),
-    st.sampled_from(["cpu", "gpu"]))  # fmt: skip
-@settings(max_examples=60, deadline=None)
+    st.sampled_from(["cpu", "gpu"]), st.integers(1, 40))  # fmt: skip
+@settings(max_examples=200, deadline=None)
 def test_the_update_counts_the_way_back_and_that_of_gradients(
-    case: tuple[Group, Any, StepPlan], layer: int, buffers: int, gradient: int, window: int, path: Any
+    case: tuple[Group, Any, StepPlan], layer: int, buffers: int, gradient: int, window: int, path: Any, slow: int
 ) -> None:
     """Four layers, all alike. Weights come again on the way back but for the last layers, after the gradients of the
     layer that had their buffer are home, by GPU; both are hidden by the layers of the other buffers, thrice as long as
-    there."""
+    there, and gradients by what their own layer has left to do, attention, twice as long."""
     group, counts, step = case
     (((plan,),),) = [step.plans]
     step = StepPlan([[plan]] * 4, step.relocated, step.copied, step.effort)
     _, loads = loads_of(group, np.repeat(counts, 4, axis=0), step)
     about = Transfers(path, buffers=buffers, gradient=gradient)
-    paths = Paths(about, group.ranks, group.per_node, [-1 - each for each in range(group.ranks)],
-        Speeds(near=150, far=400, host=260, memory=20))  # fmt: skip
+    speeds = Speeds(near=15 * slow, far=40 * slow, host=26 * slow, memory=2 * slow)
+    paths = Paths(about, group.ranks, group.per_node, [-1 - each for each in range(group.ranks)], speeds)
     prefetch = Prefetch(about, paths, loads, 4)
     found = prefetch.weights("update", layer, 0, window, drops=True)
 
-    least = 3 * int(counts[0, 0].sum(axis=-1).max() // 2 + longest(plan))
-    direct = Paths(Transfers("gpu"), group.ranks, group.per_node, [], Speeds(150, 400, 0, 0))
+    attention = int(counts[0, 0].sum(axis=-1).max() // 2)
+    least, rest = 3 * (attention + longest(plan)), 2 * attention
+    direct = Paths(Transfers("gpu"), group.ranks, group.per_node, [], speeds)
 
     def home(moves: Any) -> int:
         return gradient * direct.choose(direct.ways(moves, "update"), 0).latest
@@ -187,21 +188,38 @@ def test_the_update_counts_the_way_back_and_that_of_gradients(
         choice = paths.choose(paths.ways(moves, "update"), window)
         total = max(0, choice.latest - window)
         if layer + buffers < 4:
-            total += max(0, home(plan.moves) + choice.latest - (buffers - 1) * least)
+            total += max(0, home(plan.moves) - rest + choice.latest - (buffers - 1) * least)
         if gradient:
             after = all_come if layer >= buffers else 0
-            hidden = min(buffers - 1, layer) * least
+            hidden = rest + min(buffers - 1, layer) * least
             total += max(0, home(moves) + after - hidden) - max(0, after - hidden)
         return total, left[max(range(len(left)), key=lambda one: (choice.ends[one], one))]
 
     all_come = paths.choose(paths.ways(plan.moves, "update"), window).latest
-    late = all_come > window or home(plan.moves) > min(buffers - 1, layer) * least
+    late = all_come > window or home(plan.moves) > rest + min(buffers - 1, layer) * least
     _, gone, _ = searched(plan, 4, waits) if late else (0, [], (0, 0))
     kept = np.delete(plan.moves, gone, axis=0)
     assert found.tolist() == paths.choose(paths.ways(kept, "update"), window).messages.tolist()
     assert prefetch.uneven("update", layer, 0)[1] == len(gone)
     assert prefetch.gradients("update", layer, 0).tolist() == kept[:, :0:-1].tolist()
     assert prefetch.load("recompute", layer, 0) is loads.of(layer, 0)
+
+
+def test_what_was_decided_stays() -> None:
+    """Of the first layers of a micro-step weights come in the one before, and what is known then decides."""
+    group, home = Group(2, 2, 4, 2), np.arange(4) // 2
+    resident = home[:, None] == np.arange(2)
+    resident[0, 1] = True
+    plan = Plan(home, resident, np.array([[2, 2], [4, 0], [0, 4], [0, 4]]), np.array([[0, 0, 1]]))
+    counts = np.full((1, 1, 2, 4), 2)
+    none = np.zeros((0, 4), np.int64)
+    paths = Paths(Transfers("gpu"), 2, 2, [], Speeds(near=1200, far=1200, host=0, memory=0))
+
+    for first, kept in ((1200, 1), (0, 0)):
+        _, loads = loads_of(group, counts, StepPlan([[plan]], none, none, []))
+        prefetch = Prefetch(Transfers("gpu"), paths, loads, 1)
+        for window in (first, 0, 1200):
+            assert len(prefetch.weights("recompute", 0, 0, window, drops=True)) == kept
 
 
 def alone(window: int, experts: Any, weights: Any) -> int:

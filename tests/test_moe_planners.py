@@ -735,6 +735,7 @@ def test_scaled_counts_keep_their_sum(counts: list[int], above: int, below: int)
         ({"prompt": 5}, "prompt must be from 0 to 4"),
         ({"drift": 1.5}, "drift must be from -1 to 1"),
         ({"length": 901}, "length must be from 1 to longest, 900"),
+        ({"longest": 10**9}, "longest must be at most 67108864, not 1000000000"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_in_one_line(wrong: dict[str, Any], words: str) -> None:

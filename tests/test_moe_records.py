@@ -145,6 +145,9 @@ COUNTS = ["layer", "micro", "source", "expert", "count"]
     ("names", "columns", "words"),
     [
         (COUNTS, [[0], [0], [1], [2], [-4]], "rows.csv: row 2: count is below 0"),
+        (COUNTS, [[0], [0], [1], [2], [1 << 40]], "rows.csv: row 2: count is above 4294967296"),
+        (COUNTS, [[0], [0], [1], [2], [1 << 30]], "source 1: 536870912 tokens are more than 4194304"),
+        ([*COUNTS, "count"], [[0], [0], [1], [2], [2], [2]], "found layer, micro, source, expert, count, count"),
         (COUNTS[:4], [[0], [0], [1], [2]], "expected the columns layer, micro, source and expert, count or expert0"),
         ([*COUNTS, "bias"], [[0], [0], [1], [2], [2], [3]], "found layer, micro, source, expert, count, bias"),
         (COUNTS, [[0], [0], [1], [2], ["many"]], "column count must hold whole numbers alone, it is string"),

@@ -485,6 +485,18 @@ def test_what_is_set_beside_recorded_routing_and_not_read_is_named() -> None:
     assert not any("routing.ep" in each for each in warnings)
 
 
+def test_what_is_set_beside_a_preset_and_not_read_is_named() -> None:
+    more = {
+        KEY + "preset": "ep8_same_prompt",
+        KEY + "tensor": 4,
+        KEY + "routing": {"ep": 4, "sequences": 4, "prompts": 9},
+    }
+    warnings = run(JOB, {**SMALL, **more}).warnings
+
+    for name in ("ep", "sequences", "prompts"):
+        assert any(f"params.routing.{name}" in each and "read" in each for each in warnings)
+
+
 def test_another_file_is_another_run_and_what_does_not_fit_is_refused(tmp_path: Any) -> None:
     counts = records.read(bundle("traces") / "moe_routing" / "routing.parquet", ep=8).counts.copy()
     keys = []
@@ -568,8 +580,11 @@ def test_real_tensors_give_what_one_rank_would(policy: str) -> None:
         ({"routing": Synthetic(ep=-8)}, "ep must be 1 or more, not -8"),
         ({"routing": Synthetic(sequences=0)}, "sequences must be 1 or more, not 0"),
         ({"routing": Synthetic(length=0)}, "length must be 1 or more, not 0"),
-        ({"rates": Rates(half=-1000)}, "rates.half must be 0 or more, not -1000"),
-        ({"rates": Rates(permute=-6)}, "rates.permute must be 0 or more, not -6"),
+        ({"tokens": 10**9}, "tokens must be at most 4194304, not 1000000000"),
+        ({"context": 10**17}, "context must be at most 4194304, not 1"),
+        ({"rates": Rates(half=-1000)}, "rates.half must be from 0 to 65536, not -1000"),
+        ({"rates": Rates(permute=10**14)}, "rates.permute must be from 0 to 65536, not 100000000000000"),
+        ({"transfers": Transfers(gradient=10**15)}, "transfers.gradient must be from 0 to 65536, not 1"),
         ({"rates": Rates(experts="5")}, "rates.experts is a share of the peak, at most 1, not 5"),
     ],
 )
@@ -597,3 +612,19 @@ def test_homes_move_with_their_groups_share_of_the_optimizer() -> None:
         sizes = {size for size, what in zip(moved["size_bytes"], moved["what"], strict=True) if what == "placement"}
         elements = 3 * 2048 * 768
         assert sizes == {2 * elements, (2 + 12 // groups) * elements}
+
+
+def test_gradients_are_added_up_over_the_copies_of_every_weight() -> None:
+    """Two EP groups of four, heads shared by two: rings, on which a rank sends what it has but for one of n parts."""
+    routing = {"ep": 4, "sequences": 4, "prompts": 16, "responses": 4, "drawn": 32}
+    moved = columns(step(policy="static", routing=routing), "transfers")
+    elements = {4: 3 * 32 * 3 * 2048 * 768, 2: 3 * (2 * 2048 * 36 * 128 + 2048 * 128) // 2}
+
+    for what, size in (("reduce_scatter", 4), ("all_gather", 2)):
+        found = Counter[tuple[int, int]]()
+        for name, src, dst, sent in zip(*(moved[key] for key in ("what", "src", "dst", "size_bytes")), strict=True):
+            if name == what:
+                found[src, dst] += sent
+        experts = {(rank, (rank + 4) % 8): size * elements[4] // 2 for rank in range(8)}
+        others = {(rank, (rank + 2) % 8): size * elements[2] * 3 // 4 for rank in range(8)}
+        assert found == {**experts, **others}

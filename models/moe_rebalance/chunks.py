@@ -27,8 +27,10 @@ Messages = Counts | Sequence[tuple[int, int]]
 FORWARD = ("attention", "tensor", "dispatch", "experts", "combine")
 """Stages of a forward pass, in order; those of a backward pass are the same in the other direction."""
 COMPUTED = ("attention", "experts")
-BACK = 3
-"""How often a visit on the way back computes its load: there once more, and back twice as long."""
+BACKWARD = 2
+"""How much longer a backward pass computes than a forward one."""
+BACK = 1 + BACKWARD
+"""How often a visit on the way back computes its load: there once more, and back."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Frame:
         back = {name: ends[name][::-1] for name in ends}
         self.blocks: dict[Kind, Block] = {
             "forward": Block(ends, FORWARD, 1),
-            "backward": Block(back, FORWARD[::-1], 2),
+            "backward": Block(back, FORWARD[::-1], BACKWARD),
         }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .chunks import BACK, Load
+from .chunks import BACK, BACKWARD, Load
 from .loads import Left, Loads
 from .placement import Counts
 from .transfers import GPUS, Paths, Stage, Transfers, Ways
@@ -19,7 +19,8 @@ class Prefetch:
 
     def __init__(self, about: Transfers, paths: Paths, loads: Loads, layers: int) -> None:
         self._about, self._paths, self._loads, self._layers = about, paths, loads, layers
-        self._left: dict[tuple[Stage, int, int], Left] = {}
+        # What was decided; nothing where all replicas stay.
+        self._left: dict[tuple[Stage, int, int], Left | None] = {}
 
     def load(self, stage: Stage, layer: int, m: int) -> Load:
         """Return what a pass takes."""
@@ -48,13 +49,13 @@ class Prefetch:
             return moves[:, 1:]
         ways = self._paths.ways(moves, stage)
         choice = self._paths.choose(ways.only(left.kept) if left else ways, window)
-        if drops and self._about.drop and not left and (choice.latest > window or self._home_late(stage, layer, m)):
+        if not drops or not self._about.drop or (stage, layer, m) in self._left:
+            return choice.messages
+        if choice.latest > window or self._home_late(stage, layer, m):
             left = self._loads.without(layer, m, 1 if stage == "recompute" else 1 + BACK,
                 self._waits(stage, layer, m, ways, window))  # fmt: skip
-            if left:
-                self._left[stage, layer, m] = left
-                choice = self._paths.choose(ways.only(left.kept), window)
-        return choice.messages
+        self._left[stage, layer, m] = left
+        return self._paths.choose(ways.only(left.kept), window).messages if left else choice.messages
 
     def _waits(
         self, stage: Stage, layer: int, m: int, ways: Ways, window: int
@@ -65,13 +66,18 @@ class Prefetch:
         In the update the way back counts: weights that come again after the gradients of the layer that had their
         buffer, and gradients before which those of another do not come.
 
-        Model: other layers are reckoned as decided by then, or as planned, and gradients of each layer by themselves.
+        Model: other layers are reckoned as decided by then, or as planned, and gradients of each layer by themselves;
+        what hides them is what is computed, not the exchange of tokens.
         """
         paths, buffers = self._paths, self._about.buffers
         back = ways if stage == "update" and layer + buffers < self._layers else None
         home = self._direct(layer, m) if stage == "update" and self._about.gradient else None
-        before, hidden = self._home(layer + buffers, m) if back else 0, self._hidden(layer + 1, layer + buffers, m)
-        after = self._again(layer - buffers, m) - self._hidden(layer - buffers + 1, layer, m)
+        before = hidden = after = 0
+        if back:
+            before = self._home(layer + buffers, m) - self._rest(layer + buffers, m)
+            hidden = self._hidden(layer + 1, layer + buffers, m)
+        if home:
+            after = self._again(layer - buffers, m) - self._while_home(layer, m)
 
         def waits(left: list[int]) -> tuple[int, int]:
             some = ways.only(left)
@@ -90,7 +96,15 @@ class Prefetch:
         """Return whether gradients are longer on their way home than what hides it."""
         if stage == "recompute" or not self._about.gradient:
             return False
-        return self._home(layer, m) > self._hidden(layer - self._about.buffers + 1, layer, m)
+        return self._home(layer, m) > self._while_home(layer, m)
+
+    def _while_home(self, layer: int, m: int) -> int:
+        """Return the time, ps, that hides the gradients of a layer at least, until another needs its buffer."""
+        return self._rest(layer, m) + self._hidden(layer - self._about.buffers + 1, layer, m)
+
+    def _rest(self, layer: int, m: int) -> int:
+        """Return the time, ps, that a layer takes at least on the way back once it has sent off its gradients."""
+        return BACKWARD * int(self.load("update", layer, m).attention.max())
 
     def _direct(self, layer: int, m: int) -> Ways:
         """Return the ways, from GPU to GPU, of what the update moves."""

@@ -12,13 +12,16 @@ from .placement import Group
 from .planned import Planned
 from .planning import Planner
 from .policies import POLICIES, balanced
-from .routing import PRESETS, Routing, Synthetic, generate
+from .routing import MOST_TOKENS, PRESETS, Routing, Synthetic, generate
 from .tensors import Operands
 from .timing import Rates, Shape
 from .transfers import Transfers
 
 if TYPE_CHECKING:
     from simcore import Kernel, Rank
+
+MOST = 1 << 16
+"""Factors of what takes time, at most."""
 
 
 @dataclass(frozen=True)
@@ -152,17 +155,21 @@ def _check(params: Params) -> None:
         raise InputError(f"preset: there is no {params.preset!r}; there are {', '.join(PRESETS)}, or '' for routing")
     if params.micro % params.mini_batches:
         raise InputError(f"mini_batches: {params.mini_batches} do not divide {params.micro} micro-steps")
+    # What a preset says is not read here either, so that a run can tell what was set for nothing.
+    routing = ("ep",) if not drawn else () if params.preset else ("ep", "sequences", "length")
     for group, names in ((params.shape, ("hidden", "width", "experts", "top", "query_heads", "heads", "head")),
                          (params.planner, ("threads",)), (params.transfers, ("buffers",)),
-                         (params.routing, ("ep", "sequences", "length") if drawn else ("ep",))):  # fmt: skip
+                         (params.routing, routing)):  # fmt: skip
         for name in names:
             if getattr(group, name) < 1:
                 raise InputError(f"{name} must be 1 or more, not {getattr(group, name)}")
-    for name in ("half", "permute"):
-        if getattr(params.rates, name) < 0:
-            raise InputError(f"rates.{name} must be 0 or more, not {getattr(params.rates, name)}")
+    for name in (*(("tokens",) if drawn else ()), "context"):
+        if getattr(params, name) > MOST_TOKENS:
+            raise InputError(f"{name} must be at most {MOST_TOKENS}, not {getattr(params, name)}")
+    for name, factor in (("rates.half", params.rates.half), ("rates.permute", params.rates.permute),
+                         ("transfers.gradient", params.transfers.gradient)):  # fmt: skip
+        if not 0 <= factor <= MOST:
+            raise InputError(f"{name} must be from 0 to {MOST}, not {factor}")
     for name in ("attention", "experts"):
         if Fraction(getattr(params.rates, name)) > 1:
             raise InputError(f"rates.{name} is a share of the peak, at most 1, not {getattr(params.rates, name)}")
-    if params.transfers.gradient < 0:
-        raise InputError(f"transfers.gradient must be 0 or more, not {params.transfers.gradient}")

@@ -1,5 +1,5 @@
-"""Planners of one layer and micro-step that know its loads: replicas by quota (the sheet of arXiv:2606.11867 leaves the
-paper's own to be guessed), and experts that move whole."""
+"""Planners of one layer and micro-step that know its loads: replicas by quota (of the paper, arXiv:2606.11867, only the
+abstract is known), and experts that move whole."""
 
 from typing import Any
 

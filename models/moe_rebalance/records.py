@@ -18,7 +18,7 @@ import numpy as np
 from simcore import InputError
 
 from .placement import Counts
-from .routing import Routing
+from .routing import MOST_TOKENS, Routing
 
 PLACE = ("step", "layer", "micro", "source")
 KEY = b"simcore.routing"
@@ -26,6 +26,8 @@ ROWS = 1 << 16
 """Rows of a chunk."""
 LARGEST = 1 << 28
 """Counts of a step at most, and sums by expert or by source of all steps together: 2 GiB of memory each."""
+MOST = 1 << 32
+"""What a row counts at most."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ def _chunks(path: Path) -> Iterator[Mapping[str, Counts]]:
     """Yield the columns of a file, some rows at a time; raises ``InputError`` for what is no routing."""
     first = 1 + (path.suffix == ".csv")
     for batch in _batches(path):
+        _named(path, batch.schema.names)
         columns = {}
         for name in batch.schema.names:
             column = batch.column(name)
@@ -182,7 +185,8 @@ def _chunks(path: Path) -> Iterator[Mapping[str, Counts]]:
             columns[name] = column.to_numpy(zero_copy_only=False).astype(np.int64)
             if len(columns[name]) and columns[name].min() < 0:
                 raise InputError(f"{path}: row {first + int(columns[name].argmin())}: {name} is below 0")
-        _named(path, list(columns))
+            if name == "count" and len(columns[name]) and columns[name].max() > MOST:
+                raise InputError(f"{path}: row {first + int(columns[name].argmax())}: {name} is above {MOST}")
         columns.setdefault("step", np.zeros(len(batch), np.int64))
         _once(path, first, columns)
         first += len(batch)
@@ -192,12 +196,12 @@ def _chunks(path: Path) -> Iterator[Mapping[str, Counts]]:
 
 def _named(path: Path, names: list[str]) -> None:
     """Raise ``InputError`` for columns that are neither those of counts nor of choices."""
-    others = sorted(set(names) - set(PLACE))
+    others = sorted(name for name in names if name not in PLACE)
     chosen = [name for name in others if name != "expert" and name.startswith("expert")]
     known = others == ["count", "expert"] or (
         chosen and sorted(chosen) == others == sorted(f"expert{place}" for place in range(len(chosen)))
     )
-    if not known or set(PLACE[1:]) - set(names):
+    if not known or set(PLACE[1:]) - set(names) or len(set(names)) < len(names):
         raise InputError(
             f"{path}: expected the columns layer, micro, source and expert, count or expert0, expert1, ...; perhaps "
             f"step; found {', '.join(names)}"
@@ -244,6 +248,12 @@ def _reading(path: Path) -> Iterator[None]:
 
 def _check(path: Path, choices: Counts, top: int) -> None:
     """Raise ``InputError`` for ``choices`` [steps, layers, micro-steps, sources] that no tokens can have made."""
+    if choices.max() > MOST_TOKENS * top:
+        step, layer, micro, source = np.argwhere(choices > MOST_TOKENS * top)[0]
+        raise InputError(
+            f"{path}: step {step}, layer {layer}, micro-step {micro}, source {source}: "
+            f"{choices[step, layer, micro, source] // top} tokens are more than {MOST_TOKENS}"
+        )
     odd = choices % top != 0
     if odd.any():
         step, layer, micro, source = np.argwhere(odd)[0]

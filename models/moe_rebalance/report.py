@@ -35,7 +35,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("from_near", "int32", "weights that came from GPUs of the node"),
         Column("from_far", "int32", "weights that came from GPUs of other nodes"),
         Column("gradients", "int32", "gradients of replicas that went home"),
-        Column("dropped", "int32", "replicas of the plan that were done without, as their weights would come too late"),
+        Column("dropped", "int32", "replicas done without, as weights or gradients would come too late"),
     ),
     "stages": (
         Column("location", "string", "first rank of the EP group"),

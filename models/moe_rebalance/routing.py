@@ -18,6 +18,10 @@ from simcore import InputError
 
 from .placement import Counts
 
+MOST_TOKENS = 1 << 22
+"""Tokens of a GPU and micro-step, or of a sequence, that are simulated at most."""
+LONGEST = 1 << 26
+"""Tokens of a trajectory at most: their square, times the experts of a token, is counted."""
 TRIES = 16
 """Draws in a row of experts that a token has already, after which it draws among the others alone."""
 
@@ -105,6 +109,8 @@ class Synthetic:
             raise InputError(f"drift must be from -1 to 1, not {self.drift}")
         if not 1 <= self.length <= self.longest:
             raise InputError(f"length must be from 1 to longest, {self.longest}, not {self.length}")
+        if self.longest > LONGEST:
+            raise InputError(f"longest must be at most {LONGEST}, not {self.longest}")
         if not 1 <= top <= experts:
             raise InputError(f"top must be from 1 to the {experts} experts, not {top}")
 
