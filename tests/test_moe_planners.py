@@ -281,7 +281,7 @@ def test_matched_placements_are_the_same_with_the_least_that_moves(
     had[np.arange(group.experts), home] = True
     copies, _ = rivals.lay_out(past[0, 0], group)
     if by_node:
-        nodes = [[r for r in range(group.ranks) if group.node(r) == n] for n in range(group.nodes)]
+        nodes = [[r for r in range(group.ranks) if r // group.per_node == n] for n in range(group.nodes)]
         orders = [
             list(itertools.chain(*inside))
             for outer in itertools.permutations(nodes)
@@ -430,7 +430,7 @@ def test_replicas_by_quota_are_those_of_plain_loops(case: tuple[Group, Any, Any]
     served: Counter[tuple[int, int]] = Counter({(e, int(home[e])): int(n) for e, n in enumerate(load)})
     there = {(e, int(home[e])) for e in range(group.experts)}
     scopes = [list(range(group.ranks))] if anywhere else [
-        [r for r in range(group.ranks) if group.node(r) == n] for n in range(group.nodes)
+        [r for r in range(group.ranks) if r // group.per_node == n] for n in range(group.nodes)
     ]  # fmt: skip
 
     def of(rank: int) -> int:
@@ -448,7 +448,7 @@ def test_replicas_by_quota_are_those_of_plain_loops(case: tuple[Group, Any, Any]
             if r == hot or (full and (e, r) not in there):
                 continue
             tokens = min(of(hot) - goal, goal - of(r), served[e, hot])
-            near = 2 * ((e, r) in there) + (group.node(int(home[e])) == group.node(r))
+            near = 2 * ((e, r) in there) + (int(home[e]) // group.per_node == r // group.per_node)
             options.append((tokens, near, -e, -r))
         tokens, _, e, r = max(options, default=(0, 0, 0, 0))
         if tokens <= 0:
@@ -520,7 +520,7 @@ def test_exchanges_are_the_best_of_all_pairs_each_time(case: tuple[Group, Any, A
                 return
             of[[-best[1], -best[2]]] = of[[-best[2], -best[1]]]
 
-    ranks = [[r for r in range(group.ranks) if group.node(r) == n] for n in range(group.nodes)]
+    ranks = [[r for r in range(group.ranks) if r // group.per_node == n] for n in range(group.nodes)]
     expected, every = home.copy(), np.arange(group.experts)
     if group.nodes > 1:
         exchanged(expected, every, loads, ranks)
@@ -568,7 +568,7 @@ def test_a_flexmoe_like_placement_is_that_of_plain_rounds(case: tuple[Group, Any
             break
         cold, other = min(replicated, key=lambda e: (each[e], e)), expected.copy()
         for node in range(group.nodes):
-            for rank in (r for r in range(group.ranks) if group.node(r) == node):
+            for rank in (r for r in range(group.ranks) if r // group.per_node == node):
                 if other[cold, rank] and home[cold] != rank and not other[hot, rank]:
                     other[cold, rank], other[hot, rank] = 0, 1
                     break

@@ -50,10 +50,6 @@ class Group:
         optimizer."""
         return size + OPTIMIZER * size // self.groups
 
-    def node(self, rank: int) -> int:
-        """Return the node of ``rank``."""
-        return rank // self.per_node
-
 
 @dataclass(frozen=True)
 class Plan:
