@@ -208,6 +208,13 @@ TOGETHER = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("name", "mode", "key"), [("ensemble", "settling", "horizon"), ("learned", "learned", "seed")])
+def test_what_another_mode_would_read_is_refused(name, mode, key):
+    for other in {"layer", "settling", "learned"} - {mode}:
+        with pytest.raises(InputError, match=f"{name} is of mode: {mode}, not of mode: {other}"):
+            run(mode=other, **{f"{name}.{key}": 3})
+
+
 @pytest.mark.parametrize(("changes", "said"), TOGETHER)
 def test_what_would_be_ignored_is_refused_in_a_line(changes, said):
     mode = "learned" if next(iter(changes)).startswith("learned") else "layer"
