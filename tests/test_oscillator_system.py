@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import yaml
-from simcore.models.oscillator_attention import drives, layer, measures, settling, substrates, tensors, tiles
+from simcore.models.oscillator_attention import drives, figures, layer, measures, settling, substrates, tensors, tiles
 from simcore.models.oscillator_attention.program import Params
 from simcore.models.oscillator_attention.substrates import Array
 from simcore.models.oscillator_attention.tensors import Shape
@@ -159,6 +159,26 @@ def test_attention_alone_is_charged_for_its_link():
     fast = run({"machine.link.bandwidth": "50 GB/s"}, gpus=2, **RINGS)
     assert measures.link_us(fast) < link / 20
     assert measures.link_us(run(gpus=1, means="softmax", **EDGE)) == 0
+
+
+def test_what_is_sampled_decides_behind_a_slow_link():
+    """States are two numbers a token, products as many as couplings: at 49 tokens faster and slower than softmax."""
+    softmax = run(gpus=1, means="softmax", **EDGE).metrics["makespan_ps"]
+    states, products = (run(gpus=2, **RINGS | {"means": means, "reading.time": 226}) for means in layer.PHYSICAL)
+    assert softmax / states.metrics["makespan_ps"] == pytest.approx(1.07, abs=0.005)
+    assert softmax / products.metrics["makespan_ps"] == pytest.approx(0.958, abs=0.005)
+    # Couplings, 2,499 B a tile, and 98 samples of two bytes in place of 2,401.
+    assert measures.link_us(states) == pytest.approx(2 * (2499 + 2 * 98) * 0.02, abs=5)
+
+
+def test_a_crossing_lies_between_its_points_on_logarithms():
+    softmax, slower, faster = ([{"tokens": n, "us": us} for n in (8, 32, 128)] for us in (10, 20, 5))
+    falling = [{"tokens": n, "us": us} for n, us in ((8, 20), (32, 20), (128, 5))]
+    assert figures.crossing(softmax, falling, "us") == pytest.approx(64)
+    assert figures.crossing(softmax, slower, "us") is None
+    assert figures.crossing(softmax, faster, "us") is None
+    said = figures._less({"middle": 64.2, "best": None, "worst": None}, {"middle": True, "best": True, "worst": False})
+    assert said == "below softmax from 64 tokens (best always, worst never)"
 
 
 def test_what_is_left_if_attention_costs_nothing():

@@ -16,7 +16,11 @@ def early(title: str, early: Any, turning: Any, width: str) -> Any:
     where frequencies differ."""
     names = {"agreement": "unambiguous", "ambiguous": "ambiguous"}
     groups = [(names[name], rows) for name, rows in _groups(early.rows, "grammar")]
-    groups.append(("unambiguous, frequencies N(0, 0.5) apart", turning.rows))
+    apart = [
+        {name: float(np.mean([row[name] for row in rows])) for name in ("read", "accuracy", "row_error")}
+        for _, rows in _groups(turning.rows, "read")
+    ]
+    groups.append(("unambiguous, frequencies N(0, 0.5) apart, ten devices, 500 sentences", apart))
 
     def lines(column: str, scale: float) -> list[Curve]:
         return [
@@ -111,12 +115,13 @@ def stories(title: str, stories: Any, width: str) -> Any:
     return curves(panels, title=title, subtitle="self-made stories, two layers of width 32, mean of three", width=width)
 
 
-def substrates(title: str, substrates: Any, softmaxes: Any, width: str) -> Any:
+def substrates(title: str, substrates: Any, states: Any, softmaxes: Any, width: str) -> Any:
     """Return the figure of energy over time of a layer, and of attention alone, a line from the best to the worst of
-    each range."""
+    each range; of ring oscillators also where states are sampled in place of products."""
     rivals = [row for row in softmaxes.rows if row["means"] == "softmax"]
     cheap = [row for row in softmaxes.rows if row["means"] == "clipped" and row["machine"] == "Cortex-M7"]
     groups = [(name, rows) for name, rows in _groups(substrates.rows, "substrate")]
+    groups.append(("ring, states sampled", states.rows))
     groups += [(f"softmax, {name}", rows) for name, rows in _groups(rivals, "machine")]
     groups.append(("cut-off line, Cortex-M7", cheap))
     # Of GPUs attention alone would be a mark at peak, without the launches that take nearly all of their time.
@@ -132,10 +137,13 @@ def substrates(title: str, substrates: Any, softmaxes: Any, width: str) -> Any:
         )
         for x, y, scale, said, above in (
             ("makespan_us", "energy_fj", 1e9, "a layer", "a whole layer, the host's part in it"),
-            ("stage_us", "stage_uj", 1, "attention", "attention and its link: no projections, scores, values, launch"),
+            ("stage_us", "stage_uj", 1, "attention",
+             "attention and its link, whose energy is not modelled; no projections, scores, values, launch"),
         )
     ]  # fmt: skip
-    subtitle = "keyword model, 49 tokens, an array behind a Cortex-M7; best, middle and worst of assumed ranges"
+    subtitle = (
+        "keyword model, 49 tokens, an array behind a Cortex-M7, products sampled; best, middle, worst of assumed ranges"
+    )
     return curves(panels, title=title, subtitle=subtitle, width=width)
 
 
@@ -160,7 +168,7 @@ def unknowns(title: str, unknowns: Any, width: str) -> Any:
         ]
         panels.append(
             CurvePanel(
-                curves=lines, x_label="1 best, 2 middle, 3 worst of its range", y_label=label, log="xy", height=320
+                curves=lines, x_label="1 best, 2 middle, 3 worst of its range", y_label=label, log="y", height=320
             )
         )
     subtitle = "attention alone with its link by ring oscillators, keyword model, the other unknowns in the middle"
@@ -172,7 +180,7 @@ def lengths(title: str, lengths: Any, width: str) -> Any:
     layer whose attention cost nothing, with the lengths from which arrays are below softmax."""
     groups = {key: dict(_groups(rows, "means")) for key, rows in _groups(lengths.rows, "corner")}
     names = {"clipped": "cut-off line on the Cortex-M7", "ring": "array of ring oscillators",
-             "lc": "array of LC oscillators, 1 MHz"}  # fmt: skip
+             "ring states": "ring oscillators, states sampled", "lc": "array of LC oscillators, 1 MHz"}  # fmt: skip
     panels = []
     scales: tuple[tuple[str, str, float, Literal["x", "xy"], str], ...] = (
         ("makespan_us", "rest_us", 1, "xy", "time of a layer over that by softmax"),
@@ -188,7 +196,7 @@ def lengths(title: str, lengths: Any, width: str) -> Any:
         lines.append(Curve("attention for nothing (Amdahl)", tokens, free))
         low, high = (edge(y for line in lines for y in line.y) for edge in (min, max))
         marks = []
-        for name in ("ring", "lc"):
+        for name in ("ring", "ring states", "lc"):
             places = {key: crossing(each["softmax"], each[name], column) for key, each in groups.items()}
             if places["middle"] is not None:
                 below = {key: each[name][-1][column] < each["softmax"][-1][column] for key, each in groups.items()}
@@ -199,7 +207,7 @@ def lengths(title: str, lengths: Any, width: str) -> Any:
                 log=log, height=400,
             )
         )  # fmt: skip
-    subtitle = "two heads of 16, one array behind the Cortex-M7; lines: middle of the assumed ranges"
+    subtitle = "two heads of 16, one array behind the Cortex-M7, products sampled; lines: middle of the assumed ranges"
     return curves(panels, title=title, subtitle=subtitle, width=width)
 
 
