@@ -129,15 +129,15 @@ def substrates(title: str, substrates: Any, states: Any, softmaxes: Any, width: 
     panels = [
         CurvePanel(
             curves=[
-                Curve(name, [_rounded(row[x]) for row in rows], [row[y] / scale for row in rows])
+                Curve(name, [_rounded(row[x]) for row in rows], [row[y] for row in rows])
                 for name, rows in groups
                 if x == "makespan_us" or name not in launched
             ],
             x_label=f"time of {said} (us)", y_label=f"energy of {said} (uJ)", log="xy", height=420, title=above,
         )
-        for x, y, scale, said, above in (
-            ("makespan_us", "energy_fj", 1e9, "a layer", "a whole layer, the host's part in it"),
-            ("stage_us", "stage_uj", 1, "attention",
+        for x, y, said, above in (
+            ("makespan_us", "energy_uj", "a layer", "a whole layer, the host's part in it"),
+            ("stage_us", "stage_uj", "attention",
              "attention and its link, whose energy is not modelled; no projections, scores, values, launch"),
         )
     ]  # fmt: skip
@@ -156,14 +156,9 @@ def unknowns(title: str, unknowns: Any, width: str) -> Any:
     """Return the figure of time and energy of a layer between the best and the worst of one unknown at a time."""
     panels = []
     places = {"best": 1, "middle": 2, "worst": 3}
-    for column, label, scale in (
-        ("stage_us", "time of attention (us)", 1),
-        ("stage_uj", "energy of attention (uJ)", 1),
-    ):
+    for column, label in (("stage_us", "time of attention (us)"), ("stage_uj", "energy of attention (uJ)")):
         lines = [
-            Curve(
-                name.replace("_", " "), [places[row["corner"]] for row in rows], [row[column] / scale for row in rows]
-            )
+            Curve(name.replace("_", " "), [places[row["corner"]] for row in rows], [row[column] for row in rows])
             for name, rows in _groups(unknowns.rows, "varied")
         ]
         panels.append(
@@ -182,17 +177,17 @@ def lengths(title: str, lengths: Any, width: str) -> Any:
     names = {"clipped": "cut-off line on the Cortex-M7", "ring": "array of ring oscillators",
              "ring states": "ring oscillators, states sampled", "lc": "array of LC oscillators, 1 MHz"}  # fmt: skip
     panels = []
-    scales: tuple[tuple[str, str, float, Literal["x", "xy"], str], ...] = (
-        ("makespan_us", "rest_us", 1, "xy", "time of a layer over that by softmax"),
-        ("energy_fj", "rest_uj", 1e9, "x", "energy of a layer over that by softmax"),
+    sides: tuple[tuple[str, str, Literal["x", "xy"], str], ...] = (
+        ("makespan_us", "rest_us", "xy", "time of a layer over that by softmax"),
+        ("energy_uj", "rest_uj", "x", "energy of a layer over that by softmax"),
     )
-    for column, rest, scale, log, label in scales:
+    for column, rest, log, label in sides:
         softmax = groups["middle"]["softmax"]
         tokens = [row["tokens"] for row in softmax]
         lines = [
             Curve(said, tokens, _quotients(groups["middle"][name], softmax, column)) for name, said in names.items()
         ]
-        free = [row[rest] * scale / row[column] for row in softmax]
+        free = [row[rest] / row[column] for row in softmax]
         lines.append(Curve("attention for nothing (Amdahl)", tokens, free))
         low, high = (edge(y for line in lines for y in line.y) for edge in (min, max))
         marks = []
