@@ -163,7 +163,7 @@ def unknowns(title: str, unknowns: Any, width: str) -> Any:
         ]
         panels.append(
             CurvePanel(
-                curves=lines, x_label="1 best, 2 middle, 3 worst of its range", y_label=label, log="y", height=320
+                curves=lines, x_label="1 best, 2 middle, 3 worst of its range", y_label=label, log="xy", height=320
             )
         )
     subtitle = "attention alone with its link by ring oscillators, keyword model, the other unknowns in the middle"
