@@ -249,6 +249,13 @@ def test_white_noise_on_frequencies_leaves_von_mises():
         assert found[lengths == length, 0].mean() == pytest.approx(wanted, abs=0.01)
 
 
+def test_hardly_any_noise_on_frequencies_is_none():
+    weights, anchors = np.ones((3, 1), np.float32), np.array([[1.0, 0.0]], np.float32)
+    with np.errstate(all="raise"):
+        found, _ = attention.states(weights, anchors, Device(phase_noise=1e-300))
+    np.testing.assert_allclose(found, np.repeat(anchors, 3, axis=0), atol=1e-12)
+
+
 def test_angles_spread_as_those_that_noise_pushes_step_by_step():
     """dtheta = -|h| sin(theta) dt + root(2 D dt) N(0, 1), 4,000 oscillators for 15 units of time."""
     length, strength, step, rng = 2.0, 0.6, 0.01, np.random.default_rng(SEED)

@@ -127,7 +127,7 @@ def states(
             else settling.trajectory(starts, drives, device.read)
         )
     if device.phase_noise:
-        found = settling.turn(found, rng.vonmises(0, settling.norms(drives) / device.phase_noise))
+        found = settling.turn(found, rng.vonmises(0, settling.norms(drives).astype(np.float64) / device.phase_noise))
     if device.noise:
         found = settling.fixed_points(found + device.noise * rng.standard_normal(found.shape))
     return found, drives
