@@ -249,6 +249,26 @@ def test_white_noise_on_frequencies_leaves_von_mises():
         assert found[lengths == length, 0].mean() == pytest.approx(wanted, abs=0.01)
 
 
+def test_hardly_any_noise_on_frequencies_is_none():
+    weights, anchors = np.ones((3, 1), np.float32), np.array([[1.0, 0.0]], np.float32)
+    with np.errstate(all="raise"):
+        found, _ = attention.states(weights, anchors, Device(phase_noise=1e-300))
+    np.testing.assert_allclose(found, np.repeat(anchors, 3, axis=0), atol=1e-12)
+
+
+def test_angles_spread_as_those_that_noise_pushes_step_by_step():
+    """dtheta = -|h| sin(theta) dt + root(2 D dt) N(0, 1), 4,000 oscillators for 15 units of time."""
+    length, strength, step, rng = 2.0, 0.6, 0.01, np.random.default_rng(SEED)
+    angles = np.zeros(4000)
+    for _ in range(1500):
+        angles += -length * np.sin(angles) * step + np.sqrt(2 * strength * step) * rng.standard_normal(4000)
+    pulls = np.full((40_000, 1), length)
+    found, _ = attention.states(pulls, np.array([[1.0, 0.0]]), Device(phase_noise=strength))
+    for moment in (1, 2):
+        wanted = np.cos(moment * angles).mean()
+        assert np.cos(moment * np.arctan2(found[:, 1], found[:, 0])).mean() == pytest.approx(wanted, abs=0.02)
+
+
 def test_a_device_is_built_once():
     device = Device(mismatch=0.3, detuning=0.5)
     one, other = (attention.build(device, 2, 5, number) for number in ((0, 0), (0, 1)))

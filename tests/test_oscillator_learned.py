@@ -294,3 +294,15 @@ def test_training_stops_and_refuses_in_a_line(tmp_path, monkeypatch, capsys):
         assert f"{name} was made with other steps; move it away" in capsys.readouterr().err
         (out / name).unlink()
     assert training.main(["agreement", "--out", str(out)]) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"neither weights nor progress"])
+def test_what_holds_no_weights_and_no_progress_is_refused_in_a_line(tmp_path, capsys, content):
+    pytest.importorskip("torch")
+
+    for name, what in (("order_softmax.npz", "weights"), ("order_softmax.progress.pt", "progress")):
+        out = tmp_path / what
+        out.mkdir()
+        (out / name).write_bytes(content)
+        assert training.main(["order", "--out", str(out)]) == 2
+        assert f"{name} holds no {what}; move it away" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import yaml
-from simcore.models.oscillator_attention import drives, layer, measures, settling, substrates, tensors, tiles
+from simcore.models.oscillator_attention import drives, figures, layer, measures, settling, substrates, tensors, tiles
 from simcore.models.oscillator_attention.program import Params
 from simcore.models.oscillator_attention.substrates import Array
 from simcore.models.oscillator_attention.tensors import Shape
@@ -161,6 +161,26 @@ def test_attention_alone_is_charged_for_its_link():
     assert measures.link_us(run(gpus=1, means="softmax", **EDGE)) == 0
 
 
+def test_what_is_sampled_decides_behind_a_slow_link():
+    """States are two numbers a token, products as many as couplings: at 49 tokens faster and slower than softmax."""
+    softmax = run(gpus=1, means="softmax", **EDGE).metrics["makespan_ps"]
+    states, products = (run(gpus=2, **RINGS | {"means": means, "reading.time": 226}) for means in layer.PHYSICAL)
+    assert softmax / states.metrics["makespan_ps"] == pytest.approx(1.07, abs=0.005)
+    assert softmax / products.metrics["makespan_ps"] == pytest.approx(0.958, abs=0.005)
+    # Couplings, 2,499 B a tile, and 98 samples of two bytes in place of 2,401.
+    assert measures.link_us(states) == pytest.approx(2 * (2499 + 2 * 98) * 0.02, abs=5)
+
+
+def test_a_crossing_lies_between_its_points_on_logarithms():
+    softmax, slower, faster = ([{"tokens": n, "us": us} for n in (8, 32, 128)] for us in (10, 20, 5))
+    falling = [{"tokens": n, "us": us} for n, us in ((8, 20), (32, 20), (128, 5))]
+    assert figures.crossing(softmax, falling, "us") == pytest.approx(64)
+    assert figures.crossing(softmax, slower, "us") is None
+    assert figures.crossing(softmax, faster, "us") is None
+    said = figures._less({"middle": 64.2, "best": None, "worst": None}, {"middle": True, "best": True, "worst": False})
+    assert said == "below softmax from 64 tokens (best always, worst never)"
+
+
 def test_what_is_left_if_attention_costs_nothing():
     """354,368 multiplications and additions on 0.96 GOP/s, 20 pJ each; below whatever attends."""
     for means in ("softmax", "clipped"):
@@ -206,6 +226,13 @@ TOGETHER = [
     ({"digital": "cmos45", "dtype": "bfloat16"}, "float32 and int8 alone"),
     ({"dtype": "bfloat16"}, "computes in float32, int8, not in bfloat16"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "mode", "key"), [("ensemble", "settling", "horizon"), ("learned", "learned", "seed")])
+def test_what_another_mode_would_read_is_refused(name, mode, key):
+    for other in {"layer", "settling", "learned"} - {mode}:
+        with pytest.raises(InputError, match=f"{name} is of mode: {mode}, not of mode: {other}"):
+            run(mode=other, **{f"{name}.{key}": 3})
 
 
 @pytest.mark.parametrize(("changes", "said"), TOGETHER)

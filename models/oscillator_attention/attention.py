@@ -22,15 +22,15 @@ class Device:
     """What a device does to attention; the defaults are one that does nothing.
 
     ``read``: when it is read, in units of 1/kappa (0: at the equilibrium); ``start``: from a random state, the one
-    opposite to the equilibrium, or where the previous token settled. ``mismatch``: couplings are multiplied by
-    e^N(0, s), each by the same for the life of the device; ``detuning``: so are frequencies N(0, s) apart, d = 2 alone;
-    what does not lock keeps turning. ``noise``: N(0, s) is added to every component of a state when it is read, and the
-    state returns to the sphere. ``phase_noise``: white noise of that strength on frequencies spreads the angles around
-    an equilibrium, d = 2 alone. ``coupling_bits`` and ``readout_bits``: even levels, of the largest coupling of a row
-    and of products between -1 and 1 (0: exact). ``draw``: number of the device and of all else that is random. Two ways
-    in which the published code departs from its text: ``padding``, whether places that fill up a sentence are kept from
-    the read-out as from the couplings (mended), or take part in it (published); ``anchors``, as_trained, off the
-    sphere, or normalised.
+    opposite to the equilibrium, or where the previous token settled. ``mismatch``: couplings are multiplied by e^N(0,
+    s), each by the same for the life of the device; ``detuning``: so are frequencies N(0, s) apart, d = 2 alone; what
+    does not lock keeps turning. ``noise``: N(0, s) is added to every component of a state when it is read, and the
+    state returns to the sphere. ``phase_noise``: white noise on frequencies, by which a free angle diffuses with the
+    variance 2 D t, D being this, spreads the angles around an equilibrium, d = 2 alone. ``coupling_bits`` and
+    ``readout_bits``: even levels, of the largest coupling of a row and of products between -1 and 1 (0: exact).
+    ``draw``: number of the device and of all else that is random. Two ways in which the published code departs from its
+    text: ``padding``, whether places that fill up a sentence are kept from the read-out as from the couplings (mended),
+    or take part in it (published); ``anchors``, as_trained, off the sphere, or normalised.
     """
 
     read: float = 0.0
@@ -127,7 +127,7 @@ def states(
             else settling.trajectory(starts, drives, device.read)
         )
     if device.phase_noise:
-        found = settling.turn(found, rng.vonmises(0, settling.norms(drives) / device.phase_noise))
+        found = settling.turn(found, rng.vonmises(0, settling.norms(drives).astype(np.float64) / device.phase_noise))
     if device.noise:
         found = settling.fixed_points(found + device.noise * rng.standard_normal(found.shape))
     return found, drives

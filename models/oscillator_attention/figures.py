@@ -16,7 +16,11 @@ def early(title: str, early: Any, turning: Any, width: str) -> Any:
     where frequencies differ."""
     names = {"agreement": "unambiguous", "ambiguous": "ambiguous"}
     groups = [(names[name], rows) for name, rows in _groups(early.rows, "grammar")]
-    groups.append(("unambiguous, frequencies N(0, 0.5) apart", turning.rows))
+    apart = [
+        {name: float(np.mean([row[name] for row in rows])) for name in ("read", "accuracy", "row_error")}
+        for _, rows in _groups(turning.rows, "read")
+    ]
+    groups.append(("unambiguous, frequencies N(0, 0.5) apart, ten devices, 500 sentences", apart))
 
     def lines(column: str, scale: float) -> list[Curve]:
         return [
@@ -111,12 +115,13 @@ def stories(title: str, stories: Any, width: str) -> Any:
     return curves(panels, title=title, subtitle="self-made stories, two layers of width 32, mean of three", width=width)
 
 
-def substrates(title: str, substrates: Any, softmaxes: Any, width: str) -> Any:
+def substrates(title: str, substrates: Any, states: Any, softmaxes: Any, width: str) -> Any:
     """Return the figure of energy over time of a layer, and of attention alone, a line from the best to the worst of
-    each range."""
+    each range; of ring oscillators also where states are sampled in place of products."""
     rivals = [row for row in softmaxes.rows if row["means"] == "softmax"]
     cheap = [row for row in softmaxes.rows if row["means"] == "clipped" and row["machine"] == "Cortex-M7"]
     groups = [(name, rows) for name, rows in _groups(substrates.rows, "substrate")]
+    groups.append(("ring, states sampled", states.rows))
     groups += [(f"softmax, {name}", rows) for name, rows in _groups(rivals, "machine")]
     groups.append(("cut-off line, Cortex-M7", cheap))
     # Of GPUs attention alone would be a mark at peak, without the launches that take nearly all of their time.
@@ -124,18 +129,21 @@ def substrates(title: str, substrates: Any, softmaxes: Any, width: str) -> Any:
     panels = [
         CurvePanel(
             curves=[
-                Curve(name, [_rounded(row[x]) for row in rows], [row[y] / scale for row in rows])
+                Curve(name, [_rounded(row[x]) for row in rows], [row[y] for row in rows])
                 for name, rows in groups
                 if x == "makespan_us" or name not in launched
             ],
             x_label=f"time of {said} (us)", y_label=f"energy of {said} (uJ)", log="xy", height=420, title=above,
         )
-        for x, y, scale, said, above in (
-            ("makespan_us", "energy_fj", 1e9, "a layer", "a whole layer, the host's part in it"),
-            ("stage_us", "stage_uj", 1, "attention", "attention and its link: no projections, scores, values, launch"),
+        for x, y, said, above in (
+            ("makespan_us", "energy_uj", "a layer", "a whole layer, the host's part in it"),
+            ("stage_us", "stage_uj", "attention",
+             "attention and its link, whose energy is not modelled; no projections, scores, values, launch"),
         )
     ]  # fmt: skip
-    subtitle = "keyword model, 49 tokens, an array behind a Cortex-M7; best, middle and worst of assumed ranges"
+    subtitle = (
+        "keyword model, 49 tokens, an array behind a Cortex-M7, products sampled; best, middle, worst of assumed ranges"
+    )
     return curves(panels, title=title, subtitle=subtitle, width=width)
 
 
@@ -148,14 +156,9 @@ def unknowns(title: str, unknowns: Any, width: str) -> Any:
     """Return the figure of time and energy of a layer between the best and the worst of one unknown at a time."""
     panels = []
     places = {"best": 1, "middle": 2, "worst": 3}
-    for column, label, scale in (
-        ("stage_us", "time of attention (us)", 1),
-        ("stage_uj", "energy of attention (uJ)", 1),
-    ):
+    for column, label in (("stage_us", "time of attention (us)"), ("stage_uj", "energy of attention (uJ)")):
         lines = [
-            Curve(
-                name.replace("_", " "), [places[row["corner"]] for row in rows], [row[column] / scale for row in rows]
-            )
+            Curve(name.replace("_", " "), [places[row["corner"]] for row in rows], [row[column] for row in rows])
             for name, rows in _groups(unknowns.rows, "varied")
         ]
         panels.append(
@@ -172,23 +175,23 @@ def lengths(title: str, lengths: Any, width: str) -> Any:
     layer whose attention cost nothing, with the lengths from which arrays are below softmax."""
     groups = {key: dict(_groups(rows, "means")) for key, rows in _groups(lengths.rows, "corner")}
     names = {"clipped": "cut-off line on the Cortex-M7", "ring": "array of ring oscillators",
-             "lc": "array of LC oscillators, 1 MHz"}  # fmt: skip
+             "ring states": "ring oscillators, states sampled", "lc": "array of LC oscillators, 1 MHz"}  # fmt: skip
     panels = []
-    scales: tuple[tuple[str, str, float, Literal["x", "xy"], str], ...] = (
-        ("makespan_us", "rest_us", 1, "xy", "time of a layer over that by softmax"),
-        ("energy_fj", "rest_uj", 1e9, "x", "energy of a layer over that by softmax"),
+    sides: tuple[tuple[str, str, Literal["x", "xy"], str], ...] = (
+        ("makespan_us", "rest_us", "xy", "time of a layer over that by softmax"),
+        ("energy_uj", "rest_uj", "x", "energy of a layer over that by softmax"),
     )
-    for column, rest, scale, log, label in scales:
+    for column, rest, log, label in sides:
         softmax = groups["middle"]["softmax"]
         tokens = [row["tokens"] for row in softmax]
         lines = [
             Curve(said, tokens, _quotients(groups["middle"][name], softmax, column)) for name, said in names.items()
         ]
-        free = [row[rest] * scale / row[column] for row in softmax]
+        free = [row[rest] / row[column] for row in softmax]
         lines.append(Curve("attention for nothing (Amdahl)", tokens, free))
         low, high = (edge(y for line in lines for y in line.y) for edge in (min, max))
         marks = []
-        for name in ("ring", "lc"):
+        for name in ("ring", "ring states", "lc"):
             places = {key: crossing(each["softmax"], each[name], column) for key, each in groups.items()}
             if places["middle"] is not None:
                 below = {key: each[name][-1][column] < each["softmax"][-1][column] for key, each in groups.items()}
@@ -199,7 +202,7 @@ def lengths(title: str, lengths: Any, width: str) -> Any:
                 log=log, height=400,
             )
         )  # fmt: skip
-    subtitle = "two heads of 16, one array behind the Cortex-M7; lines: middle of the assumed ranges"
+    subtitle = "two heads of 16, one array behind the Cortex-M7, products sampled; lines: middle of the assumed ranges"
     return curves(panels, title=title, subtitle=subtitle, width=width)
 
 

@@ -1,12 +1,12 @@
 """Which question is asked: a layer on a machine, oscillators by themselves, or a trained model."""
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from simcore import Column, Metric
+from simcore import Column, InputError, Metric
 
 from . import array, cost, ensemble, host, layer, learned, plain, substrates
 from .drives import Law
@@ -142,6 +142,9 @@ class OscillatorAttention:
     def world(self, params: Params) -> int:
         """Return the host and its arrays, or one rank; raises ``InputError``."""
         layer.check(params)
+        for name, mode, default in (("ensemble", "settling", Ensemble()), ("learned", "learned", Learned())):
+            if params.mode != mode and asdict(getattr(params, name)) != asdict(default):
+                raise InputError(f"{name} is of mode: {mode}, not of mode: {params.mode}")
         if params.mode == "settling":
             ensemble.check(params)
         if params.mode == "learned":

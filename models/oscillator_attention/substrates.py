@@ -68,7 +68,7 @@ MAC: dict[str, tuple[int, int, int]] = {
     "cmos45_int8": (230, 230, 230),
     "cmos45_float32": (4_600, 4_600, 4_600),
 }
-"""Energy of a multiplication and addition on digital hardware, data movement included, fJ."""
+"""Energy of a multiplication and addition on digital hardware, fJ, data movement included; of 45 nm, arithmetic."""
 CMOS = ("float32", "int8")
 """Numbers that the energy of 45 nm is known of."""
 Digital = Literal["cortex_m7", "ethos_u55", "orin_nano", "h100", "cmos45"]

@@ -64,7 +64,10 @@ def tiles(params: "Params") -> list[Placed]:
 
 def beginnings(params: "Params", placed: Sequence[Placed], wants: Any, starts: Any) -> Any:
     """Return where oscillators [H, T, d] begin: at ``starts``, or, where they are kept, at the equilibrium of the row
-    that the same oscillator settled in the tile before on its array."""
+    that the same oscillator settled in the tile before on its array.
+
+    Model: whenever it was read, the tile before had settled; the first tiles of every sequence begin at ``starts``.
+    """
     if params.reading.start == "random":
         return starts
     goals = settling.fixed_points(wants)

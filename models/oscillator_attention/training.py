@@ -8,7 +8,9 @@ forms alone whose weights are there. Needs torch (`pip install 'simcore[torch]'`
 import argparse
 import json
 import math
+import pickle
 import sys
+import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +24,7 @@ from simcore import InputError
 from . import tasks
 from .form import DIMENSIONS, Form, form
 from .tasks import Task
+from .transformer import sinusoids
 
 if TYPE_CHECKING:
     import torch
@@ -75,12 +78,6 @@ def beginning(form: Form, seed: int) -> "Tensor":
             part = (2 * torch.rand(shape, generator=generator) - 1) / math.sqrt(shape[0])
         parts.append(part.flatten())
     return torch.cat(parts)
-
-
-def sinusoids(form: Form) -> Any:
-    """Return the sinusoids that are added to the tokens, [tokens, width]."""
-    place = np.arange(form.tokens)[:, None] / 10_000 ** (np.arange(0, form.width, 2) / form.width)
-    return np.stack([np.sin(place), np.cos(place)], axis=-1).reshape(form.tokens, form.width).astype(np.float32)
 
 
 def outputs(form: Form, rows: "Tensor", inputs: "Tensor", seen: "Tensor", row: "Tensor") -> "Tensor":
@@ -184,8 +181,7 @@ def train(form: Form, recipe: Recipe, out: Path, show: Any = None) -> Path:
     kept = path.with_suffix(".progress.pt")
     made = said(form, recipe)
     if path.is_file():
-        with np.load(path) as found:
-            _check(path, str(found["made"]) if "made" in found else "{}", made)
+        _check(path, _weights_made(path), made)
         if show is not None:
             show(recipe.steps)
         return path
@@ -195,7 +191,7 @@ def train(form: Form, recipe: Recipe, out: Path, show: Any = None) -> Path:
     orders = _Orders(form, recipe)
     done = 0
     if kept.is_file():
-        state = torch.load(kept, weights_only=True)
+        state = _progress(kept)
         _check(kept, state.get("made", "{}"), made)
         with torch.no_grad():
             rows.copy_(state["rows"])
@@ -235,6 +231,25 @@ def said(form: Form, recipe: Recipe) -> str:
     ]
     own = {name: value for name, value in asdict(recipe).items() if name != "dimensions"}
     return json.dumps(own | {"seeds": list(recipe.seeds), "form": asdict(form), "data": sums})
+
+
+def _weights_made(path: Path) -> str:
+    """Return what is kept beside the weights at ``path``; raises ``InputError`` for what is no file of weights."""
+    try:
+        with np.load(path) as found:
+            return str(found["made"]) if "made" in found else "{}"
+    except (EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} holds no weights; move it away, or give another --out") from error
+
+
+def _progress(path: Path) -> Any:
+    """Return the progress kept at ``path``; raises ``InputError`` where there is none in it."""
+    import torch
+
+    try:
+        return torch.load(path, weights_only=True)
+    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path} holds no progress; move it away, or give another --out") from error
 
 
 def _check(path: Path, found: str, asked: str) -> None:
