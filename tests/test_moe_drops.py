@@ -58,7 +58,7 @@ def layers(draw: st.DrawFn) -> tuple[Group, Any, StepPlan]:
     experts, to = np.nonzero(resident & (home[:, None] != np.arange(ranks)))
     moves = np.stack([experts, home[experts], to], axis=1)
     none = np.zeros((0, 4), np.int64)
-    return group, counts, StepPlan([[Plan(home, resident, quota, moves)]], none, none, [])
+    return group, counts, StepPlan([[Plan(home, resident, quota, moves)]], counts, none, none, [])
 
 
 def took(tokens: int, active: int) -> int:
@@ -76,10 +76,10 @@ class Stub:
         return took(tokens, active)
 
 
-def loads_of(group: Group, counts: Any, plan: StepPlan) -> tuple[Planned, Loads]:
+def loads_of(group: Group, plan: StepPlan) -> tuple[Planned, Loads]:
     shape = Shape(hidden=1, width=1, experts=group.experts, top=2)
-    planned = Planned.of(plan, counts, group, shape)
-    return planned, Loads(planned, counts, Stub(), group, shape)  # type: ignore[arg-type]
+    planned = Planned.of(plan, group, shape)
+    return planned, Loads(planned, Stub(), group, shape)  # type: ignore[arg-type]
 
 
 def dropped_plainly(plan: Plan, gone: list[int]) -> Plan:
@@ -133,7 +133,7 @@ def test_what_is_dropped_is_what_a_plain_search_drops(
         choice = paths.choose(ways.only(left), window)
         return max(0, choice.latest - window), left[max(range(len(left)), key=lambda one: (choice.ends[one], one))]
 
-    planned, loads = loads_of(group, counts, step)
+    planned, loads = loads_of(group, step)
     left = loads.without(0, 0, passes, waits)
 
     best, gone, ends = searched(plan, passes, waits)
@@ -168,8 +168,8 @@ def test_the_update_counts_the_way_back_and_that_of_gradients(
     there, and gradients by what their own layer has left to do, attention, twice as long."""
     group, counts, step = case
     (((plan,),),) = [step.plans]
-    step = StepPlan([[plan]] * 4, step.relocated, step.copied, step.effort)
-    _, loads = loads_of(group, np.repeat(counts, 4, axis=0), step)
+    step = StepPlan([[plan]] * 4, np.repeat(counts, 4, axis=0), step.relocated, step.copied, step.effort)
+    _, loads = loads_of(group, step)
     about = Transfers(path, buffers=buffers, gradient=gradient)
     speeds = Speeds(near=15 * slow, far=40 * slow, host=26 * slow, memory=2 * slow)
     paths = Paths(about, group.ranks, group.per_node, [-1 - each for each in range(group.ranks)], speeds)
@@ -205,6 +205,15 @@ def test_the_update_counts_the_way_back_and_that_of_gradients(
     assert prefetch.load("recompute", layer, 0) is loads.of(layer, 0)
 
 
+def test_a_home_that_served_nothing_has_one_more_expert_when_tokens_come_back() -> None:
+    serving = Serving(
+        np.array([[0, 0, 1]]), np.array([5]), np.array([5, 2]), np.array([2, 5]), np.array([1, 1])
+    )  # fmt: skip
+
+    assert serving.take_away(0) == [1, 0]
+    assert (serving.loads, serving.active) == ([7, 0], [2, 0])
+
+
 def test_what_was_decided_stays() -> None:
     """Of the first layers of a micro-step weights come in the one before, and what is known then decides."""
     group, home = Group(2, 2, 4, 2), np.arange(4) // 2
@@ -216,7 +225,7 @@ def test_what_was_decided_stays() -> None:
     paths = Paths(Transfers("gpu"), 2, 2, [], Speeds(near=1200, far=1200, host=0, memory=0))
 
     for first, kept in ((1200, 1), (0, 0)):
-        _, loads = loads_of(group, counts, StepPlan([[plan]], none, none, []))
+        _, loads = loads_of(group, StepPlan([[plan]], counts, none, none, []))
         prefetch = Prefetch(Transfers("gpu"), paths, loads, 1)
         for window in (first, 0, 1200):
             assert len(prefetch.weights("recompute", 0, 0, window, drops=True)) == kept
@@ -262,7 +271,7 @@ def test_a_layer_that_drops_is_never_later_than_with_all_replicas_nor_with_none(
     quota[7, 3] += sum(totals) % 2
     plan = Plan(home, resident, quota, moves)
     none = np.zeros((0, 4), np.int64)
-    _, loads = loads_of(group, counts, StepPlan([[plan]], none, none, []))
+    _, loads = loads_of(group, StepPlan([[plan]], counts, none, none, []))
     paths = Paths(Transfers("gpu"), 4, 4, [], Speeds(near=1200, far=1200, host=0, memory=0))
     prefetch = Prefetch(Transfers("gpu"), paths, loads, 1)
 

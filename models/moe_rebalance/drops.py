@@ -19,9 +19,9 @@ class Serving:
         self.active: list[int] = active.tolist()
         self._moves: list[tuple[int, int, int]] = [(a, b, c) for a, b, c in moves.tolist()]
         # By expert, the tokens that its residents serve, home first.
-        self.quotas: dict[int, dict[int, int]] = {}
+        self._quotas: dict[int, dict[int, int]] = {}
         for (expert, home, target), tokens in zip(self._moves, served.tolist(), strict=True):
-            quota = self.quotas.setdefault(expert, {home: int(totals[expert])})
+            quota = self._quotas.setdefault(expert, {home: int(totals[expert])})
             quota[home] -= tokens
             quota[target] = tokens
 
@@ -29,7 +29,7 @@ class Serving:
         """Take away the replica of a move; its tokens go to the expert's other residents, each to the one with the
         least load, home first among equals. Return the ranks whose load may be another."""
         expert, _, target = self._moves[move]
-        quota = self.quotas[expert]
+        quota = self._quotas[expert]
         tokens = quota.pop(target)
         if not tokens:
             return []
@@ -48,9 +48,9 @@ class Serving:
         every = np.arange(len(home))
         quota, resident = np.zeros((len(home), ranks), np.int64), np.zeros((len(home), ranks), bool)
         quota[every, home], resident[every, home] = totals, True
-        for expert, of in self.quotas.items():
+        for expert, of in self._quotas.items():
             quota[expert, list(of)], resident[expert, list(of)] = list(of.values()), True
-        moves = [(expert, source, to) for expert, source, to in self._moves if to in self.quotas[expert]]
+        moves = [(expert, source, to) for expert, source, to in self._moves if to in self._quotas[expert]]
         return Plan(home, resident, quota, np.array(moves, np.int64).reshape(-1, 3))
 
 

@@ -24,10 +24,10 @@ class Left:
 
 
 class Loads:
-    """What a pass through each layer and micro-step of ``planned`` takes; ``counts`` [L, M, R, E] are its tokens."""
+    """What a pass through each layer and micro-step of ``planned`` takes."""
 
-    def __init__(self, planned: Planned, counts: Counts, layer: Layer, group: Group, shape: Shape) -> None:
-        self._planned, self._counts, self._layer, self._group, self._shape = planned, counts, layer, group, shape
+    def __init__(self, planned: Planned, layer: Layer, group: Group, shape: Shape) -> None:
+        self._planned, self._layer, self._group, self._shape = planned, layer, group, shape
         self._loads: dict[tuple[int, int], Load] = {}
         self._attention: dict[int, Counts] = {}
         self._uneven = _uneven(planned.loads, group).tolist()
@@ -52,7 +52,7 @@ class Loads:
     def without(self, layer: int, m: int, passes: int, waits: Callable[[list[int]], tuple[int, int]]) -> Left | None:
         """Return what is left where replicas are dropped whose gain in ``passes`` passes is below what they let the
         ranks wait, by `unworthy`; nothing where none is."""
-        planned, counts = self._planned, self._counts[layer, m]
+        planned, counts = self._planned, self._planned.counts[layer, m]
         moves, served, totals = planned.moves[layer][m], planned.served[layer][m], counts.sum(axis=0)
         serving = Serving(moves, served, totals, planned.loads[layer, m], planned.active[layer, m])
         gone = unworthy(serving, len(moves), passes, self._layer.experts, waits)

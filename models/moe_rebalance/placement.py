@@ -72,11 +72,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """``plans[layer][micro]`` of a step. ``relocated`` [n, 4] (layer, expert, from, to) are homes that moved before the
-    step, ``copied`` [n, 4] the replicas that were placed for all of it; ``effort`` is that of the plans for the whole
-    step, one a layer."""
+    """``plans[layer][micro]`` of a step for ``counts`` [L, M, R, E]. ``relocated`` [n, 4] (layer, expert, from, to) are
+    homes that moved before the step, ``copied`` [n, 4] the replicas that were placed for all of it; ``effort`` is that
+    of the plans for the whole step, one a layer."""
 
     plans: Sequence[Sequence[Plan]]
+    counts: Counts
     relocated: Counts
     copied: Counts
     effort: Sequence[int]

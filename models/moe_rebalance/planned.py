@@ -30,12 +30,13 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Planned:
-    """A step of one EP group as its policy wants it, by layer and micro-step: ``loads`` and ``active`` [L, M, R],
-    tokens and experts that a rank serves; ``sizes`` [L, M, messages], bytes of the `Exchange`; ``moves`` [L][M], [n, 3]
-    each, and ``served`` [n] each, tokens that what moved serves; ``homes`` [L][M], [E] each. ``efforts`` of the
-    planner: for the whole step [jobs], and [M, L] for every plan. ``tokens`` [M, R] are those of a source.
-    ``relocated`` and ``copied`` [n, 4] (layer, expert, from, to) come before the step."""
+    """A step of one EP group as its policy wants it for ``counts`` [L, M, R, E], by layer and micro-step: ``loads`` and
+    ``active`` [L, M, R], tokens and experts that a rank serves; ``sizes`` [L, M, messages], bytes of the `Exchange`;
+    ``moves`` [L][M], [n, 3] each, and ``served`` [n] each, tokens that what moved serves; ``homes`` [L][M], [E] each.
+    ``efforts`` of the planner: for the whole step [jobs], and [M, L] for every plan. ``tokens`` [M, R] are those of a
+    source. ``relocated`` and ``copied`` [n, 4] (layer, expert, from, to) come before the step."""
 
+    counts: Counts
     loads: Counts
     active: Counts
     sizes: Counts
@@ -48,9 +49,9 @@ class Planned:
     copied: Counts
 
     @classmethod
-    def of(cls, plan: StepPlan, counts: Counts, group: Group, shape: Shape) -> Self:
-        """Return the meaning of ``plan`` for ``counts`` [L, M, R, E]; raises ``SimulationError`` for plans that are
-        none."""
+    def of(cls, plan: StepPlan, group: Group, shape: Shape) -> Self:
+        """Return the meaning of ``plan``; raises ``SimulationError`` for plans that are none."""
+        counts = plan.counts
         layers, micro = counts.shape[:2]
         tokens = counts[0].sum(axis=-1) // shape.top
         loads, active = (np.zeros((layers, micro, group.ranks), np.int64) for _ in range(2))
@@ -66,4 +67,6 @@ class Planned:
         served = [[one.quota[one.moves[:, 0], one.moves[:, 2]] for one in row] for row in plan.plans]
         homes = [[one.home for one in row] for row in plan.plans]
         whole = np.array(plan.effort, np.int64)
-        return cls(loads, active, sizes, moves, served, homes, tokens, (whole, efforts), plan.relocated, plan.copied)
+        return cls(
+            counts, loads, active, sizes, moves, served, homes, tokens, (whole, efforts), plan.relocated, plan.copied
+        )  # fmt: skip

@@ -27,8 +27,8 @@ class Policy(Protocol):
     def each(self) -> str: ...  # noqa: D102
 
     def plan(self, counts: Counts, group: Group, past: Counts) -> StepPlan:
-        """Return the plans for ``counts`` [L, M, R, E]; ``past`` [H, L, E] are the histograms of earlier steps, the
-        oldest first. Raises ``InputError`` where there are too few."""
+        """Return the plans for ``counts`` [L, M, R, E], or for what the policy routes instead; ``past`` [H, L, E] are
+        the histograms of earlier steps, the oldest first. Raises ``InputError`` where there are too few."""
         ...
 
 
@@ -52,14 +52,14 @@ class Static:
             [Plan(home, resident, np.where(resident, load[:, None], 0), NONE) for load in loads]
             for loads in counts.sum(axis=2)
         ]
-        return StepPlan(plans, _table([]), _table([]), [0] * len(plans))
+        return StepPlan(plans, counts, _table([]), _table([]), [0] * len(plans))
 
 
 @dataclass(frozen=True)
 class Ideal(Static):
     """Force-balanced routing, the yardstick of ReLibra (arXiv:2605.08639) and UltraEP (arXiv:2606.04101): the router
-    chooses all experts equally often, and they stay where they were laid out. It plans for `balanced` counts, which
-    are to be routed in place of those that were drawn.
+    chooses all experts equally often, and they stay where they were laid out. It plans for `balanced` counts in place
+    of those that were drawn.
 
     It is no bound on time: its tokens go everywhere, and a plan that keeps them near their source may be faster.
     """
@@ -127,7 +127,7 @@ class PerStep:
             _note(layer, before, home, had, copies > 0, relocated, copied)
             plans.append([self._split(home, copies, here, group) for here in counts[layer]])
             efforts.append(effort)
-        return StepPlan(plans, _table(relocated), _table(copied), efforts)
+        return StepPlan(plans, counts, _table(relocated), _table(copied), efforts)
 
     def _known(self, past: Counts, own: Counts) -> Sequence[Counts]:
         """Return the loads [E] by which every step was placed, this one the last, of which these are the histograms
@@ -199,7 +199,7 @@ class PerMicroStep:
             _note(layer, before, home, none, none, relocated, [])
             plans.append(found)
             efforts.append(effort)
-        return StepPlan(plans, _table(relocated), _table([]), efforts)
+        return StepPlan(plans, counts, _table(relocated), _table([]), efforts)
 
     def _before(self, past: Counts, group: Group) -> Counts:
         """Return the homes [E] that earlier steps, of histograms [H, E], left.

@@ -11,7 +11,7 @@ from . import records, report, step, trials
 from .placement import Group
 from .planned import Planned
 from .planning import Planner
-from .policies import POLICIES, balanced
+from .policies import POLICIES
 from .routing import MOST_TOKENS, PRESETS, Routing, Synthetic, generate
 from .tensors import Operands
 from .timing import Rates, Shape
@@ -32,9 +32,9 @@ class Params:
     ``policy``: who places the experts, with ``slots`` more on every GPU than it is home to. ``preset`` names how the
     routing is drawn, or is empty: as ``routing`` says. With ``trace``, a file of `records`, it is the first layers and
     micro-steps of the last step there; ``preset``, ``tokens`` and all of ``routing`` but its ``ep`` are then unread.
-    ``history``: earlier steps that policies know. The step begins
-    with a ``rollout``; the update ends with an optimizer step after each of ``mini_batches`` parts. Where ``payload``
-    is real, the first layer, micro-step and EP group is computed with small tensors besides, which takes no time.
+    ``history``: earlier steps that policies know. The step begins with a ``rollout``; the update ends with an optimizer
+    step after each of ``mini_batches`` parts. Where ``payload`` is real, the first layer, micro-step and EP group is
+    computed with small tensors besides, which takes no time.
     """
 
     policy: str = "foremoe"
@@ -89,13 +89,11 @@ class MoeRebalance:
         planned, operands = [], []
         for index in range(routing.groups):
             counts, past = routing.group(index)
-            if params.policy == "ideal":
-                counts = balanced(counts)
             plans = policy.plan(counts, group, past)
-            planned.append(Planned.of(plans, counts, group, shape))
+            planned.append(Planned.of(plans, group, shape))
             if params.payload == "real" and not index:
-                operands.append(Operands.draw(counts[0, 0], shape.top, plans.plans[0][0], group, rng))
-        return step.Plan(params, group, world // nodes, planned, routing, operands)
+                operands.append(Operands.draw(plans.counts[0, 0], shape.top, plans.plans[0][0], group, rng))
+        return step.Plan(params, group, world // nodes, planned, operands)
 
     def reference(self, params: Params, plan: step.Plan) -> list[Any]:
         """Return what every rank has in the end, the plain way; nothing where bytes move without values."""

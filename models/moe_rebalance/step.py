@@ -18,7 +18,6 @@ from .policies import POLICIES
 from .prefetch import Prefetch
 from .reduction import homes, reductions
 from .report import STAGES
-from .routing import Routing
 from .tensors import Operands
 from .timing import Exchange, Layer
 from .transfers import Paths, Speeds, Stage, measure, messages
@@ -33,14 +32,13 @@ NO_MESSAGES: Counts = np.zeros((0, 2), np.int64)
 
 @dataclass(frozen=True)
 class Plan:
-    """The step: its parameters, the shape of EP groups, GPUs a node, what the policy wants of each group, the
-    routing, and the real tensors of the first group, if there are any."""
+    """The step: its parameters, the shape of EP groups, GPUs a node, what the policy wants of each group,
+    and the real tensors of the first group, if there are any."""
 
     params: "Params"
     group: Group
     per_node: int
     planned: Sequence[Planned]
-    routing: Routing
     operands: Sequence[Operands]
 
 
@@ -99,9 +97,8 @@ class Player:
         params = self.params
         if self.measures:
             yield from self._measure()
-        counts, _ = self.job.plan.routing.group(self.number)
         layer = Layer(self.rank, params.shape, params.rates, params.context)
-        loads = Loads(self.planned, counts, layer, self.group, params.shape)
+        loads = Loads(self.planned, layer, self.group, params.shape)
         paths = Paths(params.transfers, self.group.ranks, self.group.per_node, self.hosts, self.job.speeds)
         self.prefetch = Prefetch(params.transfers, paths, loads, params.layers)
         yield from self._roll_out()
