@@ -46,6 +46,16 @@ def test_messages_of_a_rank_are_those_from_and_to_it(rows: list[tuple[int, int, 
     assert len(found) == 3
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)), max_size=40))
+def test_bytes_by_pair_are_those_of_its_messages_one_by_one(rows: list[tuple[int, int, int]]) -> None:
+    src, dst, size = np.array(rows, np.int64).reshape(-1, 3).T
+    expected: dict[str, int] = {}
+    for a, b, each in sorted(rows):
+        expected[f"{a}->{b}"] = expected.get(f"{a}->{b}", 0) + each
+
+    assert list(metrics._pairs({"src": src, "dst": dst, "size_bytes": size}).items()) == list(expected.items())
+
+
 def test_a_small_run_by_hand() -> None:
     recorder = Recorder()
     recorder.add("spans", Span("rank0", 0, 60, "compute", "", "", 0))

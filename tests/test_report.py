@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from simcore import InputError, load_run, read_scenario, report, run, scenario, simulation, source, write_run
+from simcore.fabric import deliveries
 from simcore.simulation import Simulation
 
 GOLDEN = yaml.safe_load((source.bundle("traces") / "golden.yaml").read_text(encoding="utf-8"))
@@ -188,6 +189,13 @@ def test_two_processes_with_two_hash_seeds_write_the_same_bytes(tmp_path: Path) 
 def test_every_bundled_scenario_has_its_golden_digest(name: str) -> None:
     """A digest changes only together with a line under Results in the change log."""
     assert run(read_scenario(name)).digest == GOLDEN[name]
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_messages_handed_on_few_at_a_time_are_the_same(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "CHUNK", chunk)
+
+    assert run(read_scenario("two_jobs")).digest == GOLDEN["two_jobs"]
 
 
 def test_the_name_of_a_run_depends_on_everything_that_decides_it() -> None:
